@@ -1,0 +1,222 @@
+//! How large a transfer's chunks are, and which bytes belong to which.
+
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+const KIB: u32 = 1024;
+/// Smallest chunk that can be asked for.
+const MIN: u32 = 64 * KIB;
+/// Largest chunk of any kind: NATS itself takes no message over 64 MiB.
+const MAX: u32 = 64 * 1024 * KIB;
+/// `auto` never leaves this range, except where `max_payload` is too small for it.
+const AUTO: std::ops::RangeInclusive<u32> = 256 * KIB..=1024 * KIB;
+
+/// Room for a message's headers, in bytes: the server's `max_payload` counts them in.
+pub const MESSAGE_OVERHEAD: u32 = 4 * KIB;
+
+/// Bytes of the file in every chunk of a transfer but the last. Fixed within a transfer, so that an offset tells its chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct ChunkSize(NonZeroU32);
+
+/// The size does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkSizeError {
+    /// Zero, or beyond what NATS can carry.
+    #[error("a chunk size of {0} bytes is not between 1 byte and 64 MiB")]
+    OutOfRange(u64),
+    /// Below what is sensible to ask for.
+    #[error("chunk size must be 'auto' or at least 65536 bytes (64KiB), not '{0}'")]
+    NotASize(String),
+    /// The server would refuse such messages.
+    #[error("chunks of {wanted} bytes do not fit the server's max_payload of {max_payload} bytes: at most {most} do")]
+    OverMaxPayload {
+        /// What was asked for.
+        wanted: u32,
+        /// The server's limit for headers and payload together.
+        max_payload: usize,
+        /// The largest chunk that fits.
+        most: u32,
+    },
+}
+
+/// How the producer chooses: `auto`, or a given size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChunkSizing {
+    /// Within 256 KiB to 1 MiB, from what is known of the link.
+    #[default]
+    Auto,
+    /// This many bytes.
+    Fixed(ChunkSize),
+}
+
+/// What is known of the way to the server when a transfer starts.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LinkEstimate {
+    /// The longest of a few round trips: a lost packet shows here as a retransmission.
+    pub round_trip: Duration,
+    /// Bytes per second that earlier transfers reached, if there were any.
+    pub rate: Option<f64>,
+}
+
+impl ChunkSize {
+    /// Checks a size from the wire.
+    ///
+    /// # Errors
+    /// When it is zero or over 64 MiB.
+    pub fn new(bytes: u32) -> Result<Self, ChunkSizeError> {
+        let error = ChunkSizeError::OutOfRange(bytes.into());
+        NonZeroU32::new(bytes).filter(|size| size.get() <= MAX).map(Self).ok_or(error)
+    }
+
+    /// The size in bytes.
+    pub fn bytes(self) -> u32 {
+        self.0.get()
+    }
+
+    /// Where the chunk begins in the file; `None` if no file could be that long.
+    pub fn offset(self, index: u64) -> Option<u64> {
+        index.checked_mul(u64::from(self.bytes()))
+    }
+
+    /// The chunk that holds the byte at this offset.
+    pub fn index_of(self, offset: u64) -> u64 {
+        offset / u64::from(self.bytes())
+    }
+
+    /// How many chunks a file of this size has: none if it is empty.
+    pub fn count(self, size: u64) -> u64 {
+        size.div_ceil(u64::from(self.bytes()))
+    }
+
+    /// How long the chunk is in a file of this size: 0 beyond its end.
+    pub fn length(self, index: u64, size: u64) -> u32 {
+        let left = self.offset(index).map_or(0, |offset| size.saturating_sub(offset));
+        u32::try_from(left).map_or(self.bytes(), |left| left.min(self.bytes()))
+    }
+}
+
+impl ChunkSizing {
+    /// Chooses a transfer's chunk size.
+    ///
+    /// `auto` takes what the link moves in about 20 ms, so that a chunk is neither lost in round trips nor long to send
+    /// again: on a fast link 1 MiB, on a slow or lossy one 256 KiB. Until a transfer has shown the link's rate, a round trip below 5 ms
+    /// stands for a fast link.
+    ///
+    /// # Errors
+    /// When a given size does not fit the server's `max_payload` (bytes, headers included).
+    pub fn choose(self, link: LinkEstimate, max_payload: usize) -> Result<ChunkSize, ChunkSizeError> {
+        let room = u32::try_from(max_payload).unwrap_or(u32::MAX).min(MAX).saturating_sub(MESSAGE_OVERHEAD);
+        // Whole pages where there is room for one: offsets then suit the disk.
+        let most = if room >= MESSAGE_OVERHEAD { room / MESSAGE_OVERHEAD * MESSAGE_OVERHEAD } else { room };
+        match self {
+            Self::Fixed(size) if size.bytes() > most => {
+                Err(ChunkSizeError::OverMaxPayload { wanted: size.bytes(), max_payload, most })
+            }
+            Self::Fixed(size) => Ok(size),
+            Self::Auto => {
+                let wanted = match link.rate {
+                    Some(rate) => {
+                        (rate * 0.02).clamp(0.0, f64::from(u32::MAX)) as u32 / MESSAGE_OVERHEAD * MESSAGE_OVERHEAD
+                    }
+                    None if link.round_trip < Duration::from_millis(5) => *AUTO.end(),
+                    None => *AUTO.start(),
+                };
+                ChunkSize::new(wanted.clamp(*AUTO.start(), *AUTO.end()).min(most))
+            }
+        }
+    }
+}
+
+impl FromStr for ChunkSizing {
+    type Err = ChunkSizeError;
+
+    /// Reads `auto`, a number of bytes, or one with a unit: `512K`, `512KiB`, `1M`, `1MiB` (units are powers of 1,024).
+    fn from_str(text: &str) -> Result<Self, ChunkSizeError> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let error = || ChunkSizeError::NotASize(text.chars().take(40).collect());
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let unit: u32 = match text[digits..].trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => KIB,
+            "m" | "mib" => KIB * KIB,
+            _ => return Err(error()),
+        };
+        let bytes: u32 = text[..digits].parse().map_err(|_| error())?;
+        let bytes = bytes.checked_mul(unit).filter(|bytes| *bytes >= MIN).ok_or_else(error)?;
+        ChunkSize::new(bytes).map(Self::Fixed)
+    }
+}
+
+impl TryFrom<u32> for ChunkSize {
+    type Error = ChunkSizeError;
+
+    fn try_from(bytes: u32) -> Result<Self, ChunkSizeError> {
+        Self::new(bytes)
+    }
+}
+
+impl From<ChunkSize> for u32 {
+    fn from(size: ChunkSize) -> Self {
+        size.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn chunks_tile_the_file(size in 0u64..10_000, chunk in 1u32..300) {
+            let chunk = ChunkSize::new(chunk).unwrap();
+            let count = chunk.count(size);
+            let mut at = 0;
+            for index in 0..count {
+                prop_assert_eq!(chunk.offset(index), Some(at));
+                prop_assert_eq!(chunk.index_of(at), index);
+                prop_assert!(chunk.length(index, size) > 0);
+                at += u64::from(chunk.length(index, size));
+            }
+            prop_assert_eq!(at, size);
+            prop_assert_eq!(chunk.length(count, size), 0);
+        }
+
+        #[test]
+        fn what_is_chosen_fits_a_message(rate in proptest::option::of(0.0f64..1e12), max_payload in 5_000usize..100_000_000) {
+            let link = LinkEstimate { round_trip: Duration::ZERO, rate };
+            let chunk = ChunkSizing::Auto.choose(link, max_payload).unwrap();
+            prop_assert!(chunk.bytes() as usize + MESSAGE_OVERHEAD as usize <= max_payload);
+            prop_assert!(chunk.bytes() <= *AUTO.end());
+        }
+    }
+
+    #[test]
+    fn sizes_read_as_people_write_them() {
+        let fixed = |bytes| Ok(ChunkSizing::Fixed(ChunkSize::new(bytes).unwrap()));
+        assert_eq!("auto".parse(), Ok(ChunkSizing::Auto));
+        assert_eq!("65536".parse(), fixed(65_536));
+        assert_eq!("64k".parse(), fixed(65_536));
+        assert_eq!("1MiB".parse(), fixed(1 << 20));
+        for bad in ["", "65535", "1k", "-1", "4G", "1 MB", "99999999999", "k", "65M"] {
+            assert!(bad.parse::<ChunkSizing>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn faster_links_get_larger_chunks() {
+        let choose = |link| ChunkSizing::Auto.choose(link, 8 << 20).unwrap().bytes();
+        let by_rate = |rate| choose(LinkEstimate { round_trip: Duration::ZERO, rate: Some(rate) });
+        assert_eq!(by_rate(1e6), 256 * KIB);
+        assert_eq!(by_rate(1e9), 1024 * KIB);
+        assert!((300 * KIB..900 * KIB).contains(&by_rate(30e6)));
+        assert_eq!(choose(LinkEstimate { round_trip: Duration::from_millis(80), rate: None }), 256 * KIB);
+        let fixed = ChunkSizing::Fixed(ChunkSize::new(1 << 20).unwrap());
+        assert!(matches!(fixed.choose(LinkEstimate::default(), 1 << 20), Err(ChunkSizeError::OverMaxPayload { .. })));
+    }
+}

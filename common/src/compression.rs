@@ -1,0 +1,186 @@
+//! Which chunks to compress.
+
+use std::{fmt, str::FromStr};
+
+use crate::Encoding;
+
+/// Chunks below this are left alone: a frame's own bytes eat the gain.
+const TINY: usize = 512;
+/// What is sampled of a chunk, in pieces spread over it: enough to tell text from noise, a fortieth of the whole work.
+const SAMPLE_PIECE: usize = 4 * 1024;
+const SAMPLE_PIECES: usize = 3;
+/// After this many incompressible chunks in a row, only every fourth is sampled.
+const SURE_AFTER: u32 = 4;
+
+/// What the sender asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Zstandard for chunks that a sample shows to shrink; the rest as they are.
+    #[default]
+    Auto,
+    /// Every chunk as it is.
+    None,
+    /// gzip for every chunk that shrinks.
+    Gzip,
+    /// Zstandard for every chunk that shrinks.
+    Zstd,
+}
+
+/// Chooses and applies the encoding of one transfer's chunks, in order.
+#[derive(Debug)]
+pub struct Compressor {
+    compression: Compression,
+    /// How many chunks in a row a sample found incompressible.
+    incompressible: u32,
+    buffer: Vec<u8>,
+}
+
+impl Compressor {
+    /// For one transfer.
+    pub fn new(compression: Compression) -> Self {
+        Self { compression, incompressible: 0, buffer: Vec::new() }
+    }
+
+    /// The chunk's encoded bytes and their encoding; `None` if it travels as it is, because that was asked for, or because
+    /// encoding it would not make it smaller.
+    pub fn compress(&mut self, raw: &[u8]) -> Option<(Encoding, Vec<u8>)> {
+        let encoding = match self.compression {
+            Compression::None => return None,
+            _ if raw.len() < TINY => return None,
+            Compression::Gzip => Encoding::Gzip,
+            Compression::Zstd => Encoding::Zstd,
+            Compression::Auto => {
+                if !self.is_worth_trying(raw) {
+                    return None;
+                }
+                Encoding::Zstd
+            }
+        };
+        encoding.encode(raw, &mut self.buffer).ok()?;
+        (self.buffer.len() < raw.len()).then(|| (encoding, self.buffer.as_slice().to_vec()))
+    }
+
+    fn is_worth_trying(&mut self, raw: &[u8]) -> bool {
+        if self.incompressible == 0 && is_compressed_format(raw) {
+            self.incompressible = SURE_AFTER + 1;
+            return false;
+        }
+        if self.incompressible > SURE_AFTER && self.incompressible % 4 != 0 {
+            self.incompressible = self.incompressible.saturating_add(1);
+            return false;
+        }
+        if self.sample_shrinks(raw) {
+            self.incompressible = 0;
+            return true;
+        }
+        self.incompressible = self.incompressible.saturating_add(1);
+        false
+    }
+
+    /// Compresses a few pieces of the chunk; worth it from a tenth of gain up.
+    fn sample_shrinks(&mut self, raw: &[u8]) -> bool {
+        let mut sample = [0; SAMPLE_PIECE * SAMPLE_PIECES];
+        let mut length = 0;
+        let step = (raw.len() / SAMPLE_PIECES).max(SAMPLE_PIECE);
+        for piece in raw.chunks(step).take(SAMPLE_PIECES) {
+            let piece = &piece[..piece.len().min(SAMPLE_PIECE)];
+            sample[length..length + piece.len()].copy_from_slice(piece);
+            length += piece.len();
+        }
+        Encoding::Zstd.encode(&sample[..length], &mut self.buffer).is_ok() && self.buffer.len() * 10 < length * 9
+    }
+}
+
+/// Whether a file begins with the signature of a format that is compressed already.
+fn is_compressed_format(raw: &[u8]) -> bool {
+    const SIGNATURES: [&[u8]; 12] = [
+        b"\x1f\x8b",           // gzip, RFC 1952
+        b"\x28\xb5\x2f\xfd",   // Zstandard, RFC 8878
+        b"PK\x03\x04",         // zip, and what is built on it: docx, jar, apk
+        b"\xfd7zXZ\0",         // xz
+        b"BZh",                // bzip2
+        b"7z\xbc\xaf\x27\x1c", // 7-Zip
+        b"\x89PNG\r\n\x1a\n",  // PNG
+        b"\xff\xd8\xff",       // JPEG
+        b"Rar!\x1a\x07",       // RAR
+        b"\x1a\x45\xdf\xa3",   // Matroska, WebM
+        b"OggS",               // Ogg
+        b"\x04\x22\x4d\x18",   // LZ4 frame
+    ];
+    let iso_media = raw.get(4..8) == Some(b"ftyp"); // MP4, MOV, HEIC, AVIF
+    iso_media || SIGNATURES.iter().any(|signature| raw.starts_with(signature))
+}
+
+impl FromStr for Compression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            "gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err("compression is one of auto, none, gzip, zstd".into()),
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes no codec shrinks (xorshift64).
+    fn noise(length: usize, mut seed: u64) -> Vec<u8> {
+        let mut next = || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    fn encoding(compression: Compression, raw: &[u8]) -> Option<Encoding> {
+        Compressor::new(compression).compress(raw).map(|(encoding, payload)| {
+            assert!(payload.len() < raw.len());
+            assert_eq!(encoding.decode(payload.into(), raw.len()).unwrap(), raw);
+            encoding
+        })
+    }
+
+    #[test]
+    fn what_shrinks_is_compressed_and_nothing_else() {
+        let text = br#"{"level":"info","message":"all is well"}"#.repeat(500);
+        let noise = noise(100_000, 7);
+        assert_eq!(encoding(Compression::Auto, &text), Some(Encoding::Zstd));
+        assert_eq!(encoding(Compression::Gzip, &text), Some(Encoding::Gzip));
+        assert_eq!(encoding(Compression::None, &text), None);
+        for compression in [Compression::Auto, Compression::Gzip, Compression::Zstd] {
+            assert_eq!(encoding(compression, &noise), None, "{compression} stored noise compressed");
+            assert_eq!(encoding(compression, &text[..TINY - 1]), None, "{compression} touched a tiny chunk");
+            assert_eq!(encoding(compression, b""), None);
+        }
+    }
+
+    #[test]
+    fn a_file_that_turns_compressible_is_noticed() {
+        let mut compressor = Compressor::new(Compression::Auto);
+        let noise = noise(20_000, 3);
+        for _ in 0..100 {
+            assert!(compressor.compress(&noise).is_none());
+        }
+        let text = b"all is well, all is well\n".repeat(1_000);
+        assert!((0..4).any(|_| compressor.compress(&text).is_some()));
+    }
+}

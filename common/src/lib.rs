@@ -1,0 +1,51 @@
+//! What both ends of natsfer agree on.
+//!
+//! The modules at the top level are the protocol and every decision about it: validated names, the records that
+//! travel in message headers, chunk arithmetic, codecs, digests, and the two state machines ([`SendPlan`] for the
+//! producer, [`Assembler`] for the receiver). They know no network, no clock and no task: they are fed with what was
+//! read and answer with what to do, so they are tested in thousands of random runs without a server.
+//!
+//! [`broker`] is the one module that talks to NATS: connecting, creating the streams, pulling within a byte budget,
+//! and looking up what is stored.
+//!
+//! This crate is not meant to be used alone: a service depends on `natsfer-producer` or `natsfer-consumer`.
+
+mod assembler;
+pub mod broker;
+mod channel;
+mod chunk;
+mod chunk_set;
+mod chunk_size;
+mod closing;
+mod compression;
+mod digest;
+mod encoding;
+mod file_name;
+pub mod header;
+mod journal;
+mod manifest;
+mod receiver_name;
+mod record;
+mod send_plan;
+mod stream_name;
+mod subject;
+mod transfer_id;
+
+pub use assembler::{Assembler, Contradiction, Placement, Progress};
+pub use channel::{Channel, ChannelError, ChannelFilter};
+pub use chunk::{ChunkError, ChunkHeader};
+pub use chunk_set::ChunkSet;
+pub use chunk_size::{ChunkSize, ChunkSizeError, ChunkSizing, LinkEstimate, MESSAGE_OVERHEAD};
+pub use closing::{Closing, ClosingRecord, Totals};
+pub use compression::{Compression, Compressor};
+pub use digest::{Digest, DigestAlgorithm, DigestError, Hasher};
+pub use encoding::{DecodeError, Encoding};
+pub use file_name::{FileName, FileNameError, STAGING_DIRECTORY};
+pub use journal::{Journal, JournalEntry, JournalError, JournalHeader};
+pub use manifest::{Inline, Manifest, Metadata};
+pub use receiver_name::{ReceiverName, ReceiverNameError};
+pub use record::RecordError;
+pub use send_plan::{Offer, Published, SendError, SendPlan, StoredChunk, StoredTransfer, Verdict};
+pub use stream_name::{StreamName, StreamNameError};
+pub use subject::{Subject, SubjectError, Subjects};
+pub use transfer_id::{TransferId, TransferIdError};
