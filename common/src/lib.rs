@@ -16,6 +16,8 @@ mod channel;
 mod chunk;
 mod chunk_set;
 mod chunk_size;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod closing;
 mod compression;
 mod digest;

@@ -1,0 +1,123 @@
+//! What the streams hold, transfer by transfer.
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use jiff::Timestamp;
+
+use super::{Broker, BrokerError, StartAt};
+use crate::{ChannelFilter, Closing, ClosingRecord, Digest, Manifest, TransferId, header as name};
+
+/// One stored transfer.
+#[derive(Debug, Clone)]
+pub struct CatalogEntry {
+    /// What the file is.
+    pub manifest: Manifest,
+    /// How far it is.
+    pub state: TransferState,
+    /// Its manifest's sequence in the control stream.
+    pub sequence: u64,
+    /// When its manifest was stored.
+    pub published_at: Timestamp,
+}
+
+/// How far a transfer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransferState {
+    /// It is being sent, or its sender went away.
+    Open,
+    /// It is all there.
+    Complete {
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes of payload it takes in the stream.
+        stored_bytes: u64,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// Its sender took it back.
+    Cancelled {
+        /// The sender's words.
+        reason: String,
+    },
+}
+
+impl TransferState {
+    /// The state's name.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Complete { .. } => "complete",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+}
+
+impl Broker {
+    /// Every transfer on these channels, oldest first. Reads the control stream's headers alone: neither chunks nor small
+    /// files inside manifests are moved.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the listing was interrupted.
+    pub async fn catalog(&self, channels: &ChannelFilter) -> Result<Vec<CatalogEntry>, BrokerError> {
+        let subjects = self.subjects();
+        let filters = vec![subjects.open_filter(channels), subjects.close_filter(channels)];
+        let mut catalog = Catalog::default();
+        self.look(self.stream().control().to_owned(), filters, StartAt::First, true, |delivery| {
+            let Ok(subject) = subjects.parse(delivery.subject()) else { return ControlFlow::Continue(()) };
+            if subjects.is_close(delivery.subject()) {
+                let record = delivery.header(name::CLOSING);
+                if let Some(Ok(record)) = record.map(|text| ClosingRecord::from_header(text, subject.transfer)) {
+                    catalog.closings.entry(subject.transfer).or_insert(record.closing);
+                }
+            } else if let Some(Ok(manifest)) =
+                delivery.header(name::MANIFEST).map(|text| Manifest::from_header(text, &subject))
+            {
+                let inline_bytes = delivery.header(name::MESSAGE_SIZE).and_then(|size| size.parse().ok()).unwrap_or(0);
+                let (sequence, published_at) = (delivery.stream_sequence, delivery.published_at);
+                catalog.opened.insert(manifest.transfer, Opened { manifest, inline_bytes, sequence, published_at });
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(catalog.join())
+    }
+}
+
+#[derive(Default)]
+struct Catalog {
+    opened: BTreeMap<TransferId, Opened>,
+    closings: BTreeMap<TransferId, Closing>,
+}
+
+struct Opened {
+    manifest: Manifest,
+    inline_bytes: u64,
+    sequence: u64,
+    published_at: Timestamp,
+}
+
+impl Catalog {
+    fn join(mut self) -> Vec<CatalogEntry> {
+        let entry = |(transfer, opened): (TransferId, Opened)| {
+            let Opened { manifest, inline_bytes, sequence, published_at } = opened;
+            let state = match (self.closings.remove(&transfer), manifest.inline) {
+                (Some(Closing::Cancelled { reason }), _) => TransferState::Cancelled { reason },
+                (_, Some(inline)) => TransferState::Complete {
+                    size: manifest.size.unwrap_or(0),
+                    stored_bytes: inline_bytes,
+                    digest: inline.digest,
+                },
+                (Some(Closing::Complete(totals)), None) => TransferState::Complete {
+                    size: totals.size,
+                    stored_bytes: totals.stored_bytes,
+                    digest: totals.digest,
+                },
+                (None, None) => TransferState::Open,
+            };
+            CatalogEntry { manifest, state, sequence, published_at }
+        };
+        let mut entries: Vec<_> = self.opened.into_iter().map(entry).collect();
+        entries.sort_by_key(|entry| entry.sequence);
+        entries
+    }
+}

@@ -1,0 +1,237 @@
+//! The connection, and requests on it. Every request has a deadline.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{HeaderMap, Message, RequestErrorKind, jetstream::response::Response};
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{StreamName, Subjects, broker::BrokerError};
+
+/// How long any one request to the server may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where to connect, and which pair of streams to use.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// Comma-separated server URLs: `nats://host:4222`.
+    pub server: String,
+    /// The pair of streams.
+    pub stream: StreamName,
+    /// How this client appears in the server's list of connections.
+    pub client_name: String,
+}
+
+impl Default for ConnectOptions {
+    /// `nats://127.0.0.1:4222`, stream `NATSFER`.
+    fn default() -> Self {
+        Self { server: "nats://127.0.0.1:4222".into(), stream: StreamName::default(), client_name: "natsfer".into() }
+    }
+}
+
+impl ConnectOptions {
+    /// Another server, or several, comma-separated.
+    #[must_use]
+    pub fn with_server(mut self, server: impl Into<String>) -> Self {
+        self.server = server.into();
+        self
+    }
+
+    /// Another pair of streams.
+    #[must_use]
+    pub fn with_stream(mut self, stream: StreamName) -> Self {
+        self.stream = stream;
+        self
+    }
+
+    /// Another name in the server's list of connections.
+    #[must_use]
+    pub fn with_client_name(mut self, name: impl Into<String>) -> Self {
+        self.client_name = name.into();
+        self
+    }
+}
+
+/// A connection and the pair of streams that is used over it. Clones share the connection; it is closed with the last.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    pub(super) client: async_nats::Client,
+    pub(super) api_prefix: String,
+    stream: StreamName,
+    subjects: Subjects,
+    violation: LastViolation,
+}
+
+/// The server reports a permission violation apart from the request that caused it: kept to explain the timeout.
+type LastViolation = Arc<Mutex<Option<String>>>;
+
+impl Broker {
+    /// Connects. Later disconnections heal by themselves.
+    ///
+    /// # Errors
+    /// When no server answers, or it refuses the login.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, BrokerError> {
+        let violation = LastViolation::default();
+        let noted = violation.clone();
+        let connect = async_nats::ConnectOptions::new()
+            .name(&options.client_name)
+            .connection_timeout(REQUEST_DEADLINE)
+            .request_timeout(Some(REQUEST_DEADLINE))
+            .event_callback(move |event| {
+                let noted = noted.clone();
+                async move { note_event(&event, &noted) }
+            });
+        let servers: Vec<&str> = options.server.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+        let client = connect
+            .connect(servers)
+            .await
+            .map_err(|source| BrokerError::Connect { server: without_secrets(&options.server), source })?;
+        Ok(Self::over(client, options.stream.clone(), violation))
+    }
+
+    /// Uses a connection that the service has already.
+    pub fn with_client(client: async_nats::Client, stream: StreamName) -> Self {
+        Self::over(client, stream, LastViolation::default())
+    }
+
+    fn over(client: async_nats::Client, stream: StreamName, violation: LastViolation) -> Self {
+        let subjects = Subjects::new(&stream);
+        Self { client, api_prefix: "$JS.API".into(), stream, subjects, violation }
+    }
+
+    /// The pair of streams.
+    pub fn stream(&self) -> &StreamName {
+        &self.stream
+    }
+
+    /// The subjects below its prefix.
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// The server's limit for one message, headers included, in bytes.
+    pub fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// The longest of a few round trips to the server.
+    ///
+    /// # Errors
+    /// When the connection is closed, or none is had within five seconds.
+    pub async fn round_trip(&self) -> Result<Duration, BrokerError> {
+        let mut longest = Duration::ZERO;
+        for _ in 0..3 {
+            let start = tokio::time::Instant::now();
+            self.flush().await?;
+            longest = longest.max(start.elapsed());
+        }
+        Ok(longest)
+    }
+
+    /// Waits until what was published has been written to the server.
+    ///
+    /// # Errors
+    /// When the connection is closed, or nothing moves for five seconds.
+    pub async fn flush(&self) -> Result<(), BrokerError> {
+        let what = "writing to the server";
+        match tokio::time::timeout(REQUEST_DEADLINE, self.client.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(BrokerError::Closed { what: what.into() }),
+            Err(_) => Err(BrokerError::TimedOut { what: what.into(), after: REQUEST_DEADLINE }),
+        }
+    }
+
+    /// Closes the connection once what was published has been written. Cancel safe: call it again.
+    pub async fn close(&self) {
+        // Both fail only when the connection is closed or gone already.
+        let _ = self.flush().await;
+        let _ = self.client.drain().await;
+    }
+
+    /// Asks JetStream's API. `what` says in words what is asked, for errors.
+    pub(super) async fn api<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        subject: &str,
+        request: &impl Serialize,
+    ) -> Result<T, BrokerError> {
+        let answer = |source| BrokerError::Answer { what: what.into(), source };
+        let payload = serde_json::to_vec(request).map_err(answer)?;
+        let message = self.request(what, format!("{}.{subject}", self.api_prefix), None, payload.into()).await?;
+        match serde_json::from_slice(&message.payload).map_err(answer)? {
+            Response::Ok(answer) => Ok(answer),
+            Response::Err { error } => Err(BrokerError::Refused {
+                what: what.into(),
+                code: error.error_code().0,
+                description: error.to_string(),
+            }),
+        }
+    }
+
+    /// One request, one answer, within the deadline.
+    pub(super) async fn request(
+        &self,
+        what: &str,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<Message, BrokerError> {
+        let what = || what.to_owned();
+        // A violation noted before belongs to another request.
+        self.take_violation();
+        let mut request = async_nats::Request::new().payload(payload).timeout(Some(REQUEST_DEADLINE));
+        if let Some(headers) = headers {
+            request = request.headers(headers);
+        }
+        self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => BrokerError::NoResponders { what: what() },
+            RequestErrorKind::TimedOut => match self.take_violation() {
+                Some(violation) => BrokerError::Denied { what: what(), violation },
+                None => BrokerError::TimedOut { what: what(), after: REQUEST_DEADLINE },
+            },
+            _ => BrokerError::Closed { what: what() },
+        })
+    }
+
+    fn take_violation(&self) -> Option<String> {
+        self.violation.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn note_event(event: &async_nats::Event, violation: &LastViolation) {
+    match event {
+        async_nats::Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
+            tracing::debug!(%error, "the server denied something");
+            *violation.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+        async_nats::Event::Disconnected => tracing::warn!("disconnected from the server; reconnecting"),
+        async_nats::Event::Connected => tracing::debug!("connected"),
+        async_nats::Event::SlowConsumer(_) => tracing::warn!("messages were dropped: this client reads too slowly"),
+        event => tracing::debug!(%event, "connection event"),
+    }
+}
+
+/// The URLs without user, password or token.
+fn without_secrets(servers: &str) -> String {
+    let hide = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.into(),
+        _ => url.to_owned(),
+    };
+    servers.split(',').map(|url| hide(url.trim())).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_server_without_its_secrets() {
+        assert_eq!(without_secrets("nats://u:p@ss@a:4222, b"), "nats://a:4222, b");
+        assert_eq!(without_secrets("token@a"), "a");
+    }
+}

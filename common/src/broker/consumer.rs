@@ -1,0 +1,210 @@
+//! Consumers: durable inboxes and cursors, and short-lived ones for looking around.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Broker, BrokerError, code};
+
+/// A pull consumer to be.
+#[derive(Debug, Clone)]
+pub struct ConsumerSpec {
+    /// The stream it reads.
+    pub stream: String,
+    /// Its name.
+    pub name: String,
+    /// The subjects it reads; one is put into the creating subject, so that permissions can hold receivers to it.
+    pub filters: Vec<String>,
+    /// Where it begins.
+    pub start: StartAt,
+    /// Only headers, no payloads.
+    pub headers_only: bool,
+    /// What acknowledging means, and how long the server waits for it.
+    pub kind: ConsumerKind,
+}
+
+/// Where a consumer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    /// With the oldest message.
+    First,
+    /// With the message of this sequence, or the next one there is.
+    Sequence(u64),
+}
+
+/// What a consumer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumerKind {
+    /// Durable; each message is acknowledged by itself.
+    Inbox {
+        /// Time after which an unacknowledged message goes to another process.
+        ack_wait: Duration,
+    },
+    /// Durable; an acknowledgement covers all before it. Its state is in memory: the receiver's journal can rebuild it.
+    Cursor,
+    /// Nothing is acknowledged; the server removes it when it is not used for half a minute.
+    Look,
+}
+
+/// Where a consumer stands.
+#[derive(Debug, Clone)]
+pub struct ConsumerState {
+    /// Messages it has yet to deliver.
+    pub pending: u64,
+    /// Messages delivered and not acknowledged.
+    pub unacknowledged: u64,
+    /// Every matching message up to this stream sequence is acknowledged.
+    pub acknowledged_to: u64,
+    /// The last stream sequence it delivered.
+    pub delivered_to: u64,
+    /// The subjects it reads.
+    pub filters: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ConsumerInfo {
+    num_pending: u64,
+    num_ack_pending: u64,
+    ack_floor: SequencePair,
+    delivered: SequencePair,
+    config: ConsumerConfig,
+}
+
+#[derive(Deserialize)]
+struct SequencePair {
+    stream_seq: u64,
+}
+
+#[derive(Deserialize)]
+struct ConsumerConfig {
+    #[serde(default)]
+    filter_subject: Option<String>,
+    #[serde(default)]
+    filter_subjects: Vec<String>,
+}
+
+impl From<ConsumerInfo> for ConsumerState {
+    fn from(info: ConsumerInfo) -> Self {
+        let mut filters = info.config.filter_subjects;
+        filters.extend(info.config.filter_subject);
+        Self {
+            pending: info.num_pending,
+            unacknowledged: info.num_ack_pending,
+            acknowledged_to: info.ack_floor.stream_seq,
+            delivered_to: info.delivered.stream_seq,
+            filters,
+        }
+    }
+}
+
+/// Why a consumer that exists is kept alive although nobody uses it, and no longer.
+const ABANDONED_CURSOR: Duration = Duration::from_secs(7 * 24 * 3600);
+const UNUSED_LOOK: Duration = Duration::from_secs(30);
+/// Far above what fits in a window: the bound on bytes is the pull's.
+const CURSOR_MAX_UNACKNOWLEDGED: u32 = 65_536;
+/// Parked and failed transfers count as unacknowledged; they must never hold up the others.
+const INBOX_MAX_UNACKNOWLEDGED: u32 = 1_000_000;
+const CURSOR_ACK_WAIT: Duration = Duration::from_secs(60);
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl ConsumerSpec {
+    fn config(&self) -> Value {
+        let mut config = json!({
+            "name": self.name,
+            "replay_policy": "instant",
+            "headers_only": self.headers_only,
+        });
+        match self.start {
+            StartAt::First => config["deliver_policy"] = json!("all"),
+            StartAt::Sequence(sequence) => {
+                config["deliver_policy"] = json!("by_start_sequence");
+                config["opt_start_seq"] = json!(sequence);
+            }
+        }
+        match &self.filters[..] {
+            [one] => config["filter_subject"] = json!(one),
+            several => config["filter_subjects"] = json!(several),
+        }
+        let kind = match self.kind {
+            ConsumerKind::Inbox { ack_wait } => json!({
+                "durable_name": self.name,
+                "ack_policy": "explicit",
+                "ack_wait": nanoseconds(ack_wait),
+                "max_deliver": -1,
+                "max_ack_pending": INBOX_MAX_UNACKNOWLEDGED,
+            }),
+            ConsumerKind::Cursor => json!({
+                "durable_name": self.name,
+                "ack_policy": "all",
+                "ack_wait": nanoseconds(CURSOR_ACK_WAIT),
+                "max_deliver": -1,
+                "max_ack_pending": CURSOR_MAX_UNACKNOWLEDGED,
+                "mem_storage": true,
+                "inactive_threshold": nanoseconds(ABANDONED_CURSOR),
+            }),
+            ConsumerKind::Look => json!({
+                "ack_policy": "none",
+                "mem_storage": true,
+                "num_replicas": 1,
+                "inactive_threshold": nanoseconds(UNUSED_LOOK),
+            }),
+        };
+        if let (Value::Object(config), Value::Object(kind)) = (&mut config, kind) {
+            config.extend(kind);
+        }
+        config
+    }
+}
+
+impl Broker {
+    /// Creates the consumer; one that stands already with the same settings is used as it is. Creates the streams first if
+    /// they do not exist.
+    ///
+    /// # Errors
+    /// When the server refuses, as it does when the consumer stands with other settings.
+    pub async fn create_consumer(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
+        self.with_streams(async || self.create_consumer_now(spec).await).await
+    }
+
+    async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
+        let ConsumerSpec { stream, name, .. } = spec;
+        let subject = match &spec.filters[..] {
+            [filter] => format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),
+            _ => format!("CONSUMER.CREATE.{stream}.{name}"),
+        };
+        let request = json!({ "stream_name": stream, "config": spec.config(), "action": "" });
+        let info: ConsumerInfo =
+            self.api(&format!("creating consumer {name} on stream {stream}"), &subject, &request).await?;
+        Ok(info.into())
+    }
+
+    /// Where the consumer stands; `None` if there is no such consumer or stream.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn consumer(&self, stream: &str, name: &str) -> Result<Option<ConsumerState>, BrokerError> {
+        let what = format!("reading consumer {name} on stream {stream}");
+        match self.api::<ConsumerInfo>(&what, &format!("CONSUMER.INFO.{stream}.{name}"), &json!({})).await {
+            Ok(info) => Ok(Some(info.into())),
+            Err(error) if error.is(code::CONSUMER_NOT_FOUND) || error.is(code::STREAM_NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes the consumer; `false` if there is none.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn delete_consumer(&self, stream: &str, name: &str) -> Result<bool, BrokerError> {
+        let what = format!("deleting consumer {name} on stream {stream}");
+        match self.api::<Value>(&what, &format!("CONSUMER.DELETE.{stream}.{name}"), &json!({})).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is(code::CONSUMER_NOT_FOUND) || error.is(code::STREAM_NOT_FOUND) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

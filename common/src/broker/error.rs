@@ -1,0 +1,120 @@
+//! What can go wrong between us and the server.
+
+use std::time::Duration;
+
+/// Why something asked of the server was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// No connection could be made.
+    #[error("no connection to the NATS server at {server}: is it running, and is the URL right?")]
+    Connect {
+        /// Where it was tried.
+        server: String,
+        /// What the client says.
+        source: async_nats::ConnectError,
+    },
+    /// The account's permissions do not allow it.
+    #[error("not permitted: {what} ({violation})")]
+    Denied {
+        /// What was asked.
+        what: String,
+        /// The server's words.
+        violation: String,
+    },
+    /// No answer came in time.
+    #[error("no answer within {} s: {what}", after.as_secs())]
+    TimedOut {
+        /// What was asked.
+        what: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// Nothing listens: JetStream is off, the stream does not exist, or the server is just starting.
+    #[error("nothing answers: {what} (is JetStream enabled, and does the stream exist?)")]
+    NoResponders {
+        /// What was asked.
+        what: String,
+    },
+    /// JetStream refused.
+    #[error("JetStream refused: {what}: {description} (error {code})")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// JetStream's error code, such as 10059 for a stream that does not exist.
+        code: u64,
+        /// JetStream's words.
+        description: String,
+    },
+    /// The consumer does not exist any more.
+    #[error("consumer {consumer} on stream {stream} is gone")]
+    ConsumerGone {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
+    /// A message is larger than any of natsfer's.
+    #[error("a message on stream {stream} is larger than {limit} bytes")]
+    MessageTooLarge {
+        /// The stream.
+        stream: String,
+        /// The largest that is fetched, in bytes.
+        limit: u64,
+    },
+    /// Messages of a listing were lost on the way; it can be asked for again.
+    #[error("a listing of stream {stream} was interrupted")]
+    Interrupted {
+        /// The stream.
+        stream: String,
+    },
+    /// The connection was closed.
+    #[error("the connection to the server is closed: {what}")]
+    Closed {
+        /// What was asked.
+        what: String,
+    },
+    /// The server's answer makes no sense.
+    #[error("the server's answer is not understood: {what}")]
+    Answer {
+        /// What was asked.
+        what: String,
+        /// Why not.
+        source: serde_json::Error,
+    },
+}
+
+/// JetStream's error codes that mean something to us (nats-server, `server/errors.json`).
+pub mod code {
+    /// The stream does not exist.
+    pub const STREAM_NOT_FOUND: u64 = 10_059;
+    /// The stream's name is taken by one with other settings.
+    pub const STREAM_NAME_EXISTS: u64 = 10_058;
+    /// The consumer does not exist.
+    pub const CONSUMER_NOT_FOUND: u64 = 10_014;
+    /// There is no such message.
+    pub const MESSAGE_NOT_FOUND: u64 = 10_037;
+    /// The stream is full: by bytes, messages, or the account's storage.
+    pub const STREAM_FULL: [u64; 4] = [10_077, 10_047, 10_023, 10_028];
+    /// The subject's last message is not the expected one.
+    pub const WRONG_LAST_SEQUENCE: u64 = 10_071;
+    /// The server drops what it cannot queue.
+    pub const TOO_MANY_REQUESTS: u64 = 10_167;
+}
+
+impl BrokerError {
+    /// Whether it is this JetStream error.
+    pub fn is(&self, wanted: u64) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code == wanted)
+    }
+
+    /// Whether asking again later can help: the server is away, busy, or has lost its leader.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::NoResponders { .. } | Self::Interrupted { .. } => true,
+            // 503 of JetStream's API: no leader, shutting down, temporarily unavailable.
+            Self::Refused { code, .. } => matches!(code, 10_008 | 10_005 | 10_009 | 10_072 | 10_076 | 10_167),
+            _ => false,
+        }
+    }
+}

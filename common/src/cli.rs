@@ -1,0 +1,133 @@
+//! What the two binaries share.
+
+use std::{process::ExitCode, str::FromStr};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    StreamName,
+    broker::{Broker, BrokerError, ConnectOptions},
+};
+
+/// Where to connect: the options every command has.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServerArguments {
+    /// NATS server URL; several may be given, comma-separated
+    #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222", global = true, hide_env_values = true)]
+    pub server: String,
+    /// Stream that holds the transfers (its chunks are in NAME_DATA)
+    #[arg(long, env = "NATSFER_STREAM", default_value = "NATSFER", value_name = "NAME", global = true)]
+    pub stream: StreamName,
+    /// Log more (-v debug, -vv trace); RUST_LOG takes precedence
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+impl ServerArguments {
+    /// Connects as this program.
+    ///
+    /// # Errors
+    /// Those of [`Broker::connect`].
+    pub async fn connect(&self, client_name: &str) -> Result<Broker, BrokerError> {
+        let options = ConnectOptions::default()
+            .with_server(&self.server)
+            .with_stream(self.stream.clone())
+            .with_client_name(client_name);
+        Broker::connect(&options).await
+    }
+
+    /// Sends logs to standard error, in colour when that is a terminal.
+    pub fn start_logging(&self) {
+        let default = match self.verbose {
+            0 => "warn,natsfer=info",
+            1 => "info,natsfer=debug,natsfer_common=debug,natsfer_producer=debug,natsfer_consumer=debug",
+            _ => "debug,natsfer=trace,natsfer_common=trace,natsfer_producer=trace,natsfer_consumer=trace",
+        };
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+        let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        // A second start, as in tests, keeps the first.
+        let _ =
+            tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).try_init();
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that was asked for is done.
+    Done,
+    /// Something failed, and was reported.
+    Failed,
+}
+
+/// The one exit code of an outcome: 0 done, 1 something failed. Wrong usage is clap's, and 2.
+pub fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints an error and what caused it, on one line of standard error.
+#[expect(clippy::print_stderr, reason = "this is where the binaries speak to their user")]
+pub fn report(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}
+
+/// Prints one line of standard output. A reader that has gone away, as `head` does, is no error.
+pub fn print_line(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// A number of bytes: `1048576`, `64K`, `10GiB`. Units are powers of 1,024.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount(pub u64);
+
+impl FromStr for ByteCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || format!("'{text}' is not a number of bytes such as 1048576, 512K, 10GiB");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let power = match text[digits..].trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kib" => 1,
+            "m" | "mib" => 2,
+            "g" | "gib" => 3,
+            "t" | "tib" => 4,
+            _ => return Err(error()),
+        };
+        let number: u64 = text[..digits].parse().map_err(|_| error())?;
+        number.checked_mul(1 << (10 * power)).map(Self).ok_or_else(error)
+    }
+}
+
+/// A size as people read it: `1.5 GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let power = (bytes.max(1).ilog2() / 10).min(5);
+    match power {
+        0 => format!("{bytes} B"),
+        power => format!("{:.1} {}", bytes as f64 / f64::from(power * 10).exp2(), UNITS[power as usize]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_counts_read_and_write_as_people_do() {
+        assert_eq!("10GiB".parse(), Ok(ByteCount(10 << 30)));
+        assert_eq!("512k".parse(), Ok(ByteCount(512 << 10)));
+        assert!("1.5G".parse::<ByteCount>().is_err() && "99999999999T".parse::<ByteCount>().is_err());
+        assert_eq!(human_bytes(0), "0 B");
+        assert_eq!(human_bytes(1023), "1023 B");
+        assert_eq!(human_bytes(3 << 29), "1.5 GiB");
+    }
+}
