@@ -1,0 +1,69 @@
+//! Where cargo put this test, and our own binaries, built once per process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::files::exclusive;
+
+/// The workspace, for cargo to run in.
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+const PACKAGES: [&str; 2] = ["natsfer-producer", "natsfer-consumer"];
+
+/// The path of one of our binaries, `natsfer-producer` or `natsfer-consumer`,
+/// built in the profile of the running test. The first call in a process
+/// blocks while cargo builds.
+///
+/// # Errors
+/// When cargo fails, with all it said, or leaves no such binary.
+pub fn our_binary(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    let directory = match built {
+        Ok(directory) => directory,
+        Err(reason) => bail!("cannot build our binaries: {reason}"),
+    };
+    let binary = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    ensure!(binary.is_file(), "cargo built no {}: does the package have that binary?", binary.display());
+    Ok(binary)
+}
+
+/// The target directory this test was built into.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    let profile = profile_dir()?;
+    let target = profile.parent().context("a profile without a target")?;
+    Ok(target.to_owned())
+}
+
+/// `target/debug` for `target/debug/deps/scenario-0123456789abcdef`; benches
+/// and examples lie one folder below it too.
+fn profile_dir() -> Result<PathBuf> {
+    let exe = std::env::current_exe().context("where is this test?")?;
+    let profile = exe.parent().and_then(Path::parent);
+    let profile = profile.with_context(|| format!("odd place for a test: {}", exe.display()))?;
+    Ok(profile.to_owned())
+}
+
+fn build() -> Result<PathBuf> {
+    let directory = profile_dir()?;
+    let target = target_dir()?;
+    let _held = exclusive(&target.join("natsfer-build.lock"))?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&cargo);
+    command.current_dir(WORKSPACE).args(["build", "--bins"]);
+    for package in PACKAGES {
+        command.args(["-p", package]);
+    }
+    command.arg("--target-dir").arg(&target);
+    // The directory's name is the profile's, but for the oldest one.
+    let profile = directory.file_name().unwrap_or_default();
+    if profile != "debug" {
+        command.arg("--profile").arg(profile);
+    }
+    let output = command.output().with_context(|| format!("cannot run {}", cargo.display()))?;
+    ensure!(output.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(directory)
+}
