@@ -1,1 +1,51 @@
-//! x
+//! Receives files over NATS JetStream: whole or not there, however often either side or the server goes away.
+//!
+//! A [`Receiver`] has a durable name. Receivers of different names each get every file on their channels; processes that
+//! share a name share the files. Each [`Incoming`] transfer carries its manifest and ends in one consuming call: save it
+//! into a directory, read it, skip it, or reject it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use natsfer_consumer::{ConnectOptions, Receiver, ReceiverOptions, SaveOptions, TargetDirectory};
+//!
+//! let options = ReceiverOptions::new("billing".parse()?).with_channels("invoices.>".parse()?);
+//! let mut receiver = Receiver::connect(&ConnectOptions::default(), options).await?;
+//! let inbox = TargetDirectory::open("inbox")?;
+//! while let Some(incoming) = receiver.next().await? {
+//!     println!("{}", incoming.save_into(&inbox, &SaveOptions::default()).await?.path.display());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Replays`] reads past transfers again without disturbing any receiver, and [`read_range`] a part of one.
+
+mod cursor;
+mod error;
+mod hold;
+mod incoming;
+mod landing;
+mod options;
+mod part;
+mod range;
+mod reader;
+mod receiver;
+mod replay;
+mod save;
+mod staging;
+mod target;
+
+pub use error::{Failure, ReceiveError};
+pub use incoming::Incoming;
+pub use landing::Landing;
+pub use natsfer_common::{
+    Channel, ChannelFilter, Digest, FileName, Manifest, ReceiverName, TransferId,
+    broker::{Broker, BrokerError, CatalogEntry, ConnectOptions, TransferState},
+};
+pub use options::{ConflictPolicy, ReceiverOptions, SaveOptions};
+pub use range::{ByteRange, read_range};
+pub use reader::TransferReader;
+pub use receiver::{Backlog, Receiver};
+pub use replay::{Replays, Selection};
+pub use save::Saved;
+pub use target::TargetDirectory;

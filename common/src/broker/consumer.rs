@@ -167,7 +167,10 @@ impl Broker {
     /// # Errors
     /// When the server refuses, as it does when the consumer stands with other settings.
     pub async fn create_consumer(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
-        self.with_streams(async || self.create_consumer_now(spec).await).await
+        match self.create_consumer_now(spec).await {
+            Err(error) if self.created_for(&error).await? => self.create_consumer_now(spec).await,
+            result => result,
+        }
     }
 
     async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
@@ -205,6 +208,39 @@ impl Broker {
             Ok(_) => Ok(true),
             Err(error) if error.is(code::CONSUMER_NOT_FOUND) || error.is(code::STREAM_NOT_FOUND) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ConsumerNames {
+    total: usize,
+    #[serde(default)]
+    consumers: Option<Vec<String>>,
+}
+
+impl Broker {
+    /// The names of a stream's consumers; none if there is no such stream.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn consumer_names(&self, stream: &str) -> Result<Vec<String>, BrokerError> {
+        let mut names = Vec::new();
+        loop {
+            let what = format!("listing the consumers of stream {stream}");
+            let request = json!({ "offset": names.len() });
+            match self.api::<ConsumerNames>(&what, &format!("CONSUMER.NAMES.{stream}"), &request).await {
+                Ok(page) => {
+                    let consumers = page.consumers.unwrap_or_default();
+                    let last = consumers.is_empty() || names.len() + consumers.len() >= page.total;
+                    names.extend(consumers);
+                    if last {
+                        return Ok(names);
+                    }
+                }
+                Err(error) if error.is(code::STREAM_NOT_FOUND) => return Ok(names),
+                Err(error) => return Err(error),
+            }
         }
     }
 }

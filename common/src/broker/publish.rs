@@ -79,7 +79,10 @@ impl Broker {
         headers: &[(&'static str, String)],
         payload: Bytes,
     ) -> Result<Stored, BrokerError> {
-        self.with_streams(async || self.publish(subject.clone(), headers, payload.clone()).await).await
+        match self.publish(subject.clone(), headers, payload.clone()).await {
+            Err(error) if self.created_for(&error).await? => self.publish(subject, headers, payload).await,
+            result => result,
+        }
     }
 
     /// Tells the server about a delivered message, without waiting for its answer: it may be lost with the connection, and the

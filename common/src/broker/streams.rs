@@ -156,19 +156,15 @@ impl Broker {
         Ok(self.stream_info(self.stream().control()).await?.state.last_seq)
     }
 
-    /// Does what needs the streams; creates them only when it turns out that they are not there. A user without permission
-    /// to create, or even to look at, streams can thus use those that exist.
-    pub(super) async fn with_streams<T>(
-        &self,
-        action: impl AsyncFn() -> Result<T, BrokerError>,
-    ) -> Result<T, BrokerError> {
-        match action().await {
-            Err(error) if error.is(code::STREAM_NOT_FOUND) || matches!(error, BrokerError::NoResponders { .. }) => {
-                self.create_streams(&StreamSettings::default()).await?;
-                action().await
-            }
-            result => result,
+    /// Creates the streams if this error says that they are not there, and whether it did: what failed is then to be tried once
+    /// more. They are never looked for beforehand: a user without permission to create, or even to look at, streams can use
+    /// those that exist.
+    pub(super) async fn created_for(&self, error: &BrokerError) -> Result<bool, BrokerError> {
+        let missing = error.is(code::STREAM_NOT_FOUND) || matches!(error, BrokerError::NoResponders { .. });
+        if missing {
+            self.create_streams(&StreamSettings::default()).await?;
         }
+        Ok(missing)
     }
 }
 

@@ -1,0 +1,155 @@
+//! Why a transfer was not received.
+
+use std::{io, path::PathBuf};
+
+use natsfer_common::{ChunkSet, Contradiction, Digest, RecordError, TransferId, broker::BrokerError};
+
+/// Why a transfer was not received, or a receiver not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The server refused, or could not be asked.
+    #[error("the server did not do what was asked")]
+    Broker(#[from] BrokerError),
+    /// A file or directory could not be used.
+    #[error("{doing} {}", path.display())]
+    Disk {
+        /// What was tried, such as `cannot write`.
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Nothing came for a while, and the sender has not closed the transfer: it will be tried again.
+    #[error("transfer {transfer} is not finished by its sender, and nothing more of it came for a while")]
+    Stalled {
+        /// The transfer.
+        transfer: TransferId,
+    },
+    /// Another process of this receiver works on it, in the same directory: it will be tried again.
+    #[error("another process works on transfer {transfer} in this directory")]
+    Busy {
+        /// The transfer.
+        transfer: TransferId,
+    },
+    /// Its messages cannot all be true, or its sender took it back.
+    #[error("the transfer cannot be put together")]
+    Contradiction(#[from] Contradiction),
+    /// Its record cannot be read.
+    #[error("a record of transfer {transfer} cannot be read")]
+    Record {
+        /// The transfer.
+        transfer: TransferId,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// Chunks are gone from the stream, or stored damaged.
+    #[error("chunks {missing} of transfer {transfer} are missing from the stream or damaged in it: {reason}")]
+    ChunksMissing {
+        /// The transfer.
+        transfer: TransferId,
+        /// The chunks.
+        missing: ChunkSet,
+        /// What was found in their place.
+        reason: String,
+    },
+    /// Two chunks of one index hold different bytes.
+    #[error("chunk {index} of transfer {transfer} came twice with different bytes")]
+    Conflicting {
+        /// The transfer.
+        transfer: TransferId,
+        /// The chunk.
+        index: u64,
+    },
+    /// The bytes are not those that were sent.
+    #[error("transfer {transfer} has digest {found}, its sender says {expected}")]
+    DigestMismatch {
+        /// The transfer.
+        transfer: TransferId,
+        /// What the sender says.
+        expected: Digest,
+        /// What arrived.
+        found: Digest,
+    },
+    /// The file inside a manifest's message is damaged.
+    #[error("the file inside the message of transfer {transfer} is damaged: {reason}")]
+    InlineDamaged {
+        /// The transfer.
+        transfer: TransferId,
+        /// How.
+        reason: String,
+    },
+    /// A file of that name is there already, and the policy is to fail.
+    #[error("{} exists already with other contents", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The name cannot be landed under: a directory in its way is a symbolic link or a file, or it names a directory.
+    #[error("'{name}' cannot be landed in {}: {reason}", target.display())]
+    NotLandable {
+        /// The file's name.
+        name: String,
+        /// The target directory.
+        target: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A receiver of this name listens on other channels.
+    #[error(
+        "receiver '{receiver}' exists and listens on {existing}, not {wanted}: choose another name, or remove it with \
+         `natsfer-consumer forget -n {receiver}`"
+    )]
+    OtherChannels {
+        /// The receiver.
+        receiver: String,
+        /// The subject it reads.
+        existing: String,
+        /// The subject that was asked for.
+        wanted: String,
+    },
+    /// There is no such transfer in the stream.
+    #[error("there is no transfer {transfer} in the stream: it never was, or has been removed")]
+    NoSuchTransfer {
+        /// The transfer.
+        transfer: TransferId,
+    },
+    /// The range lies beyond the end of the file.
+    #[error("the range begins at byte {first}, transfer {transfer} has {size} bytes")]
+    RangeBeyondEnd {
+        /// The transfer.
+        transfer: TransferId,
+        /// Where the range begins.
+        first: u64,
+        /// The file's size.
+        size: u64,
+    },
+}
+
+/// What a failure means for the transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Trying again later can help: it goes back to the server.
+    Passing,
+    /// It will never succeed here: it is taken off the receiver's inbox.
+    Final,
+    /// Its sender took it back: there is nothing to receive.
+    Cancelled,
+}
+
+impl ReceiveError {
+    /// What the failure means for the transfer.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Contradiction(Contradiction::Cancelled { .. }) => Failure::Cancelled,
+            Self::Broker(_) | Self::Disk { .. } | Self::Stalled { .. } | Self::Busy { .. } => Failure::Passing,
+            _ => Failure::Final,
+        }
+    }
+
+    pub(crate) fn disk(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Disk { doing, path, source }
+    }
+}

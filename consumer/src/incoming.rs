@@ -1,0 +1,128 @@
+//! One transfer on its way in.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use natsfer_common::{
+    Manifest,
+    broker::{Acknowledgement, Broker},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    Failure, ReceiveError, SaveOptions, Saved, TargetDirectory, TransferReader, hold::Hold, save::Save, staging::Owner,
+};
+
+/// Longest time a transfer that could not be received now is left alone before it is tried again.
+const LONGEST_REST: Duration = Duration::from_secs(15);
+
+/// A transfer, known by its manifest. It ends in one consuming call; dropped without one, it goes back to the server at once.
+#[derive(Debug)]
+pub struct Incoming {
+    pub(crate) broker: Broker,
+    pub(crate) manifest: Manifest,
+    /// The message's payload and checksum header, for a file that came inside it.
+    pub(crate) payload: Bytes,
+    pub(crate) crc32: Option<String>,
+    pub(crate) origin: Origin,
+    pub(crate) window: u64,
+}
+
+/// Where a transfer comes from, and what is to be done with it afterwards.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// From a receiver's inbox.
+    Inbox {
+        /// The receiver.
+        owner: Owner,
+        /// Its claim on the transfer.
+        hold: Hold,
+        /// How many times it was delivered.
+        delivered: u64,
+        /// One of the receiver's hands.
+        permit: OwnedSemaphorePermit,
+    },
+    /// Looked up: nobody's progress changes.
+    Replay,
+}
+
+impl Incoming {
+    /// What the file is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Lands the file in a directory, under the name it was sent with: whole and verified, or not at all.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the transfer goes back to the server, and what was received stays for the next try, with this
+    /// or another process on the same directory.
+    ///
+    /// # Errors
+    /// [`ReceiveError::failure`] says what follows: a passing failure has put the transfer back, to be tried again after a
+    /// rest; a final one has taken it off the receiver's inbox.
+    pub async fn save_into(self, target: &TargetDirectory, options: &SaveOptions) -> Result<Saved, ReceiveError> {
+        let Self { broker, manifest, payload, crc32, origin, window } = self;
+        let owner = origin.owner();
+        let save = Save { broker: &broker, owner: &owner, manifest: &manifest, target, options, window };
+        let result = match manifest.inline {
+            Some(inline) => save.inline(inline, payload, crc32).await,
+            None => save.chunks().await,
+        };
+        origin.settle(result.as_ref().err()).await;
+        result
+    }
+
+    /// Reads the file as it comes, in order, each chunk verified before it is given out. The digest is compared at the end:
+    /// a read fails then if it differs. Call [`TransferReader::finish`] once what was read is dealt with.
+    ///
+    /// # Errors
+    /// When the server does not let its chunks be read.
+    pub async fn read(self) -> Result<TransferReader, ReceiveError> {
+        TransferReader::open(self).await
+    }
+
+    /// Takes the transfer for done without receiving it.
+    pub async fn skip(self) {
+        self.origin.finish(Acknowledgement::Done).await;
+    }
+
+    /// Takes the transfer off the receiver's inbox as unacceptable. The reason is logged.
+    pub async fn reject(self, reason: &str) {
+        tracing::warn!(transfer = %self.manifest.transfer, name = %self.manifest.name, reason, "rejected");
+        self.origin.finish(Acknowledgement::Never).await;
+    }
+}
+
+impl Origin {
+    pub(crate) fn owner(&self) -> Owner {
+        match self {
+            Self::Inbox { owner, .. } => owner.clone(),
+            Self::Replay => Owner::Replay,
+        }
+    }
+
+    /// Tells the server how it ended.
+    pub(crate) async fn settle(self, error: Option<&ReceiveError>) {
+        let delivered = if let Self::Inbox { delivered, .. } = &self { *delivered } else { 1 };
+        let acknowledgement = match error.map(ReceiveError::failure) {
+            None | Some(Failure::Cancelled) => Acknowledgement::Done,
+            Some(Failure::Final) => Acknowledgement::Never,
+            Some(Failure::Passing) => Acknowledgement::Again(rest(delivered)),
+        };
+        self.finish(acknowledgement).await;
+    }
+
+    pub(crate) async fn finish(self, acknowledgement: Acknowledgement) {
+        if let Self::Inbox { hold, permit, .. } = self {
+            hold.settle(acknowledgement).await;
+            drop(permit);
+        }
+    }
+}
+
+/// How long to leave a transfer alone after so many deliveries: 1 s, doubling up to 15 s.
+fn rest(delivered: u64) -> Duration {
+    let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    Duration::from_secs(1 << doublings).min(LONGEST_REST)
+}

@@ -1,0 +1,130 @@
+//! Giving a finished file its name: the one place that renames.
+
+use std::{io, path::PathBuf};
+
+use cap_std::fs::Dir;
+use natsfer_common::{Digest, FileName};
+
+use crate::{
+    ConflictPolicy, ReceiveError, TargetDirectory,
+    target::{Parent, sync_directory},
+};
+
+/// Names tried beside one that is taken.
+const MOST_NUMBERS: u32 = 10_000;
+
+/// What became of a file that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landing {
+    /// It was landed.
+    Landed,
+    /// The same bytes were there already.
+    Identical,
+    /// Another file was there, and the policy is to leave it.
+    Skipped,
+}
+
+/// What is known before a byte is moved.
+#[derive(Debug)]
+pub(crate) enum Forecast {
+    /// It can be landed.
+    Needed,
+    /// It need not be: this is what stands there.
+    Settled(Landing, PathBuf),
+}
+
+/// Looks whether the file is needed at all, given its size and digest where they are known already.
+pub(crate) fn forecast(
+    target: &TargetDirectory, name: &FileName, policy: ConflictPolicy, content: Option<(u64, Digest)>,
+) -> Result<Forecast, ReceiveError> {
+    let disk = |source| ReceiveError::Disk { doing: "cannot look at", path: target.path_of(name), source };
+    let parent = target.parent(name)?;
+    for attempt in 0..MOST_NUMBERS {
+        let candidate = candidate(name, attempt);
+        let (_, file) = candidate.split();
+        if !parent.has(file).map_err(disk)? {
+            break;
+        }
+        let path = target.path().join(parent.path_of(file));
+        if let Some((size, digest)) = &content
+            && parent.has_identical(file, *size, digest).map_err(disk)?
+        {
+            return Ok(Forecast::Settled(Landing::Identical, path));
+        }
+        match policy {
+            ConflictPolicy::Rename => {}
+            ConflictPolicy::Overwrite => break,
+            ConflictPolicy::Skip => return Ok(Forecast::Settled(Landing::Skipped, path)),
+            ConflictPolicy::Fail if content.is_some() => return Err(ReceiveError::Exists { path }),
+            ConflictPolicy::Fail => break,
+        }
+    }
+    Ok(Forecast::Needed)
+}
+
+/// Moves a staged, synced file to its name, and makes the name durable. On return the staged file is gone: landed, or removed
+/// because it is not needed.
+pub(crate) fn land(
+    staging: &Dir, staged: &str, target: &TargetDirectory, name: &FileName, policy: ConflictPolicy, content: (u64, Digest),
+) -> Result<(Landing, PathBuf), ReceiveError> {
+    let failed = |source| ReceiveError::Disk { doing: "cannot land", path: target.path_of(name), source };
+    let parent = target.parent(name)?;
+    for attempt in 0..MOST_NUMBERS {
+        let candidate = candidate(name, attempt);
+        let (_, file) = candidate.split();
+        let path = target.path().join(parent.path_of(file));
+        match move_without_replacing(staging, staged, &parent, file) {
+            Ok(()) => return settle(&parent, Landing::Landed, path).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let (size, digest) = &content;
+        let settled = if parent.has_identical(file, *size, digest).map_err(failed)? {
+            Landing::Identical
+        } else {
+            match policy {
+                ConflictPolicy::Rename => continue,
+                ConflictPolicy::Overwrite => {
+                    staging.rename(staged, &parent.dir, file).map_err(failed)?;
+                    return settle(&parent, Landing::Landed, path).map_err(failed);
+                }
+                ConflictPolicy::Skip => Landing::Skipped,
+                ConflictPolicy::Fail => return Err(ReceiveError::Exists { path }),
+            }
+        };
+        staging.remove_file(staged).map_err(failed)?;
+        return settle(&parent, settled, path).map_err(failed);
+    }
+    Err(ReceiveError::NotLandable {
+        name: name.to_string(),
+        target: target.path().to_path_buf(),
+        reason: format!("it and {MOST_NUMBERS} names beside it are taken"),
+    })
+}
+
+fn candidate(name: &FileName, attempt: u32) -> FileName {
+    if attempt == 0 { name.clone() } else { name.numbered(attempt) }
+}
+
+/// Syncs also where the same file stood already: who put it there may have died before syncing.
+fn settle(parent: &Parent, landing: Landing, path: PathBuf) -> io::Result<(Landing, PathBuf)> {
+    sync_directory(&parent.dir)?;
+    Ok((landing, path))
+}
+
+/// Both names are single components, so neither leaves its directory.
+fn move_without_replacing(staging: &Dir, staged: &str, parent: &Parent, file: &str) -> io::Result<()> {
+    use rustix::{
+        fs::{RenameFlags, renameat_with},
+        io::Errno,
+    };
+    match renameat_with(staging, staged, &parent.dir, file, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // File systems without it: a hard link does not replace either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            staging.hard_link(staged, &parent.dir, file)?;
+            staging.remove_file(staged)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,236 @@
+//! Reading a transfer as it comes.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use natsfer_common::{Assembler, ChunkHeader, ChunkSet, Hasher, Manifest, Placement, Progress, Totals};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    sync::mpsc,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    Failure, Incoming, ReceiveError,
+    cursor::{Cursor, Piece},
+    incoming::Origin,
+    save::decode_inline,
+};
+
+/// Chunks that came before their turn are kept up to so many bytes; beyond that they are fetched again when their turn comes.
+const MOST_EARLY: usize = 16 << 20;
+
+/// A transfer's bytes, in order. Reading to the end has verified them; [`TransferReader::finish`] then takes the transfer for
+/// done.
+///
+/// Dropped earlier, or never finished, the transfer goes back to the server and comes again.
+#[derive(Debug)]
+pub struct TransferReader {
+    manifest: Manifest,
+    origin: Option<Origin>,
+    pieces: mpsc::Receiver<Result<Bytes, ReceiveError>>,
+    current: Bytes,
+    ended: bool,
+    pump: AbortOnDropHandle<()>,
+}
+
+impl TransferReader {
+    pub(crate) async fn open(incoming: Incoming) -> Result<Self, ReceiveError> {
+        let Incoming { broker, manifest, payload, crc32, origin, window } = incoming;
+        // Two chunks ahead: one being read, one ready.
+        let (sender, pieces) = mpsc::channel(2);
+        let pump = match manifest.inline {
+            Some(inline) => {
+                let raw = decode_inline(&manifest, inline, payload, crc32.as_deref());
+                tokio::spawn(async move {
+                    // The reader may have gone.
+                    let _ = sender.send(raw).await;
+                })
+            }
+            None => {
+                // A reader keeps nothing on disk, hence begins at the beginning, whatever was read before.
+                let owner = origin.owner();
+                let cursor = Cursor::open(&broker, &owner, &manifest, &ChunkSet::default(), window).await?;
+                let pump = Pump {
+                    assembler: Assembler::new(&manifest),
+                    hasher: manifest.digest_algorithm.hasher(),
+                    early: BTreeMap::new(),
+                    early_bytes: 0,
+                    next: 0,
+                    manifest: manifest.clone(),
+                    sender,
+                };
+                tokio::spawn(pump.run(cursor))
+            }
+        };
+        let (current, pump) = (Bytes::new(), AbortOnDropHandle::new(pump));
+        Ok(Self { manifest, origin: Some(origin), pieces, current, ended: false, pump })
+    }
+
+    /// What the file is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Takes the transfer for done, once it was read to its end. Before that, it goes back to the server instead, and
+    /// comes again.
+    pub async fn finish(mut self) {
+        if self.ended
+            && let Some(origin) = self.origin.take()
+        {
+            // The pump ends by itself: it has given out the end.
+            let _ = (&mut self.pump).await;
+            origin.settle(None).await;
+        }
+    }
+}
+
+impl AsyncRead for TransferReader {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.current.is_empty() && !self.ended {
+            match self.pieces.poll_recv(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(bytes))) => self.current = bytes,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
+                Poll::Ready(None) => self.ended = true,
+            }
+        }
+        let length = self.current.len().min(buffer.remaining());
+        buffer.put_slice(&self.current[..length]);
+        self.current.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Puts chunks in order and hands them out.
+struct Pump {
+    manifest: Manifest,
+    assembler: Assembler,
+    hasher: Hasher,
+    early: BTreeMap<u64, Bytes>,
+    early_bytes: usize,
+    /// The chunk whose turn it is.
+    next: u64,
+    sender: mpsc::Sender<Result<Bytes, ReceiveError>>,
+}
+
+/// The reader has gone.
+struct Gone;
+
+impl Pump {
+    async fn run(mut self, mut cursor: Cursor) {
+        let sender = self.sender.clone();
+        let result = tokio::select! {
+            result = self.pump(&mut cursor) => result,
+            () = sender.closed() => Ok(Err(Gone)),
+        };
+        match result {
+            Ok(Ok(())) => cursor.close().await,
+            Ok(Err(Gone)) => cursor.pause().await,
+            Err(error) => {
+                if error.failure() == Failure::Passing { cursor.pause().await } else { cursor.close().await }
+                let _ = self.sender.send(Err(error)).await;
+            }
+        }
+    }
+
+    /// Until the last chunk is handed out and the digest agrees.
+    async fn pump(&mut self, cursor: &mut Cursor) -> Result<Result<(), Gone>, ReceiveError> {
+        loop {
+            match cursor.next().await? {
+                Piece::Chunk { chunk, payload, ack_subject } => {
+                    self.take(chunk, payload)?;
+                    if self.hand_out().await.is_err() {
+                        return Ok(Err(Gone));
+                    }
+                    cursor.acknowledge(&ack_subject).await;
+                }
+                Piece::Closing(record) => {
+                    self.assembler.close(record)?;
+                    let totals = match self.assembler.progress() {
+                        Progress::Whole(totals) => totals,
+                        Progress::Missing(missing) => {
+                            if self.refetch(cursor, missing).await?.is_err() {
+                                return Ok(Err(Gone));
+                            }
+                            match self.assembler.progress() {
+                                Progress::Whole(totals) => totals,
+                                _ => continue,
+                            }
+                        }
+                        Progress::Open => continue,
+                    };
+                    return self.verify(totals).map(Ok);
+                }
+            }
+        }
+    }
+
+    /// Takes one chunk, if it is sound.
+    fn take(&mut self, chunk: ChunkHeader, payload: Bytes) -> Result<(), ReceiveError> {
+        if self.assembler.place(&chunk)? == Placement::Held {
+            return Ok(());
+        }
+        let early = chunk.index != self.next;
+        if early && self.early_bytes + chunk.length as usize > MOST_EARLY {
+            return Ok(());
+        }
+        let raw = match chunk.encoding.decode(payload, chunk.length as usize) {
+            Ok(raw) if crc32fast::hash(&raw) == chunk.crc32 => raw,
+            _ => {
+                tracing::warn!(transfer = %self.manifest.transfer, index = chunk.index, "a chunk arrived damaged");
+                return Ok(());
+            }
+        };
+        self.assembler.written(&chunk);
+        self.early_bytes += raw.len();
+        self.early.insert(chunk.index, raw);
+        Ok(())
+    }
+
+    async fn hand_out(&mut self) -> Result<(), Gone> {
+        while let Some(raw) = self.early.remove(&self.next) {
+            self.early_bytes -= raw.len();
+            self.next += 1;
+            self.hasher.update(&raw);
+            self.sender.send(Ok(raw)).await.map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches, in order, the chunks that did not come, came damaged, or came too early to be kept.
+    async fn refetch(&mut self, cursor: &Cursor, missing: ChunkSet) -> Result<Result<(), Gone>, ReceiveError> {
+        let transfer = self.manifest.transfer;
+        for (index, sequences) in cursor.locate(&missing).await? {
+            for sequence in sequences {
+                if let Some((chunk, payload)) = cursor.fetch(sequence).await?
+                    && !self.assembler.held().contains(index)
+                {
+                    self.take(chunk, payload)?;
+                }
+            }
+            if self.hand_out().await.is_err() {
+                return Ok(Err(Gone));
+            }
+        }
+        match self.assembler.progress() {
+            Progress::Missing(missing) => {
+                let reason = "no sound copy was found".into();
+                Err(ReceiveError::ChunksMissing { transfer, missing, reason })
+            }
+            _ => Ok(Ok(())),
+        }
+    }
+
+    fn verify(&mut self, totals: Totals) -> Result<(), ReceiveError> {
+        let hasher = std::mem::replace(&mut self.hasher, self.manifest.digest_algorithm.hasher());
+        let (expected, found, transfer) = (totals.digest, hasher.finish(), self.manifest.transfer);
+        if found == expected { Ok(()) } else { Err(ReceiveError::DigestMismatch { transfer, expected, found }) }
+    }
+}
+

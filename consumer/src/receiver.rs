@@ -1,0 +1,214 @@
+//! A durable receiver.
+
+use std::sync::Arc;
+
+use futures_util::Stream;
+use natsfer_common::{
+    Manifest,
+    broker::{
+        Acknowledgement, Broker, BrokerError, ConnectOptions, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings,
+        StartAt,
+    },
+    header,
+};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    Incoming, ReceiveError, ReceiverName, ReceiverOptions,
+    hold::Hold,
+    incoming::Origin,
+    staging::Owner,
+};
+
+/// Smallest window of one transfer, in bytes: two chunks of the largest size that `auto` chooses.
+const LEAST_WINDOW: u64 = 2 << 20;
+
+/// A durable receiver: every file on its channels, each until it is dealt with. See the crate's documentation.
+#[derive(Debug)]
+pub struct Receiver {
+    broker: Broker,
+    options: ReceiverOptions,
+    spec: ConsumerSpec,
+    pull: Pull,
+    hands: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+/// How much a receiver has before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Transfers that no process of this name has taken yet.
+    pub waiting: u64,
+    /// Transfers taken, and neither done nor given up: being received, or put back for later.
+    pub taken: u64,
+    /// Every transfer up to this sequence of the control stream is done.
+    pub done_to: u64,
+}
+
+impl Receiver {
+    /// Connects, and opens the receiver.
+    ///
+    /// # Errors
+    /// When no server answers, and those of [`Receiver::open`].
+    pub async fn connect(server: &ConnectOptions, options: ReceiverOptions) -> Result<Self, ReceiveError> {
+        Self::open(Broker::connect(server).await?, options).await
+    }
+
+    /// Opens the receiver of this name: the one that stands, with all that came while it was away, or a new one, which begins
+    /// with the oldest transfer in the stream.
+    ///
+    /// # Errors
+    /// When a receiver of this name listens on other channels, or the server refuses.
+    pub async fn open(broker: Broker, options: ReceiverOptions) -> Result<Self, ReceiveError> {
+        let spec = ConsumerSpec {
+            stream: broker.stream().control().into(),
+            name: options.name.to_string(),
+            filters: vec![broker.subjects().open_filter(&options.channels)],
+            start: StartAt::First,
+            headers_only: false,
+            kind: ConsumerKind::Inbox { ack_wait: options.takeover },
+        };
+        match broker.consumer(&spec.stream, &spec.name).await? {
+            Some(state) if state.filters != spec.filters => {
+                return Err(ReceiveError::OtherChannels {
+                    receiver: spec.name,
+                    existing: state.filters.join(", "),
+                    wanted: spec.filters.concat(),
+                });
+            }
+            // Created also when it stands: the takeover time may have changed.
+            _ => broker.create_consumer(&spec).await?,
+        };
+        let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::Single).await?;
+        let hands = Arc::new(Semaphore::new(options.concurrency));
+        Ok(Self { broker, options, spec, pull, hands, tasks: TaskTracker::new() })
+    }
+
+    /// The next transfer. Waits while there is none, and while as many are held as [`ReceiverOptions::concurrency`] allows.
+    /// `None` never comes; it is there so that `while let` reads well.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a transfer that was on its way comes with the next call.
+    ///
+    /// # Errors
+    /// When the connection is closed, or the server refuses. Its absence is no error: it is waited for.
+    pub async fn next(&mut self) -> Result<Option<Incoming>, ReceiveError> {
+        loop {
+            let permit = match self.hands.clone().acquire_owned().await {
+                Ok(permit) => permit,
+                Err(_) => return Ok(None),
+            };
+            self.pull.want(1);
+            let delivery = match self.pull.next().await {
+                Ok(delivery) => delivery,
+                Err(BrokerError::ConsumerGone { consumer, .. }) => {
+                    self.renew(&consumer).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            self.pull.want(0);
+            let hold = Hold::new(self.broker.clone(), delivery.ack_subject(), self.options.takeover, &self.tasks);
+            match self.read(&delivery) {
+                Ok(manifest) => {
+                    let owner = Owner::Receiver(self.options.name.clone());
+                    let origin = Origin::Inbox { owner, hold, delivered: delivery.delivered, permit };
+                    let crc32 = delivery.header(header::CRC32).map(str::to_owned);
+                    return Ok(Some(Incoming {
+                        broker: self.broker.clone(),
+                        manifest,
+                        payload: delivery.payload(),
+                        crc32,
+                        origin,
+                        window: (self.options.window / self.options.concurrency as u64).max(LEAST_WINDOW),
+                    }));
+                }
+                Err(why) => {
+                    tracing::warn!(subject = delivery.subject(), sequence = delivery.stream_sequence, "rejected: {why}");
+                    hold.settle(Acknowledgement::Never).await;
+                }
+            }
+        }
+    }
+
+    fn read(&self, delivery: &Delivery) -> Result<Manifest, String> {
+        let subject = self.broker.subjects().parse(delivery.subject()).map_err(|error| error.to_string())?;
+        let text = delivery.header(header::MANIFEST).ok_or("it has no manifest")?;
+        Manifest::from_header(text, &subject).map_err(|error| error.to_string())
+    }
+
+    /// The consumer went away: with its server, or because somebody deleted it. Recreated, it begins with the oldest transfer;
+    /// what is there already is recognised by its digest.
+    async fn renew(&mut self, consumer: &str) -> Result<(), ReceiveError> {
+        tracing::warn!(consumer, "the receiver's inbox does not answer; looking for it");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        match self.broker.create_consumer(&self.spec).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "the server is not ready; waiting for it");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// This receiver's name.
+    pub fn name(&self) -> &ReceiverName {
+        &self.options.name
+    }
+
+    /// The connection.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// What the receiver has before it, all processes of its name together.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn backlog(&self) -> Result<Backlog, ReceiveError> {
+        let state = self.broker.consumer(&self.spec.stream, &self.spec.name).await?;
+        Ok(match state {
+            Some(state) => {
+                Backlog { waiting: state.pending, taken: state.unacknowledged, done_to: state.acknowledged_to }
+            }
+            None => Backlog { waiting: 0, taken: 0, done_to: u64::MAX },
+        })
+    }
+
+    /// The transfers as a stream, for as long as the receiver lives.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Incoming, ReceiveError>> {
+        futures_util::stream::unfold(self, async |mut receiver| {
+            let item = receiver.next().await.transpose()?;
+            Some((item, receiver))
+        })
+    }
+
+    /// Ends the receiver on this side, in order: transfers that were dropped are back with the server on return. Its place is kept
+    /// there for the next time.
+    pub async fn close(self) {
+        let Self { broker, pull, tasks, .. } = self;
+        drop(pull);
+        tasks.close();
+        tasks.wait().await;
+        // Only a closed connection fails.
+        let _ = broker.flush().await;
+    }
+
+    /// Removes a receiver for good: its inbox and its cursors. One of this name then begins anew. `false` if there was none.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn forget(broker: &Broker, name: &ReceiverName) -> Result<bool, ReceiveError> {
+        let control = broker.stream().control().to_owned();
+        let data = broker.stream().data();
+        for consumer in broker.consumer_names(&data).await? {
+            let owned = consumer.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('-'));
+            if owned.is_some_and(|id| id.parse::<crate::TransferId>().is_ok()) {
+                broker.delete_consumer(&data, &consumer).await?;
+            }
+        }
+        Ok(broker.delete_consumer(&control, name.as_str()).await?)
+    }
+}

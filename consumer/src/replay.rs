@@ -1,0 +1,93 @@
+//! Past transfers, received again without disturbing any receiver.
+
+use globset::GlobMatcher;
+use jiff::Timestamp;
+use natsfer_common::{
+    ChannelFilter, TransferId,
+    broker::{Broker, CatalogEntry, TransferState},
+    header,
+};
+
+use crate::{Incoming, ReceiveError, incoming::Origin};
+
+/// Bytes asked for ahead of what is written.
+const WINDOW: u64 = 8 << 20;
+
+/// Which transfers.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    /// The one with this id.
+    Transfer(TransferId),
+    /// All complete ones on these channels.
+    Channels {
+        /// The channels.
+        channels: ChannelFilter,
+        /// Published at this time or later.
+        since: Option<Timestamp>,
+        /// Published at this time or earlier.
+        until: Option<Timestamp>,
+        /// With a name that this pattern matches.
+        names: Option<GlobMatcher>,
+    },
+}
+
+/// Finds past transfers.
+#[derive(Debug, Clone)]
+pub struct Replays {
+    broker: Broker,
+}
+
+impl Replays {
+    /// Over this connection.
+    pub fn new(broker: Broker) -> Self {
+        Self { broker }
+    }
+
+    /// What was selected, oldest first. Open and cancelled transfers are only found by their id.
+    ///
+    /// # Errors
+    /// When the server does not answer, or there is no transfer of the given id.
+    pub async fn select(&self, selection: &Selection) -> Result<Vec<CatalogEntry>, ReceiveError> {
+        match selection {
+            Selection::Transfer(transfer) => {
+                let mut catalog = self.broker.catalog(&ChannelFilter::default()).await?;
+                catalog.retain(|entry| entry.manifest.transfer == *transfer);
+                if catalog.is_empty() {
+                    return Err(ReceiveError::NoSuchTransfer { transfer: *transfer });
+                }
+                Ok(catalog)
+            }
+            Selection::Channels { channels, since, until, names } => {
+                let mut catalog = self.broker.catalog(channels).await?;
+                catalog.retain(|entry| {
+                    matches!(entry.state, TransferState::Complete { .. })
+                        && since.is_none_or(|since| entry.published_at >= since)
+                        && until.is_none_or(|until| entry.published_at <= until)
+                        && names.as_ref().is_none_or(|names| names.is_match(entry.manifest.name.as_str()))
+                });
+                Ok(catalog)
+            }
+        }
+    }
+
+    /// Opens one for receiving.
+    ///
+    /// # Errors
+    /// When it has been removed meanwhile, or the server does not answer.
+    pub async fn open(&self, entry: &CatalogEntry) -> Result<Incoming, ReceiveError> {
+        let manifest = entry.manifest.clone();
+        let (payload, crc32) = match manifest.inline {
+            None => Default::default(),
+            Some(_) => {
+                let transfer = manifest.transfer;
+                let subject = self.broker.subjects().open(&manifest.channel, transfer);
+                let message = self.broker.message_at(self.broker.stream().control(), entry.sequence).await?;
+                let message = message.filter(|message| message.subject == subject);
+                let message = message.ok_or(ReceiveError::NoSuchTransfer { transfer })?;
+                let crc32 = message.header(header::CRC32).map(str::to_owned);
+                (message.payload, crc32)
+            }
+        };
+        Ok(Incoming { broker: self.broker.clone(), manifest, payload, crc32, origin: Origin::Replay, window: WINDOW })
+    }
+}
