@@ -1,0 +1,44 @@
+//! What the commands print about a file.
+
+use natsfer_common::cli::{human_bytes, print_line};
+use natsfer_consumer::{Landing, Saved};
+use serde_json::json;
+
+/// How to print.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Format {
+    pub(crate) fn new(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+
+    /// Says that a file was received.
+    pub(crate) fn received(self, saved: &Saved) {
+        let Saved { transfer, channel, name, path, size, digest, landing } = saved;
+        let (event, verb) = match landing {
+            Landing::Landed => ("received", "received"),
+            Landing::Identical => ("received", "already here"),
+            Landing::Skipped => ("skipped", "skipped"),
+        };
+        print_line(&match self {
+            Self::Json => json!({
+                "event": event,
+                "transfer": transfer,
+                "channel": channel,
+                "name": name,
+                "path": path.to_string_lossy(),
+                "size": size,
+                "digest": digest,
+                "identical": *landing == Landing::Identical,
+            })
+            .to_string(),
+            Self::Text => format!("{verb}  {}  {}  {digest}", path.display(), human_bytes(*size)),
+        });
+    }
+}

@@ -1,0 +1,25 @@
+//! `forget`: removes a receiver.
+
+use natsfer_common::{
+    ReceiverName,
+    broker::Broker,
+    cli::{Outcome, print_line},
+};
+use natsfer_consumer::Receiver;
+
+/// Remove a receiver from the server; one of the same name begins anew
+#[derive(Debug, clap::Args)]
+pub(crate) struct Forget {
+    /// Durable name
+    #[arg(short, long)]
+    name: ReceiverName,
+}
+
+impl Forget {
+    pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        let existed = Receiver::forget(broker, &self.name).await?;
+        let outcome = if existed { "removed" } else { "there is no receiver" };
+        print_line(&format!("{outcome} {}", self.name));
+        Ok(if existed { Outcome::Done } else { Outcome::Failed })
+    }
+}

@@ -1,0 +1,58 @@
+//! The command line.
+
+mod cat;
+mod event;
+mod forget;
+mod list;
+mod receive;
+mod replay;
+
+use natsfer_common::cli::{Outcome, ServerArguments};
+
+/// Receive, list, replay and read files sent over NATS JetStream
+#[derive(Debug, clap::Parser)]
+#[command(name = "natsfer-consumer", version, about, after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Land every file in ./inbox, for as long as it runs:
+    natsfer-consumer receive -n billing --into inbox
+  Land what is there now on one channel, then exit:
+    natsfer-consumer receive -n billing -c invoices.eu --into inbox --drain
+  See what is stored, and land one of it again:
+    natsfer-consumer list
+    natsfer-consumer replay 4be6c1e2d4b0f7a09c1d2e3f40516273 --into again
+  Read the first KiB of a stored file:
+    natsfer-consumer cat 4be6c1e2d4b0f7a09c1d2e3f40516273 --range 0-1023
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage.";
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Receive(receive::Receive),
+    List(list::List),
+    Replay(replay::Replay),
+    Cat(cat::Cat),
+    Forget(forget::Forget),
+}
+
+/// Runs one command.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    arguments.server.start_logging();
+    let broker = arguments.server.connect("natsfer-consumer").await?;
+    let result = match arguments.command {
+        Command::Receive(receive) => receive.run(&broker).await,
+        Command::List(list) => list.run(&broker).await,
+        Command::Replay(replay) => replay.run(&broker).await,
+        Command::Cat(cat) => cat.run(&broker).await,
+        Command::Forget(forget) => forget.run(&broker).await,
+    };
+    broker.close().await;
+    result
+}

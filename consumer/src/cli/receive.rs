@@ -1,0 +1,193 @@
+//! `receive`: lands files.
+
+use std::{collections::HashSet, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use natsfer_common::{
+    ChannelFilter, ReceiverName,
+    broker::{Broker, BrokerError},
+    cli::{Outcome, report},
+};
+use natsfer_consumer::{
+    ConflictPolicy, Failure, Incoming, ReceiveError, Receiver, ReceiverOptions, SaveOptions, Saved, TargetDirectory,
+    TransferId,
+};
+use tokio::task::JoinSet;
+
+use super::event::Format;
+
+/// How often a draining receiver looks whether it is done.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Land files in a directory, verified and whole
+#[derive(Debug, clap::Args)]
+pub(crate) struct Receive {
+    /// Durable name: receivers of different names each get every file, processes of one name share them
+    #[arg(short, long)]
+    name: ReceiverName,
+    /// Channels to listen on; wildcards allowed: invoices.*, invoices.>
+    #[arg(short, long, default_value = ">")]
+    channel: ChannelFilter,
+    /// Directory to land files in; created if missing
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    /// Exit once everything published before the start has landed
+    #[arg(long, conflicts_with = "count")]
+    drain: bool,
+    /// Exit after this many files
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Files received at once
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+    /// If another file of the name is there: rename, overwrite, skip or fail
+    #[arg(long, default_value = "rename", value_name = "POLICY")]
+    on_conflict: ConflictPolicy,
+    /// Put a file back for later when nothing of it came for so long
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    patience: Duration,
+    /// Time until the files of a process that died go to another of its name
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    takeover: Duration,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// When to stop.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// A signal comes.
+    Stopped,
+    /// So many files are received.
+    Count(u64),
+    /// Everything up to this sequence of the control stream is done, or, where it may not be known, nothing is left.
+    Drained(Option<u64>),
+}
+
+/// What a run has come to.
+#[derive(Debug, Default)]
+struct Tally {
+    received: u64,
+    failed: u64,
+    /// Put back, because their senders have not finished them.
+    parked: HashSet<TransferId>,
+}
+
+type Save = JoinSet<(TransferId, Result<Saved, ReceiveError>)>;
+
+impl Receive {
+    pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        let target = TargetDirectory::open(&self.into)?;
+        let options = ReceiverOptions::new(self.name.clone())
+            .with_channels(self.channel.clone())
+            .with_concurrency(self.concurrency.into())
+            .with_takeover(self.takeover);
+        let mut receiver = Receiver::open(broker.clone(), options).await?;
+        let until = match (self.drain, self.count) {
+            (true, _) => Until::Drained(last_published(broker).await?),
+            (_, Some(count)) => Until::Count(count),
+            _ => Until::Stopped,
+        };
+        let mut tally = Tally::default();
+        let mut saves = Save::new();
+        let result = self.receive(&mut receiver, &target, until, &mut saves, &mut tally).await;
+        // Unfinished saves go back to the server; what they wrote stays for the next run.
+        saves.shutdown().await;
+        receiver.close().await;
+        result?;
+        for transfer in &tally.parked {
+            tracing::warn!(%transfer, "not finished by its sender: it will be received when it is");
+        }
+        Ok(if tally.failed == 0 { Outcome::Done } else { Outcome::Failed })
+    }
+
+    async fn receive(
+        &self, receiver: &mut Receiver, target: &TargetDirectory, until: Until, saves: &mut Save, tally: &mut Tally,
+    ) -> anyhow::Result<()> {
+        let mut stop = std::pin::pin!(stop_signal()?);
+        let mut look = tokio::time::interval(DRAIN_INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let options = SaveOptions::default().with_on_conflict(self.on_conflict).with_patience(self.patience);
+        loop {
+            let taken_enough = matches!(until, Until::Count(count) if tally.received + saves.len() as u64 >= count);
+            tokio::select! {
+                () = &mut stop => {
+                    tracing::info!("stopping; what is not finished goes on with the next run");
+                    return Ok(());
+                }
+                Some(saved) = saves.join_next() => {
+                    let (transfer, result) = saved.context("a task failed")?;
+                    self.note(transfer, result, tally);
+                    if matches!(until, Until::Count(count) if tally.received >= count) {
+                        return Ok(());
+                    }
+                }
+                incoming = receiver.next(), if !taken_enough => {
+                    let Some(incoming) = incoming? else { return Ok(()) };
+                    let transfer = incoming.manifest().transfer;
+                    tally.parked.remove(&transfer);
+                    saves.spawn(save(incoming, target.clone(), options.clone()));
+                }
+                _ = look.tick(), if matches!(until, Until::Drained(_)) && saves.is_empty() => {
+                    let backlog = receiver.backlog().await?;
+                    let all_done = matches!(until, Until::Drained(Some(last)) if backlog.done_to >= last);
+                    if all_done || (backlog.waiting == 0 && backlog.taken <= tally.parked.len() as u64) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&self, transfer: TransferId, result: Result<Saved, ReceiveError>, tally: &mut Tally) {
+        match result {
+            Ok(saved) => {
+                tally.received += 1;
+                Format::new(self.json).received(&saved);
+            }
+            Err(error) => match error.failure() {
+                Failure::Cancelled => tracing::info!("{error:#}"),
+                Failure::Passing => {
+                    if let ReceiveError::Stalled { .. } = error {
+                        tally.parked.insert(transfer);
+                    }
+                    tracing::warn!("put back for later: {:#}", anyhow::Error::from(error));
+                }
+                Failure::Final => {
+                    tally.failed += 1;
+                    report(&anyhow::Error::from(error).context(format!("transfer {transfer} failed for good")));
+                }
+            },
+        }
+    }
+}
+
+async fn save(
+    incoming: Incoming, target: TargetDirectory, options: SaveOptions,
+) -> (TransferId, Result<Saved, ReceiveError>) {
+    let transfer = incoming.manifest().transfer;
+    (transfer, incoming.save_into(&target, &options).await)
+}
+
+/// The control stream's last sequence; `None` where this user may not look at streams.
+async fn last_published(broker: &Broker) -> Result<Option<u64>, BrokerError> {
+    match broker.last_control_sequence().await {
+        Ok(sequence) => Ok(Some(sequence)),
+        Err(BrokerError::Denied { .. } | BrokerError::TimedOut { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends when SIGINT or SIGTERM comes.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

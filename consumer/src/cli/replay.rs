@@ -1,0 +1,96 @@
+//! `replay`: past transfers again.
+
+use std::path::PathBuf;
+
+use globset::{GlobBuilder, GlobMatcher};
+use jiff::{SignedDuration, Timestamp};
+use natsfer_common::{
+    ChannelFilter, TransferId,
+    broker::Broker,
+    cli::{Outcome, report},
+};
+use natsfer_consumer::{ConflictPolicy, Replays, SaveOptions, Selection, TargetDirectory};
+
+use super::event::Format;
+
+/// Land past transfers again, without disturbing any receiver
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["id", "channel"]))]
+pub(crate) struct Replay {
+    /// Transfer to replay
+    id: Option<TransferId>,
+    /// Replay the complete transfers on these channels; wildcards allowed
+    #[arg(short, long)]
+    channel: Option<ChannelFilter>,
+    /// Only those published at this time or later: 2026-11-23T12:00:00Z, or an age such as 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "id")]
+    since: Option<Timestamp>,
+    /// Only those published at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "id")]
+    until: Option<Timestamp>,
+    /// Only those whose name matches: '*.csv', 'reports/**'
+    #[arg(long = "match", value_name = "GLOB", value_parser = parse_glob, conflicts_with = "id")]
+    names: Option<GlobMatcher>,
+    /// Directory to land files in; created if missing
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    /// If another file of the name is there: rename, overwrite, skip or fail
+    #[arg(long, default_value = "rename", value_name = "POLICY")]
+    on_conflict: ConflictPolicy,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Replay {
+    pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        let target = TargetDirectory::open(&self.into)?;
+        let selection = match self.id {
+            Some(transfer) => Selection::Transfer(transfer),
+            None => Selection::Channels {
+                channels: self.channel.unwrap_or_default(),
+                since: self.since,
+                until: self.until,
+                names: self.names,
+            },
+        };
+        let replays = Replays::new(broker.clone());
+        let selected = replays.select(&selection).await?;
+        if selected.is_empty() {
+            tracing::warn!("nothing in the stream matches");
+        }
+        let options = SaveOptions::default().with_on_conflict(self.on_conflict);
+        let mut outcome = Outcome::Done;
+        for entry in selected {
+            let saved = match replays.open(&entry).await {
+                Ok(incoming) => incoming.save_into(&target, &options).await,
+                Err(error) => Err(error),
+            };
+            match saved {
+                Ok(saved) => Format::new(self.json).received(&saved),
+                Err(error) => {
+                    let failed = format!("transfer {} was not replayed", entry.manifest.transfer);
+                    report(&anyhow::Error::from(error).context(failed));
+                    outcome = Outcome::Failed;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// A point in time (RFC 3339), or how long ago it was.
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let ago = humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
+    ago.and_then(|ago| Timestamp::now().checked_sub(ago).ok())
+        .ok_or_else(|| format!("'{text}' is neither a time such as 2026-11-23T12:00:00Z nor an age such as 2h"))
+}
+
+/// `*` stays within a directory, `**` does not.
+fn parse_glob(text: &str) -> Result<GlobMatcher, String> {
+    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| error.to_string())?;
+    Ok(glob.compile_matcher())
+}
