@@ -65,7 +65,7 @@ impl Compressor {
             self.incompressible = SURE_AFTER + 1;
             return false;
         }
-        if self.incompressible > SURE_AFTER && self.incompressible % 4 != 0 {
+        if self.incompressible > SURE_AFTER && !self.incompressible.is_multiple_of(4) {
             self.incompressible = self.incompressible.saturating_add(1);
             return false;
         }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use natsfer_common::{
     ChunkHeader, ChunkSet, ClosingRecord, Manifest,
     broker::{
-        Acknowledgement, Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, Scanned, StartAt,
+        Acknowledgement, Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, Scanned,
+        StartAt,
     },
     header,
 };
@@ -42,11 +43,17 @@ impl Cursor {
     /// Opens the cursor behind the chunks that are held. One that stands from an earlier run goes on where it was, unless
     /// the disk holds nothing of what it says was received: the disk wins.
     pub(crate) async fn open(
-        broker: &Broker, owner: &Owner, manifest: &Manifest, held: &ChunkSet, window: u64,
+        broker: &Broker,
+        owner: &Owner,
+        manifest: &Manifest,
+        held: &ChunkSet,
+        window: u64,
     ) -> Result<Self, ReceiveError> {
         let (name, kind) = match owner {
             Owner::Receiver(receiver) => (format!("{receiver}-{}", manifest.transfer), ConsumerKind::Cursor),
-            Owner::Replay => (format!("replay-{}", natsfer_common::TransferId::random().map_err(no_randomness)?), ConsumerKind::Look),
+            Owner::Replay => {
+                (format!("replay-{}", natsfer_common::TransferId::random().map_err(no_randomness)?), ConsumerKind::Look)
+            }
         };
         let stream = broker.stream().data();
         let filters = vec![broker.subjects().data(&manifest.channel, manifest.transfer)];
@@ -90,7 +97,9 @@ impl Cursor {
                     self.last = Some((delivery.stream_sequence, index));
                     return Ok(piece);
                 }
-                Err(why) => tracing::warn!(%transfer, sequence = delivery.stream_sequence, "passing over a message: {why}"),
+                Err(why) => {
+                    tracing::warn!(%transfer, sequence = delivery.stream_sequence, "passing over a message: {why}")
+                }
             }
         }
     }
@@ -152,7 +161,9 @@ fn no_randomness(source: std::io::Error) -> ReceiveError {
 
 /// Where in the stream the copies of these chunks are, in stream order. Reads headers only.
 pub(crate) async fn locate(
-    broker: &Broker, manifest: &Manifest, wanted: &ChunkSet,
+    broker: &Broker,
+    manifest: &Manifest,
+    wanted: &ChunkSet,
 ) -> Result<BTreeMap<u64, Vec<u64>>, ReceiveError> {
     let mut found = BTreeMap::<u64, Vec<u64>>::new();
     broker
@@ -170,7 +181,9 @@ pub(crate) async fn locate(
 
 /// Reads one chunk by its place in the stream; `None` if there is no chunk of this transfer.
 pub(crate) async fn fetch(
-    broker: &Broker, manifest: &Manifest, sequence: u64,
+    broker: &Broker,
+    manifest: &Manifest,
+    sequence: u64,
 ) -> Result<Option<(ChunkHeader, Bytes)>, ReceiveError> {
     let subject = broker.subjects().data(&manifest.channel, manifest.transfer);
     let message = broker.message_at(&broker.stream().data(), sequence).await?;

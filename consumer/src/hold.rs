@@ -40,9 +40,7 @@ impl Hold {
     }
 }
 
-async fn keep(
-    broker: Broker, ack_subject: String, takeover: Duration, mut settlement: oneshot::Receiver<Settlement>,
-) {
+async fn keep(broker: Broker, ack_subject: String, takeover: Duration, mut settlement: oneshot::Receiver<Settlement>) {
     let mut interval = tokio::time::interval(takeover / 3);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     interval.tick().await;

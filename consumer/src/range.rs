@@ -39,9 +39,7 @@ impl ByteRange {
     pub fn within(self, size: u64) -> Option<(u64, u64)> {
         match self {
             Self::From { first, .. } if first >= size => None,
-            Self::From { first, last } => {
-                Some((first, last.map_or(size, |last| size.min(last.saturating_add(1)))))
-            }
+            Self::From { first, last } => Some((first, last.map_or(size, |last| size.min(last.saturating_add(1))))),
             Self::Suffix(length) => Some((size.saturating_sub(length), size)),
         }
     }
@@ -73,7 +71,10 @@ impl FromStr for ByteRange {
 /// # Errors
 /// When the transfer is not complete, the range begins beyond its end, a chunk is missing or damaged, or writing fails.
 pub async fn read_range(
-    broker: &Broker, entry: &CatalogEntry, range: ByteRange, output: &mut (impl AsyncWrite + Unpin),
+    broker: &Broker,
+    entry: &CatalogEntry,
+    range: ByteRange,
+    output: &mut (impl AsyncWrite + Unpin),
 ) -> Result<u64, ReceiveError> {
     let manifest = &entry.manifest;
     let transfer = manifest.transfer;
@@ -110,7 +111,10 @@ pub async fn read_range(
 
 /// The first stored copy of a chunk that is sound.
 async fn sound_copy(
-    broker: &Broker, manifest: &Manifest, index: u64, sequences: &[u64],
+    broker: &Broker,
+    manifest: &Manifest,
+    index: u64,
+    sequences: &[u64],
 ) -> Result<(u64, Bytes), ReceiveError> {
     for sequence in sequences {
         let Some((chunk, payload)) = fetch(broker, manifest, *sequence).await? else { continue };

@@ -91,7 +91,11 @@ impl TransferReader {
 }
 
 impl AsyncRead for TransferReader {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.current.is_empty() && !self.ended {
             match self.pieces.poll_recv(context) {
                 Poll::Pending => return Poll::Pending,
@@ -133,7 +137,11 @@ impl Pump {
             Ok(Ok(())) => cursor.close().await,
             Ok(Err(Gone)) => cursor.pause().await,
             Err(error) => {
-                if error.failure() == Failure::Passing { cursor.pause().await } else { cursor.close().await }
+                if error.failure() == Failure::Passing {
+                    cursor.pause().await
+                } else {
+                    cursor.close().await
+                }
                 let _ = self.sender.send(Err(error)).await;
             }
         }
@@ -233,4 +241,3 @@ impl Pump {
         if found == expected { Ok(()) } else { Err(ReceiveError::DigestMismatch { transfer, expected, found }) }
     }
 }
-

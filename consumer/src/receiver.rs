@@ -14,12 +14,7 @@ use natsfer_common::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::{
-    Incoming, ReceiveError, ReceiverName, ReceiverOptions,
-    hold::Hold,
-    incoming::Origin,
-    staging::Owner,
-};
+use crate::{Incoming, ReceiveError, ReceiverName, ReceiverOptions, hold::Hold, incoming::Origin, staging::Owner};
 
 /// Smallest window of one transfer, in bytes: two chunks of the largest size that `auto` chooses.
 const LEAST_WINDOW: u64 = 2 << 20;
@@ -125,7 +120,11 @@ impl Receiver {
                     }));
                 }
                 Err(why) => {
-                    tracing::warn!(subject = delivery.subject(), sequence = delivery.stream_sequence, "rejected: {why}");
+                    tracing::warn!(
+                        subject = delivery.subject(),
+                        sequence = delivery.stream_sequence,
+                        "rejected: {why}"
+                    );
                     hold.settle(Acknowledgement::Never).await;
                 }
             }

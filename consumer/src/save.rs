@@ -63,7 +63,12 @@ impl Save<'_> {
     }
 
     /// A file that came inside its manifest's message.
-    pub(crate) async fn inline(self, inline: Inline, payload: Bytes, crc32: Option<String>) -> Result<Saved, ReceiveError> {
+    pub(crate) async fn inline(
+        self,
+        inline: Inline,
+        payload: Bytes,
+        crc32: Option<String>,
+    ) -> Result<Saved, ReceiveError> {
         let raw = decode_inline(self.manifest, inline, payload, crc32.as_deref())?;
         let (manifest, target, owner) = (self.manifest.clone(), self.target.clone(), self.owner.clone());
         let policy = self.options.on_conflict;
@@ -86,8 +91,7 @@ impl Save<'_> {
         };
         let content = known.map(|totals: Totals| (totals.size, totals.digest));
         let (name, target, policy) = (self.manifest.name.clone(), self.target.clone(), self.options.on_conflict);
-        if let Forecast::Settled(landing, path) =
-            blocking(move || forecast(&target, &name, policy, content)).await?
+        if let Forecast::Settled(landing, path) = blocking(move || forecast(&target, &name, policy, content)).await?
             && let Some((size, digest)) = content
         {
             self.forget().await;
@@ -115,8 +119,7 @@ impl Save<'_> {
     async fn transfer(&self) -> Result<Saved, ReceiveError> {
         let (target, owner, manifest) = (self.target.clone(), self.owner.clone(), self.manifest.clone());
         let part = blocking(move || Part::open(&target, &owner, &manifest)).await?;
-        let mut cursor =
-            Cursor::open(self.broker, self.owner, self.manifest, part.held(), self.window).await?;
+        let mut cursor = Cursor::open(self.broker, self.owner, self.manifest, part.held(), self.window).await?;
         let received = self.receive(part, &mut cursor).await;
         let result = match received {
             Ok((part, totals)) => {
@@ -232,7 +235,10 @@ async fn give_up(part: Part, error: impl Into<ReceiveError>) -> ReceiveError {
 
 /// Checks a file that came inside its manifest's message.
 pub(crate) fn decode_inline(
-    manifest: &Manifest, inline: Inline, payload: Bytes, crc32: Option<&str>,
+    manifest: &Manifest,
+    inline: Inline,
+    payload: Bytes,
+    crc32: Option<&str>,
 ) -> Result<Bytes, ReceiveError> {
     let transfer = manifest.transfer;
     let damaged = |reason: String| ReceiveError::InlineDamaged { transfer, reason };
@@ -249,7 +255,12 @@ pub(crate) fn decode_inline(
 }
 
 fn land_inline(
-    manifest: &Manifest, target: &TargetDirectory, owner: &Owner, policy: ConflictPolicy, raw: &[u8], digest: Digest,
+    manifest: &Manifest,
+    target: &TargetDirectory,
+    owner: &Owner,
+    policy: ConflictPolicy,
+    raw: &[u8],
+    digest: Digest,
 ) -> Result<(Landing, PathBuf), ReceiveError> {
     let content = (raw.len() as u64, digest);
     if let Forecast::Settled(landing, path) = forecast(target, &manifest.name, policy, Some(content))? {

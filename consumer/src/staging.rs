@@ -32,7 +32,9 @@ impl Staging {
             Owner::Replay => vec![STAGING_DIRECTORY, "replays"],
         };
         let path = || target.path().join(components.join("/"));
-        let dir = target.directory(&components).map_err(|error| ReceiveError::disk("cannot open staging directory", path())(error))?;
+        let dir = target
+            .directory(&components)
+            .map_err(|error| ReceiveError::disk("cannot open staging directory", path())(error))?;
         Ok(Self { dir, part: format!("{transfer}.part"), journal: format!("{transfer}.journal") })
     }
 

@@ -1,1 +1,39 @@
-//! x
+//! Sends files over NATS JetStream: resumable without local state, never a wrong byte.
+//!
+//! A [`Producer`] publishes files, readers and bytes on channels. The stream is its journal: a transfer's id is derived from
+//! what is sent, so that sending again finds the earlier work, publishes only what is missing, and closes.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use natsfer_producer::{ConnectOptions, Producer, SendOptions};
+//!
+//! let producer = Producer::connect(&ConnectOptions::default()).await?;
+//! let options = SendOptions::default().with_channel("invoices.eu".parse()?);
+//! let sent = producer.send_file("invoice.pdf", options).await?;
+//! println!("{} as {}", sent.name, sent.transfer);
+//! # Ok(())
+//! # }
+//! ```
+
+mod attempt;
+mod chunks;
+mod cutter;
+mod error;
+mod options;
+mod patience;
+mod prepare;
+mod producer;
+mod sending;
+mod sent;
+mod source;
+mod upload;
+
+pub use error::ProducerError;
+pub use natsfer_common::{
+    Channel, ChunkSize, ChunkSizing, Compression, Digest, DigestAlgorithm, FileName, Metadata, TransferId,
+    broker::{Broker, BrokerError, ConnectOptions, StreamSettings, StreamsReport},
+};
+pub use options::SendOptions;
+pub use producer::Producer;
+pub use sending::{Progress, Sending};
+pub use sent::{Sent, SentStatus};

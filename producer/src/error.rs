@@ -1,0 +1,82 @@
+//! Why something was not sent.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use natsfer_common::{ChunkSizeError, FileNameError, RecordError, SendError, TransferId, broker::BrokerError};
+
+/// Why something was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProducerError {
+    /// The server refused, or could not be asked.
+    #[error("the server did not do what was asked")]
+    Broker(#[from] BrokerError),
+    /// Nothing moved for as long as allowed. What is stored stays: sending again goes on from there.
+    #[error("nothing moved for {} s while sending transfer {transfer}; send it again to go on", after.as_secs())]
+    Stalled {
+        /// The transfer.
+        transfer: TransferId,
+        /// How long was waited.
+        after: Duration,
+        /// What the server said last.
+        source: BrokerError,
+    },
+    /// The source cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file, or a name for the reader.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The source is not a regular file.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The source cannot be named on the wire.
+    #[error("{} cannot be sent under its name; give another one", path.display())]
+    Name {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        source: FileNameError,
+    },
+    /// The source's name is not Unicode.
+    #[error("the name of {} is not Unicode (UTF-8); give another one", path.display())]
+    NotUnicode {
+        /// The path.
+        path: PathBuf,
+    },
+    /// No name was given for a source that has none.
+    #[error("a name is needed to send bytes or a reader")]
+    NoName,
+    /// The chunk size does not fit the server.
+    #[error("the chunk size does not fit")]
+    ChunkSize(#[from] ChunkSizeError),
+    /// The manifest cannot be written: too much metadata.
+    #[error("the manifest of transfer {transfer} cannot be written")]
+    Manifest {
+        /// The transfer.
+        transfer: TransferId,
+        /// Why not.
+        source: RecordError,
+    },
+    /// The source changed while it was sent. That transfer is cancelled; send it again.
+    #[error("{} changed while it was sent: transfer {transfer} is cancelled, send it again", path.display())]
+    SourceChanged {
+        /// The file, or a name for the reader.
+        path: PathBuf,
+        /// The cancelled transfer.
+        transfer: TransferId,
+        /// What showed it, where the stored chunks did.
+        source: Option<SendError>,
+    },
+    /// The given id belongs to a transfer of other bytes, or a cancelled one.
+    #[error("transfer {transfer} exists with other contents, or was cancelled: choose another id")]
+    IdTaken {
+        /// The transfer.
+        transfer: TransferId,
+    },
+}

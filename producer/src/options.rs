@@ -1,0 +1,121 @@
+//! What can be chosen for a transfer.
+
+use std::time::Duration;
+
+use natsfer_common::{Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Metadata, TransferId};
+
+/// How something is sent.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SendOptions {
+    /// The channel; `default` by default.
+    pub channel: Channel,
+    /// The name to send it under; a file's own by default.
+    pub name: Option<FileName>,
+    /// What to compress.
+    pub compression: Compression,
+    /// How large the chunks are.
+    pub chunk_size: ChunkSizing,
+    /// How the whole file is digested.
+    pub digest: DigestAlgorithm,
+    /// The sender's own words.
+    pub metadata: Metadata,
+    /// The media type; guessed from the name by default.
+    pub media_type: Option<String>,
+    /// The transfer's id, for a reader that can be read again from its beginning: a second send with the id goes on where
+    /// the first one ended. Derived from the source, or random, by default.
+    pub transfer: Option<TransferId>,
+    /// Most bytes published and not yet acknowledged; 8 MiB by default. One chunk is always allowed.
+    pub window: u64,
+    /// How long nothing may move before the send fails; 5 minutes by default. There is no limit on how long it takes.
+    pub stall_timeout: Duration,
+}
+
+impl Default for SendOptions {
+    fn default() -> Self {
+        Self {
+            channel: Channel::default(),
+            name: None,
+            compression: Compression::default(),
+            chunk_size: ChunkSizing::default(),
+            digest: DigestAlgorithm::default(),
+            metadata: Metadata::new(),
+            media_type: None,
+            transfer: None,
+            window: 8 << 20,
+            stall_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+impl SendOptions {
+    /// On this channel.
+    #[must_use]
+    pub fn with_channel(mut self, channel: Channel) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    /// Under this name.
+    #[must_use]
+    pub fn with_name(mut self, name: FileName) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// With this compression.
+    #[must_use]
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// In chunks of this size.
+    #[must_use]
+    pub fn with_chunk_size(mut self, chunk_size: ChunkSizing) -> Self {
+        self.chunk_size = chunk_size;
+        self
+    }
+
+    /// With this digest.
+    #[must_use]
+    pub fn with_digest(mut self, digest: DigestAlgorithm) -> Self {
+        self.digest = digest;
+        self
+    }
+
+    /// With one more of the sender's own words.
+    #[must_use]
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// With this media type.
+    #[must_use]
+    pub fn with_media_type(mut self, media_type: impl Into<String>) -> Self {
+        self.media_type = Some(media_type.into());
+        self
+    }
+
+    /// With this id.
+    #[must_use]
+    pub fn with_transfer(mut self, transfer: TransferId) -> Self {
+        self.transfer = Some(transfer);
+        self
+    }
+
+    /// With so many bytes under way at most.
+    #[must_use]
+    pub fn with_window(mut self, bytes: u64) -> Self {
+        self.window = bytes;
+        self
+    }
+
+    /// Failing when nothing moves for so long.
+    #[must_use]
+    pub fn with_stall_timeout(mut self, after: Duration) -> Self {
+        self.stall_timeout = after;
+        self
+    }
+}

@@ -1,0 +1,114 @@
+//! From a source to chunks that are ready to publish: cut, checksummed, digested, compressed. On a thread of its own.
+
+use std::{io, sync::Arc, sync::Mutex, sync::PoisonError};
+
+use bytes::Bytes;
+use natsfer_common::{
+    ChunkHeader, Compression, Compressor, Digest, DigestAlgorithm, Encoding, Offer, SendError, SendPlan,
+};
+use tokio::sync::mpsc;
+
+use crate::cutter::{Buffers, cut};
+
+/// Chunks prepared ahead of what is published.
+const AHEAD: usize = 2;
+
+/// A plan that the preparing thread and the publishing task consult.
+pub(crate) type SharedPlan = Arc<Mutex<SendPlan>>;
+
+/// One chunk on its way.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) chunk: ChunkHeader,
+    pub(crate) payload: Bytes,
+}
+
+/// What comes from the preparing thread.
+#[derive(Debug)]
+pub(crate) enum Preparation {
+    /// A chunk to publish.
+    Chunk(Prepared),
+    /// A chunk of so many bytes that is stored already.
+    Stored(u32),
+    /// The end, and the digest of all.
+    End(Digest),
+    /// It cannot be read.
+    Unreadable(io::Error),
+    /// It is not what is stored.
+    Refused(SendError),
+}
+
+/// How to prepare.
+pub(crate) struct Preparing {
+    pub(crate) chunk_size: usize,
+    pub(crate) compression: Compression,
+    pub(crate) digest: DigestAlgorithm,
+    pub(crate) plan: SharedPlan,
+    pub(crate) buffers: Buffers,
+}
+
+impl Preparing {
+    /// Starts the thread. It ends with the source, or when nobody takes its chunks any more.
+    pub(crate) fn start(self, mut source: impl io::Read + Send + 'static) -> mpsc::Receiver<Preparation> {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        tokio::task::spawn_blocking(move || {
+            let end = self.run(&mut source, &sender);
+            // Whoever took the chunks may have gone.
+            let _ = sender.blocking_send(end);
+        });
+        receiver
+    }
+
+    fn run(self, source: &mut impl io::Read, sender: &mpsc::Sender<Preparation>) -> Preparation {
+        let mut hasher = self.digest.hasher();
+        let mut compressor = Compressor::new(self.compression);
+        let mut offset = 0;
+        for index in 0.. {
+            let raw = match cut(source, self.chunk_size, &self.buffers) {
+                Ok(Some(raw)) => raw.freeze(),
+                Ok(None) => break,
+                Err(error) => return Preparation::Unreadable(error),
+            };
+            hasher.update(&raw);
+            // A chunk is at most 64 MiB.
+            let (length, crc32) = (raw.len() as u32, crc32fast::hash(&raw));
+            let offer = self.plan.lock().unwrap_or_else(PoisonError::into_inner).offer(length, crc32);
+            let preparation = match offer {
+                Err(error) => return Preparation::Refused(error),
+                Ok(Offer::Stored) => {
+                    self.buffers.give_back(raw);
+                    Preparation::Stored(length)
+                }
+                Ok(Offer::Publish) => {
+                    let (encoding, payload) = match compressor.compress(&raw) {
+                        Some((encoding, payload)) => {
+                            self.buffers.give_back(raw);
+                            (encoding, payload.into())
+                        }
+                        None => (Encoding::Identity, raw),
+                    };
+                    Preparation::Chunk(Prepared {
+                        chunk: ChunkHeader { index, offset, length, crc32, encoding },
+                        payload,
+                    })
+                }
+            };
+            offset += u64::from(length);
+            if sender.blocking_send(preparation).is_err() {
+                break;
+            }
+        }
+        Preparation::End(hasher.finish())
+    }
+}
+
+/// The digest of everything a source gives. Blocking.
+pub(crate) fn digest(source: &mut impl io::Read, algorithm: DigestAlgorithm) -> io::Result<(u64, Digest)> {
+    let (mut hasher, buffers, mut size) = (algorithm.hasher(), Buffers::default(), 0);
+    while let Some(chunk) = cut(source, 512 * 1024, &buffers)? {
+        hasher.update(&chunk);
+        size += chunk.len() as u64;
+        buffers.give_back(chunk.freeze());
+    }
+    Ok((size, hasher.finish()))
+}

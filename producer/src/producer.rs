@@ -1,0 +1,129 @@
+//! The producer.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use natsfer_common::{
+    LinkEstimate,
+    broker::{Broker, BrokerError, ConnectOptions},
+};
+use tokio::{io::AsyncRead, sync::watch};
+
+use crate::{ProducerError, Progress, SendOptions, Sending, source::Source, upload::Upload};
+
+/// Transfers below this say nothing about the link's rate.
+const TELLING: u64 = 8 << 20;
+
+/// Sends files, readers and bytes over one connection. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    broker: Broker,
+    link: Link,
+}
+
+/// What was learned about the way to the server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Link(Arc<Mutex<Option<LinkEstimate>>>);
+
+impl Link {
+    /// What is known; the round trip is measured the first time.
+    pub(crate) async fn estimate(&self, broker: &Broker) -> Result<LinkEstimate, BrokerError> {
+        if let Some(known) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(known);
+        }
+        let measured = LinkEstimate { round_trip: broker.round_trip().await?, rate: None };
+        Ok(*self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(measured))
+    }
+
+    /// Takes note of what one transfer reached.
+    pub(crate) fn note(&self, bytes: u64, elapsed: Duration) {
+        if bytes >= TELLING
+            && !elapsed.is_zero()
+            && let Some(link) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            link.rate = Some(bytes as f64 / elapsed.as_secs_f64());
+        }
+    }
+}
+
+impl Producer {
+    /// Connects. The streams are created with the first send, if they do not exist.
+    ///
+    /// # Errors
+    /// When no server answers, or it refuses the login.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, ProducerError> {
+        Ok(Self::new(Broker::connect(options).await?))
+    }
+
+    /// Uses a connection that is there already.
+    pub fn new(broker: Broker) -> Self {
+        Self { broker, link: Link::default() }
+    }
+
+    /// The connection.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Sends a regular file; under its own name, without the directories before it, unless the options give one. Sent again,
+    /// what is stored already is not published again.
+    ///
+    /// # Errors
+    /// From awaiting what is returned: see [`ProducerError`].
+    pub fn send_file(&self, path: impl AsRef<Path>, mut options: SendOptions) -> Sending {
+        let path = path.as_ref().to_owned();
+        self.start(async move {
+            if options.name.is_none() {
+                options.name = Some(own_name(&path)?);
+            }
+            Ok((crate::upload::blocking(move || Source::file(&path)).await?, options))
+        })
+    }
+
+    /// Sends what a reader gives, to its end. The options must give a name. Sent again, it is another transfer, unless the options
+    /// give an id.
+    ///
+    /// # Errors
+    /// From awaiting what is returned: see [`ProducerError`].
+    pub fn send_reader(&self, reader: impl AsyncRead + Send + Unpin + 'static, options: SendOptions) -> Sending {
+        self.start(async move { Ok((Source::reader(reader), options)) })
+    }
+
+    /// Sends bytes. The options must give a name. The same bytes under the same name are the same transfer.
+    ///
+    /// # Errors
+    /// From awaiting what is returned: see [`ProducerError`].
+    pub fn send_bytes(&self, bytes: impl Into<Bytes>, options: SendOptions) -> Sending {
+        let bytes = bytes.into();
+        self.start(async move { Ok((Source::Bytes(bytes), options)) })
+    }
+
+    fn start(
+        &self,
+        open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
+    ) -> Sending {
+        let (progress, watched) = watch::channel(Progress::default());
+        let (broker, link) = (self.broker.clone(), self.link.clone());
+        Sending::start(watched, async move {
+            let (source, options) = open.await?;
+            progress.send_modify(|progress| progress.size = source.version().map(|version| version.size));
+            Upload { broker, link, options, progress }.run(source).await
+        })
+    }
+
+    /// Closes the connection, once what was published has been written.
+    pub async fn close(self) {
+        self.broker.close().await;
+    }
+}
+
+/// A path's last component, as a name.
+fn own_name(path: &Path) -> Result<natsfer_common::FileName, ProducerError> {
+    let name = path.file_name().unwrap_or_default();
+    let name = name.to_str().ok_or_else(|| ProducerError::NotUnicode { path: path.into() })?;
+    name.parse().map_err(|source| ProducerError::Name { path: path.into(), source })
+}

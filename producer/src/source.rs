@@ -1,0 +1,180 @@
+//! What is sent: a file, bytes, or a reader.
+
+use std::{
+    fs::{File, Metadata},
+    io::{self, Read},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use jiff::Timestamp;
+use natsfer_common::{Channel, DigestAlgorithm, FileName, TransferId};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    sync::mpsc,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::ProducerError;
+
+/// Where the bytes come from.
+pub(crate) enum Source {
+    /// A regular file; it can be read again, and looked at for changes.
+    File(FileSource),
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A reader: its size shows at its end, and it is read once.
+    Reader(ReaderSource),
+}
+
+pub(crate) struct FileSource {
+    file: Arc<File>,
+    /// Read by position: two views of one file must not move each other's place.
+    offset: u64,
+    path: PathBuf,
+    version: Version,
+}
+
+pub(crate) struct ReaderSource {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    current: Bytes,
+    _pump: AbortOnDropHandle<()>,
+}
+
+/// What a file looks like from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) size: u64,
+    pub(crate) mtime: Option<Timestamp>,
+    pub(crate) mode: Option<u32>,
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        let mode = Some(metadata.mode() & 0o777);
+        Self { size: metadata.len(), mtime: metadata.modified().ok().and_then(timestamp), mode }
+    }
+}
+
+fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    let nanoseconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i128::try_from(since.as_nanos()).ok()?,
+        Err(before) => -i128::try_from(before.duration().as_nanos()).ok()?,
+    };
+    Timestamp::from_nanosecond(nanoseconds).ok()
+}
+
+impl Source {
+    /// Opens a regular file.
+    pub(crate) fn file(path: &Path) -> Result<Self, ProducerError> {
+        let read = |source| ProducerError::Read { path: path.into(), source };
+        // Looked at before it is opened: opening a FIFO would wait for its writer.
+        if !std::fs::metadata(path).map_err(read)?.is_file() {
+            return Err(ProducerError::NotAFile { path: path.into() });
+        }
+        let file = File::open(path).map_err(read)?;
+        let version = Version::of(&file.metadata().map_err(read)?);
+        Ok(Self::File(FileSource { file: Arc::new(file), offset: 0, path: path.into(), version }))
+    }
+
+    /// Takes a reader. A task reads ahead of what is taken, by two pieces at most.
+    pub(crate) fn reader(mut reader: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        const PIECE: usize = 256 * 1024;
+        let (sender, pieces) = mpsc::channel(2);
+        let pump = tokio::spawn(async move {
+            loop {
+                let mut piece = BytesMut::with_capacity(PIECE);
+                let read = reader.read_buf(&mut piece).await.map(|_| piece.freeze());
+                let last = read.as_ref().map_or(true, Bytes::is_empty);
+                if sender.send(read).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Self::Reader(ReaderSource { pieces, current: Bytes::new(), _pump: AbortOnDropHandle::new(pump) })
+    }
+
+    /// What the file looked like when it was opened; the size where it is known.
+    pub(crate) fn version(&self) -> Option<Version> {
+        match self {
+            Self::File(file) => Some(file.version),
+            Self::Bytes(bytes) => Some(Version { size: bytes.len() as u64, mtime: None, mode: None }),
+            Self::Reader(_) => None,
+        }
+    }
+
+    /// A name for errors.
+    pub(crate) fn path(&self, name: &FileName) -> PathBuf {
+        match self {
+            Self::File(file) => file.path.clone(),
+            _ => name.as_str().into(),
+        }
+    }
+
+    /// The id of this source, at a revision; `None` where it has none but a random one.
+    pub(crate) fn transfer_id(&self, channel: &Channel, name: &FileName, revision: u32) -> Option<TransferId> {
+        let version = match self {
+            Self::File(FileSource { version: Version { size, mtime, .. }, .. }) => {
+                let mtime = mtime.map_or(0, Timestamp::as_nanosecond);
+                [&size.to_le_bytes()[..], &mtime.to_le_bytes()[..]].concat()
+            }
+            Self::Bytes(bytes) => DigestAlgorithm::Blake3.digest(bytes).to_string().into_bytes(),
+            Self::Reader(_) => return None,
+        };
+        Some(TransferId::derive(channel, name, &version, revision))
+    }
+
+    /// Whether a file is another than when it was opened. Blocking.
+    pub(crate) fn has_changed(&self) -> io::Result<bool> {
+        match self {
+            Self::File(file) => {
+                let now = Version::of(&file.file.metadata()?);
+                Ok((now.size, now.mtime) != (file.version.size, file.version.mtime))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// A second view of the same source, from its beginning; `None` where there is none.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::File(FileSource { file, path, version, .. }) => {
+                Some(Self::File(FileSource { file: file.clone(), offset: 0, path: path.clone(), version: *version }))
+            }
+            Self::Bytes(bytes) => Some(Self::Bytes(bytes.clone())),
+            Self::Reader(_) => None,
+        }
+    }
+}
+
+/// Blocking: not to be called on the runtime's own threads.
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => {
+                let read = file.file.read_at(buffer, file.offset)?;
+                file.offset += read as u64;
+                Ok(read)
+            }
+            Self::Bytes(bytes) => {
+                let length = bytes.len().min(buffer.len());
+                bytes.copy_to_slice(&mut buffer[..length]);
+                Ok(length)
+            }
+            Self::Reader(reader) => {
+                if reader.current.is_empty() {
+                    match reader.pieces.blocking_recv() {
+                        Some(piece) => reader.current = piece?,
+                        None => return Ok(0),
+                    }
+                }
+                let length = reader.current.len().min(buffer.len());
+                reader.current.copy_to_slice(&mut buffer[..length]);
+                Ok(length)
+            }
+        }
+    }
+}
