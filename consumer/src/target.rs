@@ -12,7 +12,10 @@ use cap_std::{
     fs::{Dir, OpenOptions},
 };
 use natsfer_common::{Digest, FileName};
-use rustix::io::Errno;
+use rustix::{
+    fs::{Mode, OFlags, fsync, openat},
+    io::Errno,
+};
 
 use crate::ReceiveError;
 
@@ -132,7 +135,8 @@ impl Parent {
     }
 }
 
-/// Makes a directory's entries durable.
+/// Makes a directory's entries durable. The handle itself cannot be synced: it is opened for looking things up only (O_PATH).
 pub(crate) fn sync_directory(dir: &Dir) -> io::Result<()> {
-    dir.try_clone()?.into_std_file().sync_all()
+    let readable = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(fsync(readable)?)
 }

@@ -109,7 +109,9 @@ impl Upload {
                     TransferId::random().map_err(|source| ProducerError::Read { path: path.clone(), source })?
                 }
                 None => {
-                    return Err(ProducerError::IdTaken { transfer: self.options.transfer.unwrap_or(template.transfer) });
+                    return Err(ProducerError::IdTaken {
+                        transfer: self.options.transfer.unwrap_or(template.transfer),
+                    });
                 }
             };
             let mut manifest = template.clone();
@@ -216,7 +218,7 @@ impl Upload {
             Verdict::Abandon => Ok(None),
             Verdict::Whole { totals } => {
                 let unchanged = input.has(totals.size, totals.digest).await.map_err(unreadable)?;
-                Ok(unchanged.then(|| Sent {
+                Ok(unchanged.then_some(Sent {
                     transfer: manifest.transfer,
                     channel: manifest.channel,
                     name: manifest.name,

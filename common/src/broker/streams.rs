@@ -135,7 +135,7 @@ impl Broker {
             self.api(&format!("creating stream {name}"), &format!("STREAM.CREATE.{name}"), &config).await;
         match created {
             Ok(_) => {
-                tracing::info!(stream = name, replicas = settings.replicas, "created the stream");
+                tracing::debug!(stream = name, replicas = settings.replicas, "created the stream");
                 Ok(true)
             }
             // Another process was faster.
