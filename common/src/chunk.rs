@@ -64,8 +64,7 @@ impl ChunkHeader {
     /// # Errors
     /// When one is missing or malformed, or the place they give is not one of this transfer.
     pub fn from_headers<'a>(
-        get: impl Fn(&'static str) -> Option<&'a str>,
-        chunk_size: ChunkSize,
+        get: impl Fn(&'static str) -> Option<&'a str>, chunk_size: ChunkSize,
     ) -> Result<Self, ChunkError> {
         let text = |name| get(name).ok_or(ChunkError::Missing(name));
         let malformed = |name, value: &str| ChunkError::Malformed { name, value: value.chars().take(64).collect() };

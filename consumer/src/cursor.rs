@@ -43,11 +43,7 @@ impl Cursor {
     /// Opens the cursor behind the chunks that are held. One that stands from an earlier run goes on where it was, unless
     /// the disk holds nothing of what it says was received: the disk wins.
     pub(crate) async fn open(
-        broker: &Broker,
-        owner: &Owner,
-        manifest: &Manifest,
-        held: &ChunkSet,
-        window: u64,
+        broker: &Broker, owner: &Owner, manifest: &Manifest, held: &ChunkSet, window: u64,
     ) -> Result<Self, ReceiveError> {
         let (name, kind) = match owner {
             Owner::Receiver(receiver) => (format!("{receiver}-{}", manifest.transfer), ConsumerKind::Cursor),
@@ -161,9 +157,7 @@ fn no_randomness(source: std::io::Error) -> ReceiveError {
 
 /// Where in the stream the copies of these chunks are, in stream order. Reads headers only.
 pub(crate) async fn locate(
-    broker: &Broker,
-    manifest: &Manifest,
-    wanted: &ChunkSet,
+    broker: &Broker, manifest: &Manifest, wanted: &ChunkSet,
 ) -> Result<BTreeMap<u64, Vec<u64>>, ReceiveError> {
     let mut found = BTreeMap::<u64, Vec<u64>>::new();
     broker
@@ -181,9 +175,7 @@ pub(crate) async fn locate(
 
 /// Reads one chunk by its place in the stream; `None` if there is no chunk of this transfer.
 pub(crate) async fn fetch(
-    broker: &Broker,
-    manifest: &Manifest,
-    sequence: u64,
+    broker: &Broker, manifest: &Manifest, sequence: u64,
 ) -> Result<Option<(ChunkHeader, Bytes)>, ReceiveError> {
     let subject = broker.subjects().data(&manifest.channel, manifest.transfer);
     let message = broker.message_at(&broker.stream().data(), sequence).await?;

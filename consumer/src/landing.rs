@@ -35,10 +35,7 @@ pub(crate) enum Forecast {
 
 /// Looks whether the file is needed at all, given its size and digest where they are known already.
 pub(crate) fn forecast(
-    target: &TargetDirectory,
-    name: &FileName,
-    policy: ConflictPolicy,
-    content: Option<(u64, Digest)>,
+    target: &TargetDirectory, name: &FileName, policy: ConflictPolicy, content: Option<(u64, Digest)>,
 ) -> Result<Forecast, ReceiveError> {
     let disk = |source| ReceiveError::Disk { doing: "cannot look at", path: target.path_of(name), source };
     let parent = target.parent(name)?;
@@ -68,11 +65,7 @@ pub(crate) fn forecast(
 /// Moves a staged, synced file to its name, and makes the name durable. On return the staged file is gone: landed, or removed
 /// because it is not needed.
 pub(crate) fn land(
-    staging: &Dir,
-    staged: &str,
-    target: &TargetDirectory,
-    name: &FileName,
-    policy: ConflictPolicy,
+    staging: &Dir, staged: &str, target: &TargetDirectory, name: &FileName, policy: ConflictPolicy,
     content: (u64, Digest),
 ) -> Result<(Landing, PathBuf), ReceiveError> {
     let failed = |source| ReceiveError::Disk { doing: "cannot land", path: target.path_of(name), source };

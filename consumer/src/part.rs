@@ -222,9 +222,7 @@ impl Part {
     /// Lands the file: digest compared, times and mode set, synced, renamed, directory synced. Part and journal are gone
     /// afterwards, also when the digest differs.
     pub(crate) fn land(
-        mut self,
-        totals: Totals,
-        policy: ConflictPolicy,
+        mut self, totals: Totals, policy: ConflictPolicy,
     ) -> Result<(Landing, PathBuf, Digest), ReceiveError> {
         self.unsynced.clear();
         let transfer = self.manifest.transfer;

@@ -71,10 +71,7 @@ impl FromStr for ByteRange {
 /// # Errors
 /// When the transfer is not complete, the range begins beyond its end, a chunk is missing or damaged, or writing fails.
 pub async fn read_range(
-    broker: &Broker,
-    entry: &CatalogEntry,
-    range: ByteRange,
-    output: &mut (impl AsyncWrite + Unpin),
+    broker: &Broker, entry: &CatalogEntry, range: ByteRange, output: &mut (impl AsyncWrite + Unpin),
 ) -> Result<u64, ReceiveError> {
     let manifest = &entry.manifest;
     let transfer = manifest.transfer;
@@ -111,10 +108,7 @@ pub async fn read_range(
 
 /// The first stored copy of a chunk that is sound.
 async fn sound_copy(
-    broker: &Broker,
-    manifest: &Manifest,
-    index: u64,
-    sequences: &[u64],
+    broker: &Broker, manifest: &Manifest, index: u64, sequences: &[u64],
 ) -> Result<(u64, Bytes), ReceiveError> {
     for sequence in sequences {
         let Some((chunk, payload)) = fetch(broker, manifest, *sequence).await? else { continue };

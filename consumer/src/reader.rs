@@ -92,9 +92,7 @@ impl TransferReader {
 
 impl AsyncRead for TransferReader {
     fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
+        mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.current.is_empty() && !self.ended {
             match self.pieces.poll_recv(context) {

@@ -64,10 +64,7 @@ impl Save<'_> {
 
     /// A file that came inside its manifest's message.
     pub(crate) async fn inline(
-        self,
-        inline: Inline,
-        payload: Bytes,
-        crc32: Option<String>,
+        self, inline: Inline, payload: Bytes, crc32: Option<String>,
     ) -> Result<Saved, ReceiveError> {
         let raw = decode_inline(self.manifest, inline, payload, crc32.as_deref())?;
         let (manifest, target, owner) = (self.manifest.clone(), self.target.clone(), self.owner.clone());
@@ -200,7 +197,7 @@ impl Save<'_> {
     /// Fetches chunks by themselves that did not come, or came damaged: every stored copy, until one is sound.
     async fn refetch(&self, mut part: Part, cursor: &Cursor, missing: ChunkSet) -> Result<Part, ReceiveError> {
         let transfer = self.manifest.transfer;
-        tracing::warn!(%transfer, chunks = %missing, "fetching chunks again");
+        tracing::info!(%transfer, chunks = %missing, "fetching chunks that did not come");
         let mut copies = 0;
         for sequence in cursor.locate(&missing).await?.into_values().flatten() {
             let Some((chunk, payload)) = cursor.fetch(sequence).await? else { continue };
@@ -235,10 +232,7 @@ async fn give_up(part: Part, error: impl Into<ReceiveError>) -> ReceiveError {
 
 /// Checks a file that came inside its manifest's message.
 pub(crate) fn decode_inline(
-    manifest: &Manifest,
-    inline: Inline,
-    payload: Bytes,
-    crc32: Option<&str>,
+    manifest: &Manifest, inline: Inline, payload: Bytes, crc32: Option<&str>,
 ) -> Result<Bytes, ReceiveError> {
     let transfer = manifest.transfer;
     let damaged = |reason: String| ReceiveError::InlineDamaged { transfer, reason };
@@ -255,12 +249,7 @@ pub(crate) fn decode_inline(
 }
 
 fn land_inline(
-    manifest: &Manifest,
-    target: &TargetDirectory,
-    owner: &Owner,
-    policy: ConflictPolicy,
-    raw: &[u8],
-    digest: Digest,
+    manifest: &Manifest, target: &TargetDirectory, owner: &Owner, policy: ConflictPolicy, raw: &[u8], digest: Digest,
 ) -> Result<(Landing, PathBuf), ReceiveError> {
     let content = (raw.len() as u64, digest);
     if let Forecast::Settled(landing, path) = forecast(target, &manifest.name, policy, Some(content))? {

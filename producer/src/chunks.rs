@@ -14,10 +14,11 @@ use crate::{
     ProducerError, Sent, SentStatus,
     attempt::Attempt,
     cutter::Buffers,
+    input::blocking,
     patience::Patience,
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
     source::Source,
-    upload::{Upload, blocking},
+    upload::Upload,
 };
 
 /// Everything that sending one transfer's chunks needs.
@@ -32,10 +33,7 @@ pub(crate) struct Chunks<'a> {
 impl Chunks<'_> {
     /// Publishes what is missing, and closes. `looked_at` is the source, to see whether it changed meanwhile.
     pub(crate) async fn send(
-        &self,
-        plan: SendPlan,
-        reader: impl io::Read + Send + 'static,
-        looked_at: Option<Source>,
+        &self, plan: SendPlan, reader: impl io::Read + Send + 'static, looked_at: Option<Source>,
     ) -> Result<Sent, ProducerError> {
         let plan = Arc::new(Mutex::new(plan));
         let started = Instant::now();

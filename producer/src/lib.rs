@@ -19,6 +19,7 @@ mod attempt;
 mod chunks;
 mod cutter;
 mod error;
+mod input;
 mod options;
 mod patience;
 mod prepare;

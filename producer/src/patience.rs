@@ -7,7 +7,7 @@ use std::{
 
 use natsfer_common::{
     TransferId,
-    broker::{BrokerError, code},
+    broker::{Broker, BrokerError, code},
 };
 use tokio::time::Instant;
 
@@ -19,14 +19,15 @@ const LONGEST_REST: Duration = Duration::from_secs(2);
 /// One transfer's patience: only silence uses it up. Shared by all that is under way.
 #[derive(Debug)]
 pub(crate) struct Patience {
+    broker: Broker,
     transfer: TransferId,
     limit: Duration,
     moved: Mutex<Instant>,
 }
 
 impl Patience {
-    pub(crate) fn new(transfer: TransferId, limit: Duration) -> Self {
-        Self { transfer, limit, moved: Mutex::new(Instant::now()) }
+    pub(crate) fn new(broker: Broker, transfer: TransferId, limit: Duration) -> Self {
+        Self { broker, transfer, limit, moved: Mutex::new(Instant::now()) }
     }
 
     fn moved(&self) {
@@ -51,9 +52,8 @@ impl Patience {
             if !full && !error.is_passing() {
                 return Err(error.into());
             }
-            let silent = self.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-            if silent + rest > self.limit {
-                return Err(ProducerError::Stalled { transfer: self.transfer, after: self.limit, source: error });
+            if self.silent() + rest > self.limit {
+                return Err(self.stalled(error));
             }
             let awaited = if full { "the stream is full: waiting for room" } else { "waiting for the server" };
             if rest == FIRST_REST {
@@ -63,6 +63,20 @@ impl Patience {
             }
             tokio::time::sleep(rest).await;
             rest = (rest * 2).min(LONGEST_REST);
+            // While the server is away, the client would keep a copy of every try to send it later: one is enough.
+            while let Err(error) = self.broker.flush().await {
+                if self.silent() > self.limit {
+                    return Err(self.stalled(error));
+                }
+            }
         }
+    }
+
+    fn silent(&self) -> Duration {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn stalled(&self, source: BrokerError) -> ProducerError {
+        ProducerError::Stalled { transfer: self.transfer, after: self.limit, source }
     }
 }

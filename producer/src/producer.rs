@@ -13,7 +13,7 @@ use natsfer_common::{
 };
 use tokio::{io::AsyncRead, sync::watch};
 
-use crate::{ProducerError, Progress, SendOptions, Sending, source::Source, upload::Upload};
+use crate::{ProducerError, Progress, SendOptions, Sending, input::blocking, source::Source, upload::Upload};
 
 /// Transfers below this say nothing about the link's rate.
 const TELLING: u64 = 8 << 20;
@@ -80,7 +80,7 @@ impl Producer {
             if options.name.is_none() {
                 options.name = Some(own_name(&path)?);
             }
-            Ok((crate::upload::blocking(move || Source::file(&path)).await?, options))
+            Ok((blocking(move || Source::file(&path)).await?, options))
         })
     }
 
@@ -99,12 +99,11 @@ impl Producer {
     /// From awaiting what is returned: see [`ProducerError`].
     pub fn send_bytes(&self, bytes: impl Into<Bytes>, options: SendOptions) -> Sending {
         let bytes = bytes.into();
-        self.start(async move { Ok((Source::Bytes(bytes), options)) })
+        self.start(async move { Ok((Source::bytes(bytes), options)) })
     }
 
     fn start(
-        &self,
-        open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
+        &self, open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
     ) -> Sending {
         let (progress, watched) = watch::channel(Progress::default());
         let (broker, link) = (self.broker.clone(), self.link.clone());

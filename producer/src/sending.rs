@@ -33,8 +33,7 @@ pub struct Sending {
 
 impl Sending {
     pub(crate) fn start(
-        progress: watch::Receiver<Progress>,
-        work: impl Future<Output = Result<Sent, ProducerError>> + Send + 'static,
+        progress: watch::Receiver<Progress>, work: impl Future<Output = Result<Sent, ProducerError>> + Send + 'static,
     ) -> Self {
         Self { task: AbortOnDropHandle::new(tokio::spawn(work)), progress }
     }

@@ -25,7 +25,12 @@ pub(crate) enum Source {
     /// A regular file; it can be read again, and looked at for changes.
     File(FileSource),
     /// Bytes in memory.
-    Bytes(Bytes),
+    Bytes {
+        /// All of them.
+        all: Bytes,
+        /// Those not read yet.
+        left: Bytes,
+    },
     /// A reader: its size shows at its end, and it is read once.
     Reader(ReaderSource),
 }
@@ -68,7 +73,12 @@ fn timestamp(time: SystemTime) -> Option<Timestamp> {
 }
 
 impl Source {
-    /// Opens a regular file.
+    /// Takes bytes.
+    pub(crate) fn bytes(bytes: Bytes) -> Self {
+        Self::Bytes { left: bytes.clone(), all: bytes }
+    }
+
+    /// Opens a regular file. Blocking.
     pub(crate) fn file(path: &Path) -> Result<Self, ProducerError> {
         let read = |source| ProducerError::Read { path: path.into(), source };
         // Looked at before it is opened: opening a FIFO would wait for its writer.
@@ -101,7 +111,7 @@ impl Source {
     pub(crate) fn version(&self) -> Option<Version> {
         match self {
             Self::File(file) => Some(file.version),
-            Self::Bytes(bytes) => Some(Version { size: bytes.len() as u64, mtime: None, mode: None }),
+            Self::Bytes { all, .. } => Some(Version { size: all.len() as u64, mtime: None, mode: None }),
             Self::Reader(_) => None,
         }
     }
@@ -121,7 +131,7 @@ impl Source {
                 let mtime = mtime.map_or(0, Timestamp::as_nanosecond);
                 [&size.to_le_bytes()[..], &mtime.to_le_bytes()[..]].concat()
             }
-            Self::Bytes(bytes) => DigestAlgorithm::Blake3.digest(bytes).to_string().into_bytes(),
+            Self::Bytes { all, .. } => DigestAlgorithm::Blake3.digest(all).to_string().into_bytes(),
             Self::Reader(_) => return None,
         };
         Some(TransferId::derive(channel, name, &version, revision))
@@ -140,11 +150,17 @@ impl Source {
 
     /// A second view of the same source, from its beginning; `None` where there is none.
     pub(crate) fn again(&self) -> Option<Self> {
+        self.again_from(0)
+    }
+
+    /// A second view of the same source, without its first bytes; `None` where there is none.
+    pub(crate) fn again_from(&self, offset: usize) -> Option<Self> {
         match self {
             Self::File(FileSource { file, path, version, .. }) => {
-                Some(Self::File(FileSource { file: file.clone(), offset: 0, path: path.clone(), version: *version }))
+                let (file, path, offset) = (file.clone(), path.clone(), offset as u64);
+                Some(Self::File(FileSource { file, offset, path, version: *version }))
             }
-            Self::Bytes(bytes) => Some(Self::Bytes(bytes.clone())),
+            Self::Bytes { all, .. } => Some(Self::Bytes { all: all.clone(), left: all.slice(offset.min(all.len())..) }),
             Self::Reader(_) => None,
         }
     }
@@ -159,9 +175,9 @@ impl Read for Source {
                 file.offset += read as u64;
                 Ok(read)
             }
-            Self::Bytes(bytes) => {
-                let length = bytes.len().min(buffer.len());
-                bytes.copy_to_slice(&mut buffer[..length]);
+            Self::Bytes { left, .. } => {
+                let length = left.len().min(buffer.len());
+                left.copy_to_slice(&mut buffer[..length]);
                 Ok(length)
             }
             Self::Reader(reader) => {

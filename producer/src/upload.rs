@@ -1,12 +1,12 @@
 //! One source on its way into the stream: which transfer it is, and what of it is stored already.
 
-use std::io::{self, Cursor, Read};
+use std::path::Path;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use natsfer_common::{
-    Closing, ClosingRecord, Compressor, Digest, Encoding, FileName, Inline, LinkEstimate, Manifest, SendPlan,
-    StoredTransfer, TransferId, Verdict,
+    Closing, ClosingRecord, Compressor, Encoding, FileName, Inline, LinkEstimate, Manifest, SendPlan, StoredTransfer,
+    Totals, TransferId, Verdict,
     broker::{Broker, code},
     header,
 };
@@ -16,9 +16,8 @@ use crate::{
     ProducerError, Progress, SendOptions, Sent, SentStatus,
     attempt::Attempt,
     chunks::Chunks,
-    cutter::{Buffers, cut},
+    input::{Input, blocking},
     patience::Patience,
-    prepare::digest,
     producer::Link,
     source::{Source, Version},
 };
@@ -34,14 +33,6 @@ pub(crate) struct Upload {
     pub(crate) progress: watch::Sender<Progress>,
 }
 
-/// A source whose first bytes were read already.
-struct Input {
-    head: Bytes,
-    rest: Source,
-    /// Whether the head is all there is.
-    whole: bool,
-}
-
 /// What came of opening a transfer.
 enum Opening {
     /// It is new.
@@ -52,89 +43,41 @@ enum Opening {
     Unreadable,
 }
 
-/// Runs blocking work off the runtime.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Blocking work is only cancelled when the runtime goes away, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
-impl Input {
-    fn reader(self) -> impl Read + Send + 'static {
-        Cursor::new(self.head).chain(self.rest)
-    }
-
-    /// Whether these bytes have this size and digest.
-    async fn has(self, size: u64, expected: Digest) -> io::Result<bool> {
-        let mut reader = self.reader();
-        let found = blocking(move || digest(&mut reader, expected.algorithm())).await?;
-        Ok(found == (size, expected))
-    }
-
-    /// A second reader over the same bytes; `None` where they can be read only once.
-    fn again(&self) -> Option<Self> {
-        match self.rest.again() {
-            Some(rest) => Some(Self { head: Bytes::new(), rest, whole: false }),
-            None if self.whole => {
-                let head = self.head.clone();
-                Some(Self { head: head.clone(), rest: Source::Bytes(Bytes::new()), whole: true })
-            }
-            None => None,
-        }
-    }
-}
-
 impl Upload {
     pub(crate) async fn run(self, source: Source) -> Result<Sent, ProducerError> {
         let name = self.options.name.clone().ok_or(ProducerError::NoName)?;
         let path = source.path(&name);
-        let version = source.version();
+        let unreadable = |source| ProducerError::Read { path: path.clone(), source };
         let link = self.link.estimate(&self.broker).await?;
-        let template = self.template(&name, version, link)?;
-        let chunk_size = template.chunk_size.bytes() as usize;
-        let mut input = self
-            .read_head(source, chunk_size)
-            .await
-            .map_err(|source| ProducerError::Read { path: path.clone(), source })?;
+        let mut manifest = self.manifest(&name, source.version(), link)?;
+        let chunk_size = manifest.chunk_size.bytes() as usize;
+        let mut input = Input::read(source, chunk_size).await.map_err(unreadable)?;
+        // A given id is the only one; so is the random one of a source that has none.
+        let fixed = match self.options.transfer {
+            None if input.source().transfer_id(&manifest.channel, &name, 0).is_none() => {
+                Some(TransferId::random().map_err(unreadable)?)
+            }
+            given => given,
+        };
         for revision in 0..MOST_REVISIONS {
-            let given = self.options.transfer.filter(|_| revision == 0);
-            let transfer = match given.or_else(|| input.rest.transfer_id(&template.channel, &name, revision)) {
-                Some(transfer) => transfer,
-                None if revision == 0 => {
-                    TransferId::random().map_err(|source| ProducerError::Read { path: path.clone(), source })?
-                }
-                None => {
-                    return Err(ProducerError::IdTaken {
-                        transfer: self.options.transfer.unwrap_or(template.transfer),
-                    });
-                }
-            };
-            let mut manifest = template.clone();
+            let derived = input.source().transfer_id(&manifest.channel, &name, revision);
+            let transfer = fixed.or(derived).unwrap_or(manifest.transfer);
             manifest.transfer = transfer;
-            let attempt =
-                Attempt::new(transfer).map_err(|source| ProducerError::Read { path: path.clone(), source })?;
-            let patience = Patience::new(transfer, self.options.stall_timeout);
-            let again = input.again();
-            match self.send_as(manifest, input, &attempt, &patience, &path).await? {
+            let attempt = Attempt::new(transfer).map_err(unreadable)?;
+            let patience = Patience::new(self.broker.clone(), transfer, self.options.stall_timeout);
+            let again = input.again().filter(|_| fixed.is_none());
+            match self.send_as(manifest.clone(), input, &attempt, &patience, &path).await? {
                 Some(sent) => return Ok(sent),
                 // Another transfer has this id: the next revision.
                 None => input = again.ok_or(ProducerError::IdTaken { transfer })?,
             }
         }
-        Err(ProducerError::IdTaken { transfer: template.transfer })
+        Err(ProducerError::IdTaken { transfer: manifest.transfer })
     }
 
-    /// What every revision's manifest has.
-    fn template(
-        &self,
-        name: &FileName,
-        version: Option<Version>,
-        link: LinkEstimate,
+    /// The manifest, but for its id, which depends on what is stored already.
+    fn manifest(
+        &self, name: &FileName, version: Option<Version>, link: LinkEstimate,
     ) -> Result<Manifest, ProducerError> {
         let options = &self.options;
         let chunk_size = options.chunk_size.choose(link, self.broker.max_payload())?;
@@ -150,33 +93,16 @@ impl Upload {
         Ok(manifest)
     }
 
-    /// Reads the source's first bytes, where it may be small enough for one message.
-    async fn read_head(&self, mut source: Source, chunk_size: usize) -> io::Result<Input> {
-        if source.version().is_some_and(|version| version.size > chunk_size as u64) {
-            return Ok(Input { head: Bytes::new(), rest: source, whole: false });
-        }
-        blocking(move || {
-            // One byte more than a chunk tells whether there is more.
-            let head = cut(&mut source, chunk_size + 1, &Buffers::default())?.unwrap_or_default().freeze();
-            let whole = head.len() <= chunk_size;
-            Ok(Input { head, rest: source, whole })
-        })
-        .await
-    }
-
     /// Sends the source as this transfer; `None` if the id belongs to other bytes.
     async fn send_as(
-        &self,
-        manifest: Manifest,
-        input: Input,
-        attempt: &Attempt,
-        patience: &Patience,
-        path: &std::path::Path,
+        &self, manifest: Manifest, input: Input, attempt: &Attempt, patience: &Patience, path: &Path,
     ) -> Result<Option<Sent>, ProducerError> {
-        if input.whole && manifest.size.is_none_or(|size| size == input.head.len() as u64) {
-            let (manifest, payload) = self.inline(manifest.clone(), input.head.clone()).await;
+        if let Some(raw) = input.whole().cloned()
+            && manifest.size.is_none_or(|size| size == raw.len() as u64)
+        {
+            let crc32 = (header::CRC32, format!("{:08x}", crc32fast::hash(&raw)));
+            let (manifest, payload) = self.inline(manifest.clone(), raw).await;
             if fits(&manifest, payload.len(), self.broker.max_payload())? {
-                let crc32 = (header::CRC32, format!("{:08x}", crc32fast::hash(&input.head)));
                 match self.open(&manifest, payload.clone(), vec![crc32], attempt, patience).await? {
                     Opening::New => return Ok(Some(sent_inline(&manifest, &payload, SentStatus::Sent))),
                     Opening::Known(stored) => return self.go_on(*stored, input, attempt, patience, path).await,
@@ -187,7 +113,7 @@ impl Upload {
         match self.open(&manifest, Bytes::new(), Vec::new(), attempt, patience).await? {
             Opening::New => {
                 let chunks = Chunks { upload: self, manifest: &manifest, attempt, patience, path };
-                let looked_at = input.rest.again();
+                let looked_at = input.source().again();
                 chunks.send(SendPlan::new(&manifest), input.reader(), looked_at).await.map(Some)
             }
             Opening::Known(stored) => self.go_on(*stored, input, attempt, patience, path).await,
@@ -197,12 +123,7 @@ impl Upload {
 
     /// Deals with a transfer that the stream knows already.
     async fn go_on(
-        &self,
-        stored: StoredTransfer,
-        input: Input,
-        attempt: &Attempt,
-        patience: &Patience,
-        path: &std::path::Path,
+        &self, stored: StoredTransfer, input: Input, attempt: &Attempt, patience: &Patience, path: &Path,
     ) -> Result<Option<Sent>, ProducerError> {
         let unreadable = |source| ProducerError::Read { path: path.into(), source };
         let manifest = stored.manifest.clone();
@@ -217,24 +138,15 @@ impl Upload {
         match stored.verdict() {
             Verdict::Abandon => Ok(None),
             Verdict::Whole { totals } => {
-                let unchanged = input.has(totals.size, totals.digest).await.map_err(unreadable)?;
-                Ok(unchanged.then_some(Sent {
-                    transfer: manifest.transfer,
-                    channel: manifest.channel,
-                    name: manifest.name,
-                    size: totals.size,
-                    chunks: totals.chunks,
-                    stored_bytes: totals.stored_bytes,
-                    published_chunks: 0,
-                    published_bytes: 0,
-                    resumed_from: totals.size,
-                    digest: totals.digest,
-                    status: SentStatus::Unchanged,
-                }))
+                if !input.has(totals.size, totals.digest).await.map_err(unreadable)? {
+                    return Ok(None);
+                }
+                self.list(&manifest, totals, attempt, patience).await?;
+                Ok(Some(sent_before(manifest, totals)))
             }
             Verdict::Resume => {
                 let rereadable = input.again().is_some();
-                let looked_at = input.rest.again();
+                let looked_at = input.source().again();
                 let chunks = Chunks { upload: self, manifest: &manifest, attempt, patience, path };
                 match chunks.send(SendPlan::resume(stored), input.reader(), looked_at).await {
                     Ok(sent) => Ok(Some(sent)),
@@ -246,15 +158,26 @@ impl Upload {
         }
     }
 
+    /// Makes sure that a whole transfer is listed as such: an earlier run may have died between its two closing records.
+    async fn list(
+        &self, manifest: &Manifest, totals: Totals, attempt: &Attempt, patience: &Patience,
+    ) -> Result<(), ProducerError> {
+        let Manifest { transfer, channel, .. } = manifest;
+        if patience.until(|| self.broker.closing_record(channel, *transfer)).await?.is_none() {
+            self.close(manifest, Closing::Complete(totals), attempt, patience).await?;
+        }
+        Ok(())
+    }
+
     /// The manifest and payload of a file that travels in one message.
-    async fn inline(&self, mut manifest: Manifest, head: Bytes) -> (Manifest, Bytes) {
+    async fn inline(&self, mut manifest: Manifest, raw: Bytes) -> (Manifest, Bytes) {
         let (compression, algorithm) = (self.options.compression, manifest.digest_algorithm);
-        let size = head.len() as u64;
+        let size = raw.len() as u64;
         let (digest, encoding, payload) = blocking(move || {
-            let digest = algorithm.digest(&head);
-            match Compressor::new(compression).compress(&head) {
+            let digest = algorithm.digest(&raw);
+            match Compressor::new(compression).compress(&raw) {
                 Some((encoding, payload)) => (digest, encoding, payload.into()),
-                None => (digest, Encoding::Identity, head),
+                None => (digest, Encoding::Identity, raw),
             }
         })
         .await;
@@ -265,11 +188,7 @@ impl Upload {
 
     /// Publishes the manifest, unless there is one: the server compares, so that two runs cannot both open a transfer.
     async fn open(
-        &self,
-        manifest: &Manifest,
-        payload: Bytes,
-        mut headers: Vec<(&'static str, String)>,
-        attempt: &Attempt,
+        &self, manifest: &Manifest, payload: Bytes, mut headers: Vec<(&'static str, String)>, attempt: &Attempt,
         patience: &Patience,
     ) -> Result<Opening, ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
@@ -299,11 +218,7 @@ impl Upload {
 
     /// Publishes a closing record: behind the chunks, and again for lists.
     pub(crate) async fn close(
-        &self,
-        manifest: &Manifest,
-        closing: Closing,
-        attempt: &Attempt,
-        patience: &Patience,
+        &self, manifest: &Manifest, closing: Closing, attempt: &Attempt, patience: &Patience,
     ) -> Result<(), ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
         let record = ClosingRecord::new(*transfer, closing).to_header();
@@ -326,6 +241,25 @@ fn fits(manifest: &Manifest, payload: usize, max_payload: usize) -> Result<bool,
     let record =
         manifest.to_header().map_err(|source| ProducerError::Manifest { transfer: manifest.transfer, source })?;
     Ok(record.len() + OTHER_HEADERS + payload <= max_payload)
+}
+
+fn sent_before(manifest: Manifest, totals: Totals) -> Sent {
+    let Manifest { transfer, channel, name, .. } = manifest;
+    let Totals { chunks, size, stored_bytes, digest } = totals;
+    let (published_chunks, published_bytes, status) = (0, 0, SentStatus::Unchanged);
+    Sent {
+        transfer,
+        channel,
+        name,
+        size,
+        chunks,
+        stored_bytes,
+        published_chunks,
+        published_bytes,
+        resumed_from: size,
+        digest,
+        status,
+    }
 }
 
 fn sent_inline(manifest: &Manifest, payload: &Bytes, status: SentStatus) -> Sent {

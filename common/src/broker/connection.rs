@@ -154,10 +154,7 @@ impl Broker {
 
     /// Asks JetStream's API. `what` says in words what is asked, for errors.
     pub(super) async fn api<T: DeserializeOwned>(
-        &self,
-        what: &str,
-        subject: &str,
-        request: &impl Serialize,
+        &self, what: &str, subject: &str, request: &impl Serialize,
     ) -> Result<T, BrokerError> {
         let answer = |source| BrokerError::Answer { what: what.into(), source };
         let payload = serde_json::to_vec(request).map_err(answer)?;
@@ -174,11 +171,7 @@ impl Broker {
 
     /// One request, one answer, within the deadline.
     pub(super) async fn request(
-        &self,
-        what: &str,
-        subject: String,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
+        &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes,
     ) -> Result<Message, BrokerError> {
         let what = || what.to_owned();
         // A violation noted before belongs to another request.

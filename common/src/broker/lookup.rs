@@ -101,9 +101,7 @@ impl Broker {
     /// # Errors
     /// When the server does not answer. A record that cannot be read counts as none.
     pub async fn closing_record(
-        &self,
-        channel: &Channel,
-        transfer: TransferId,
+        &self, channel: &Channel, transfer: TransferId,
     ) -> Result<Option<ClosingRecord>, BrokerError> {
         let message = self.last_message(self.stream().control(), &self.subjects().close(channel, transfer)).await?;
         let record = message.as_ref().and_then(|message| message.header(name::CLOSING));
@@ -115,9 +113,7 @@ impl Broker {
     /// # Errors
     /// When the server does not answer. A manifest that cannot be read is answered as `None`, like none at all.
     pub async fn stored_transfer(
-        &self,
-        channel: &Channel,
-        transfer: TransferId,
+        &self, channel: &Channel, transfer: TransferId,
     ) -> Result<Option<StoredTransfer>, BrokerError> {
         let subject = self.subjects().open(channel, transfer);
         let Some(open) = self.last_message(self.stream().control(), &subject).await? else { return Ok(None) };
@@ -147,9 +143,7 @@ impl Broker {
     /// # Errors
     /// When the server does not answer, or the listing was interrupted.
     pub async fn scan(
-        &self,
-        manifest: &Manifest,
-        mut visit: impl FnMut(u64, Scanned) -> ControlFlow<()>,
+        &self, manifest: &Manifest, mut visit: impl FnMut(u64, Scanned) -> ControlFlow<()>,
     ) -> Result<(), BrokerError> {
         let filter = self.subjects().data(&manifest.channel, manifest.transfer);
         self.look(self.stream().data(), vec![filter], StartAt::First, true, |delivery| {
@@ -168,11 +162,7 @@ impl Broker {
 
     /// Goes through all messages that a stream holds now on these subjects, until `visit` breaks.
     pub(super) async fn look(
-        &self,
-        stream: String,
-        filters: Vec<String>,
-        start: StartAt,
-        headers_only: bool,
+        &self, stream: String, filters: Vec<String>, start: StartAt, headers_only: bool,
         mut visit: impl FnMut(&Delivery) -> ControlFlow<()>,
     ) -> Result<(), BrokerError> {
         let name = format!("look-{}", self.client.new_inbox().rsplit('.').next().unwrap_or_default());
@@ -186,11 +176,7 @@ impl Broker {
     }
 
     async fn look_through(
-        &self,
-        stream: &str,
-        consumer: &str,
-        pending: u64,
-        visit: &mut impl FnMut(&Delivery) -> ControlFlow<()>,
+        &self, stream: &str, consumer: &str, pending: u64, visit: &mut impl FnMut(&Delivery) -> ControlFlow<()>,
     ) -> Result<(), BrokerError> {
         if pending == 0 {
             return Ok(());

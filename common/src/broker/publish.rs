@@ -48,10 +48,7 @@ impl Broker {
     /// # Errors
     /// When the stream is full, missing, or refuses the message; or no answer comes: the message may be stored all the same.
     pub async fn publish(
-        &self,
-        subject: String,
-        headers: &[(&'static str, String)],
-        payload: Bytes,
+        &self, subject: String, headers: &[(&'static str, String)], payload: Bytes,
     ) -> Result<Stored, BrokerError> {
         let what = format!("publishing on {subject}");
         let mut map = HeaderMap::new();
@@ -74,10 +71,7 @@ impl Broker {
     /// # Errors
     /// As for [`Broker::publish`], and when the streams are missing and this user may not create them.
     pub async fn publish_first(
-        &self,
-        subject: String,
-        headers: &[(&'static str, String)],
-        payload: Bytes,
+        &self, subject: String, headers: &[(&'static str, String)], payload: Bytes,
     ) -> Result<Stored, BrokerError> {
         match self.publish(subject.clone(), headers, payload.clone()).await {
             Err(error) if self.created_for(&error).await? => self.publish(subject, headers, payload).await,

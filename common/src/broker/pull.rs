@@ -118,10 +118,7 @@ impl Pull {
     /// # Errors
     /// When the connection is closed.
     pub async fn new(
-        broker: &Broker,
-        stream: &str,
-        consumer: &str,
-        settings: PullSettings,
+        broker: &Broker, stream: &str, consumer: &str, settings: PullSettings,
     ) -> Result<Self, BrokerError> {
         let inbox = broker.client.new_inbox();
         let subscriber = broker

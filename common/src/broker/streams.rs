@@ -111,11 +111,7 @@ impl Broker {
     }
 
     async fn create_stream(
-        &self,
-        name: &str,
-        subjects: &[String],
-        holds: &str,
-        settings: &StreamSettings,
+        &self, name: &str, subjects: &[String], holds: &str, settings: &StreamSettings,
     ) -> Result<bool, BrokerError> {
         let config = json!({
             "name": name,

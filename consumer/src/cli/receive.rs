@@ -103,12 +103,7 @@ impl Receive {
     }
 
     async fn receive(
-        &self,
-        receiver: &mut Receiver,
-        target: &TargetDirectory,
-        until: Until,
-        saves: &mut Save,
-        tally: &mut Tally,
+        &self, receiver: &mut Receiver, target: &TargetDirectory, until: Until, saves: &mut Save, tally: &mut Tally,
     ) -> anyhow::Result<()> {
         let mut stop = std::pin::pin!(stop_signal()?);
         let mut look = tokio::time::interval(DRAIN_INTERVAL);
@@ -169,9 +164,7 @@ impl Receive {
 }
 
 async fn save(
-    incoming: Incoming,
-    target: TargetDirectory,
-    options: SaveOptions,
+    incoming: Incoming, target: TargetDirectory, options: SaveOptions,
 ) -> (TransferId, Result<Saved, ReceiveError>) {
     let transfer = incoming.manifest().transfer;
     (transfer, incoming.save_into(&target, &options).await)

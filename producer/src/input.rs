@@ -1,0 +1,75 @@
+//! A source whose first bytes were read, to see whether it fits in one message.
+
+use std::io::{self, Cursor, Read};
+
+use bytes::Bytes;
+use natsfer_common::Digest;
+
+use crate::{
+    cutter::{Buffers, cut},
+    prepare::digest,
+    source::Source,
+};
+
+/// A source, and what was read of it already.
+pub(crate) struct Input {
+    head: Bytes,
+    rest: Source,
+    /// Whether the head is all there is.
+    whole: bool,
+}
+
+/// Runs blocking work off the runtime.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Blocking work is only cancelled when the runtime goes away, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+impl Input {
+    /// Reads the source's first bytes, unless it is known not to fit in one chunk.
+    pub(crate) async fn read(mut source: Source, chunk_size: usize) -> io::Result<Self> {
+        if source.version().is_some_and(|version| version.size > chunk_size as u64) {
+            return Ok(Self { head: Bytes::new(), rest: source, whole: false });
+        }
+        blocking(move || {
+            // One byte more than a chunk tells whether there is more.
+            let head = cut(&mut source, chunk_size + 1, &Buffers::default())?.unwrap_or_default().freeze();
+            let whole = head.len() <= chunk_size;
+            Ok(Self { head, rest: source, whole })
+        })
+        .await
+    }
+
+    /// All its bytes, if they fit in one chunk.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        self.whole.then_some(&self.head)
+    }
+
+    /// The source behind what was read.
+    pub(crate) fn source(&self) -> &Source {
+        &self.rest
+    }
+
+    /// All its bytes, from the first one on. Blocking to read.
+    pub(crate) fn reader(self) -> impl Read + Send + 'static {
+        Cursor::new(self.head).chain(self.rest)
+    }
+
+    /// Whether its bytes have this size and digest.
+    pub(crate) async fn has(self, size: u64, expected: Digest) -> io::Result<bool> {
+        let mut reader = self.reader();
+        let found = blocking(move || digest(&mut reader, expected.algorithm())).await?;
+        Ok(found == (size, expected))
+    }
+
+    /// The same bytes to be read again; `None` where they can be read only once.
+    pub(crate) fn again(&self) -> Option<Self> {
+        Some(Self { head: self.head.clone(), rest: self.rest.again_from(self.head.len())?, whole: self.whole })
+    }
+}
