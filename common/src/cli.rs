@@ -75,7 +75,15 @@ pub fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
 /// Prints an error and what caused it, on one line of standard error.
 #[expect(clippy::print_stderr, reason = "this is where the binaries speak to their user")]
 pub fn report(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    let mut causes = error.chain().map(ToString::to_string);
+    let mut line = causes.next().unwrap_or_default();
+    for cause in causes {
+        // Some libraries' errors say what their source says, too.
+        if !line.ends_with(&cause) {
+            line.extend([": ", &cause]);
+        }
+    }
+    eprintln!("error: {line}");
 }
 
 /// Prints one line of standard output. A reader that has gone away, as `head` does, is no error.

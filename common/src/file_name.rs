@@ -47,22 +47,29 @@ impl FileName {
     /// boundary, where the component would become too long.
     pub fn numbered(&self, attempt: u32) -> Self {
         let (directories, file) = self.split();
-        let (stem, extension) = match file.rfind('.') {
-            Some(dot) if dot > 0 => file.split_at(dot),
-            _ => (file, ""),
-        };
+        let (mut stem, mut extension) = file.split_at(extension_start(file));
         let number = format!(" ({attempt})");
-        let mut room = MAX_COMPONENT.saturating_sub(number.len() + extension.len()).min(stem.len());
-        // An extension that leaves no room for the stem is no extension worth keeping.
-        let (stem, extension) = if room == 0 { (file, "") } else { (stem, extension) };
-        if extension.is_empty() {
-            room = (MAX_COMPONENT - number.len()).min(stem.len());
+        // An extension that leaves no room for anything else is none worth keeping.
+        if number.len() + extension.len() >= MAX_COMPONENT {
+            (stem, extension) = (file, "");
         }
+        let room = MAX_COMPONENT - number.len() - extension.len();
         let stem = &stem[..stem.floor_char_boundary(room)];
         Self(match directories {
             Some(directories) => format!("{directories}/{stem}{number}{extension}"),
             None => format!("{stem}{number}{extension}"),
         })
+    }
+}
+
+/// Where a file's extension begins, its dot included: `.gz`, but `.tar.gz`. A leading dot begins none.
+fn extension_start(file: &str) -> usize {
+    match file.rfind('.') {
+        Some(dot) if dot > 0 => match file[..dot].strip_suffix(".tar") {
+            Some(stem) if !stem.is_empty() => stem.len(),
+            _ => dot,
+        },
+        _ => file.len(),
     }
 }
 
@@ -165,8 +172,10 @@ mod tests {
     #[test]
     fn numbered_names_stay_names() {
         let numbered = |name: &str, n| name.parse::<FileName>().unwrap().numbered(n);
-        assert_eq!(numbered("d/a.tar.gz", 1).as_str(), "d/a.tar (1).gz");
+        assert_eq!(numbered("d/a.tar.gz", 1).as_str(), "d/a (1).tar.gz");
         assert_eq!(numbered(".profile", 2).as_str(), ".profile (2)");
+        assert_eq!(numbered(".tar.gz", 2).as_str(), ".tar (2).gz");
+        assert_eq!(numbered("a.b.c", 2).as_str(), "a.b (2).c");
         for name in ["é".repeat(127), format!("a.{}", "é".repeat(126)), "x".repeat(255)] {
             let numbered = numbered(&name, 4_000_000_000);
             assert!(numbered.as_str().parse::<FileName>().is_ok(), "{numbered}");

@@ -86,6 +86,11 @@ impl Broker {
                 async move { note_event(&event, &noted) }
             });
         let servers: Vec<&str> = options.server.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+        let connect = match login(&servers) {
+            Some((user, Some(password))) => connect.user_and_password(user, password),
+            Some((token, None)) => connect.token(token),
+            None => connect,
+        };
         let client = connect
             .connect(servers)
             .await
@@ -208,6 +213,25 @@ fn note_event(event: &async_nats::Event, violation: &LastViolation) {
     }
 }
 
+/// The first user and password, or token alone, among the URLs: the client leaves those in a URL unused.
+fn login(servers: &[&str]) -> Option<(String, Option<String>)> {
+    // One that cannot be read is reported by connecting to it.
+    let mut servers = servers.iter().filter_map(|server| server.parse::<async_nats::ServerAddr>().ok());
+    servers.find_map(|server| Some((percent_decoded(server.username()?), server.password().map(percent_decoded))))
+}
+
+/// What a part of a URL stands for; `%` without two hexadecimal digits stands for itself.
+fn percent_decoded(text: &str) -> String {
+    let (mut bytes, mut decoded) = (text.as_bytes(), Vec::with_capacity(text.len()));
+    while let [first, rest @ ..] = bytes {
+        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        bytes = if byte.is_some() { &rest[2..] } else { rest };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
 /// The URLs without user, password or token.
 fn without_secrets(servers: &str) -> String {
     let hide = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
@@ -221,6 +245,14 @@ fn without_secrets(servers: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_is_taken_from_the_first_url_that_has_one() {
+        let some = |user: &str, password: Option<&str>| Some((user.to_owned(), password.map(str::to_owned)));
+        assert_eq!(login(&["nats://a:4222", "nats://u:p%40ss%2@b"]), some("u", Some("p@ss%2")));
+        assert_eq!(login(&["nats://t%C3%B6ken@a"]), some("töken", None));
+        assert_eq!(login(&["a:4222", "not a url"]), None);
+    }
 
     #[test]
     fn errors_name_the_server_without_its_secrets() {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Message, StatusCode};
 use base64::Engine as _;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -30,6 +30,14 @@ pub struct StoredMessage {
 }
 
 impl StoredMessage {
+    /// Reads an answer to a direct request (ADR-31); `None` if it is none.
+    fn direct(answer: Message) -> Option<Self> {
+        let field = |name| header(answer.headers.as_ref(), name).map(str::to_owned);
+        let sequence = field("Nats-Sequence")?.parse().ok()?;
+        let (subject, time) = (field("Nats-Subject")?, field("Nats-Time-Stamp")?);
+        Some(Self { subject, sequence, time, headers: answer.headers, payload: answer.payload })
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(self.headers.as_ref(), name)
@@ -53,7 +61,7 @@ struct RawMessage {
 }
 
 impl Broker {
-    /// The last message on a subject, if there is one.
+    /// The last message on a subject, if there is one. Any replica answers; it may lag behind the leader.
     ///
     /// # Errors
     /// When the stream does not exist, or the server does not answer.
@@ -61,7 +69,7 @@ impl Broker {
         self.message(stream, &json!({ "last_by_subj": subject })).await
     }
 
-    /// The message of this sequence, if there is one.
+    /// The message of this sequence, if there is one. Any replica answers; it may lag behind the leader.
     ///
     /// # Errors
     /// When the stream does not exist, or the server does not answer.
@@ -69,26 +77,24 @@ impl Broker {
         self.message(stream, &json!({ "seq": sequence })).await
     }
 
-    /// Asks any replica; if it has no such message, or none answers such requests, the leader.
     async fn message(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
         let what = format!("reading a message of stream {stream}");
         let subject = format!("{}.DIRECT.GET.{stream}", self.api_prefix);
         match self.request(&what, subject, None, query.to_string().into()).await {
-            Ok(answer) if answer.status.is_none() => {
-                let field = |name| header(answer.headers.as_ref(), name).map(str::to_owned);
-                if let (Some(subject), Some(sequence), Some(time)) = (
-                    field("Nats-Subject"),
-                    field("Nats-Sequence").and_then(|sequence| sequence.parse().ok()),
-                    field("Nats-Time-Stamp"),
-                ) {
-                    let (headers, payload) = (answer.headers, answer.payload);
-                    return Ok(Some(StoredMessage { subject, sequence, time, headers, payload }));
-                }
-            }
-            // 404 of a replica that may lag; or direct access is off.
-            Ok(_) | Err(BrokerError::NoResponders { .. }) => {}
-            Err(error) => return Err(error),
+            Ok(answer) if answer.status == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Ok(answer) => match StoredMessage::direct(answer) {
+                Some(message) => Ok(Some(message)),
+                None => self.leader_message(stream, query).await,
+            },
+            // Direct access is off.
+            Err(BrokerError::NoResponders { .. }) => self.leader_message(stream, query).await,
+            Err(error) => Err(error),
         }
+    }
+
+    /// Asks the stream's leader: slower, and never behind.
+    async fn leader_message(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
+        let what = format!("reading a message of stream {stream}");
         match self.api::<RawAnswer>(&what, &format!("STREAM.MSG.GET.{stream}"), query).await {
             Ok(RawAnswer { message }) => Ok(Some(message.read(&what)?)),
             Err(error) if error.is(code::MESSAGE_NOT_FOUND) => Ok(None),
@@ -108,7 +114,8 @@ impl Broker {
         Ok(record.and_then(|text| ClosingRecord::from_header(text, transfer).ok()))
     }
 
-    /// What the stream holds of the transfer with this id: its manifest and whatever of its chunks and closing record.
+    /// What the stream holds of the transfer with this id, known to be there: its manifest and whatever of its chunks and
+    /// closing record.
     ///
     /// # Errors
     /// When the server does not answer. A manifest that cannot be read is answered as `None`, like none at all.
@@ -116,7 +123,13 @@ impl Broker {
         &self, channel: &Channel, transfer: TransferId,
     ) -> Result<Option<StoredTransfer>, BrokerError> {
         let subject = self.subjects().open(channel, transfer);
-        let Some(open) = self.last_message(self.stream().control(), &subject).await? else { return Ok(None) };
+        let control = self.stream().control();
+        let open = match self.last_message(control, &subject).await? {
+            // The server has just said that there is one: the replica that answered lags.
+            None => self.leader_message(control, &json!({ "last_by_subj": subject })).await?,
+            open => open,
+        };
+        let Some(open) = open else { return Ok(None) };
         let subject = Subject { channel: channel.clone(), transfer };
         let manifest = open.header(name::MANIFEST).and_then(|text| Manifest::from_header(text, &subject).ok());
         let Some(manifest) = manifest else { return Ok(None) };
