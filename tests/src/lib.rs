@@ -4,8 +4,8 @@
 //! What it is: one fluent type per thing that can fail. [`Server`] and
 //! [`Cluster`] run nats-server processes, [`Proxy`] is the cable between them
 //! and us, [`Command`] runs `natsfer-producer` and `natsfer-consumer`, and
-//! [`files`] makes and compares what they carry. The scenarios are in
-//! `tests/tests/`.
+//! [`files`] makes and compares what they carry, and [`steps`] are what most
+//! scenarios are made of. The scenarios are in `tests/tests/`.
 //!
 //! What it is not: a mock, a library for users, or something that hides a
 //! failure. Setting up panics with everything known about the reason, because
@@ -20,6 +20,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod files;
+pub mod steps;
 
 mod binary;
 mod build;
@@ -30,6 +31,7 @@ mod config;
 mod http;
 mod link;
 mod output;
+mod pipe;
 mod ports;
 mod process;
 mod proxy;
@@ -44,6 +46,7 @@ pub use cluster::{Cluster, ClusterBuilder};
 pub use commands::{Address, Command, Running, consumer, producer, program};
 pub use config::Builder;
 pub use output::Output;
+pub use pipe::Pipe;
 pub use proxy::Proxy;
 pub use server::Server;
 pub use wait::{eventually, try_eventually};

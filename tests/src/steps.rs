@@ -1,0 +1,118 @@
+//! The steps that most scenarios are made of, each as a user would take it: through the binaries, with `--json`.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{Address, Command, Server, consumer, eventually, must, producer};
+
+/// How long the server may take to notice that somebody has left.
+const SOON: Duration = Duration::from_secs(20);
+
+/// `natsfer-producer send --json` with these options and paths, ready to be run.
+pub fn sending(server: &(impl Address + ?Sized), options: &[&str], paths: &[impl AsRef<OsStr>]) -> Command {
+    producer(["send", "--json"]).args(options).arg("--").args(paths).server(server)
+}
+
+/// Sends, and returns the events.
+///
+/// # Panics
+/// When it fails, with all it said.
+pub async fn send(server: &(impl Address + ?Sized), options: &[&str], paths: &[impl AsRef<OsStr>]) -> Vec<Value> {
+    sending(server, options, paths).run().await.success().json_lines()
+}
+
+/// Sends bytes through standard input, and returns the event.
+///
+/// # Panics
+/// When it fails, with all it said.
+pub async fn send_stdin(server: &(impl Address + ?Sized), options: &[&str], name: &str, bytes: Vec<u8>) -> Value {
+    let command = sending(server, &[options, &["--name", name]].concat(), &["-"]);
+    let output = command.stdin_bytes(bytes).run().await.success();
+    must(one(output.json_lines()), "standard input sent")
+}
+
+/// `natsfer-consumer receive --json` as `name`, ready to be run.
+pub fn receiving(server: &(impl Address + ?Sized), name: &str, into: impl AsRef<Path>, options: &[&str]) -> Command {
+    consumer(["receive", "--json", "-n", name, "--into"]).arg(into.as_ref()).args(options).server(server)
+}
+
+/// Receives all that is there, and returns the events.
+///
+/// # Panics
+/// When it fails, with all it said.
+pub async fn drain(
+    server: &(impl Address + ?Sized), name: &str, into: impl AsRef<Path>, options: &[&str],
+) -> Vec<Value> {
+    receiving(server, name, into, options).arg("--drain").run().await.success().json_lines()
+}
+
+/// What `natsfer-consumer list --json` says.
+///
+/// # Panics
+/// When it fails, with all it said.
+pub async fn list(server: &(impl Address + ?Sized), options: &[&str]) -> Vec<Value> {
+    consumer(["list", "--json"]).args(options).server(server).run().await.success().json_lines()
+}
+
+/// One event's text field.
+///
+/// # Panics
+/// When it has none.
+#[must_use]
+pub fn text<'a>(event: &'a Value, field: &str) -> &'a str {
+    must(event[field].as_str().with_context(|| format!("no text {field} in {event}")), "an event")
+}
+
+/// One event's number field.
+///
+/// # Panics
+/// When it has none.
+#[must_use]
+pub fn number(event: &Value, field: &str) -> u64 {
+    must(event[field].as_u64().with_context(|| format!("no number {field} in {event}")), "an event")
+}
+
+/// What the server says of a stream: `state`, `config` and `consumer_detail`. Null if there is none.
+///
+/// # Panics
+/// When the server does not answer.
+pub async fn stream(server: &Server, name: &str) -> Value {
+    let answer = must(server.monitor("/jsz?consumers=true&config=true&limit=1024").await, "cannot ask for the streams");
+    let accounts = answer["account_details"].as_array().into_iter().flatten();
+    let mut streams = accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
+    streams.find(|stream| stream["name"] == name).cloned().unwrap_or_default()
+}
+
+/// The names of a stream's consumers, sorted.
+///
+/// # Panics
+/// When the server does not answer.
+pub async fn consumers(server: &Server, name: &str) -> Vec<String> {
+    let stream = stream(server, name).await;
+    let details = stream["consumer_detail"].as_array().into_iter().flatten();
+    let mut names: Vec<_> = details.map(|consumer| text(consumer, "name").to_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Waits until nothing of ours is left at the server but these receivers' inboxes: no connection, no cursor.
+///
+/// # Panics
+/// When something stays.
+pub async fn nothing_left_but(server: &Server, inboxes: &[&str]) {
+    eventually(&format!("nothing is left but the inboxes {inboxes:?}"), SOON, || async {
+        let connections = server.connection_names().await;
+        let (control, data) = (consumers(server, "NATSFER").await, consumers(server, "NATSFER_DATA").await);
+        (connections.is_empty() && data.is_empty() && control == inboxes).then_some(())
+    })
+    .await;
+}
+
+fn one(mut events: Vec<Value>) -> Result<Value> {
+    anyhow::ensure!(events.len() == 1, "not one event: {events:?}");
+    events.pop().context("no event")
+}

@@ -1,0 +1,103 @@
+//! Users who may do their work and nothing more, on streams that an operator made.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::time::Duration;
+
+use natsfer_tests::steps::{consumers, drain, receiving, send, sending};
+use natsfer_tests::{Server, files, producer};
+
+/// Nobody but the operator may create or look at streams. The sender publishes and looks up what is stored; the receiver
+/// works with consumers, reads messages by their place, and acknowledges.
+const USERS: &str = r#"
+accounts { APP { jetstream: enabled, users: [
+  { user: operator, password: secret }
+  { user: sender, password: secret, permissions: {
+      subscribe: ["_INBOX.>"]
+      publish: [
+        "natsfer.open.>", "natsfer.data.>", "natsfer.close.>",
+        "$JS.API.DIRECT.GET.NATSFER", "$JS.API.DIRECT.GET.NATSFER.>",
+        "$JS.API.DIRECT.GET.NATSFER_DATA", "$JS.API.DIRECT.GET.NATSFER_DATA.>",
+        "$JS.API.CONSUMER.CREATE.NATSFER_DATA.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
+        "$JS.API.CONSUMER.DELETE.NATSFER_DATA.>"
+      ] } }
+  { user: receiver, password: secret, permissions: {
+      subscribe: ["_INBOX.>"]
+      publish: [
+        "$JS.API.CONSUMER.*.NATSFER.>", "$JS.API.CONSUMER.*.NATSFER_DATA.>",
+        "$JS.API.CONSUMER.MSG.NEXT.NATSFER.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
+        "$JS.API.DIRECT.GET.NATSFER", "$JS.API.DIRECT.GET.NATSFER.>",
+        "$JS.API.DIRECT.GET.NATSFER_DATA", "$JS.API.DIRECT.GET.NATSFER_DATA.>",
+        "$JS.ACK.NATSFER.>", "$JS.ACK.NATSFER_DATA.>"
+      ] } }
+  { user: onlooker, password: secret, permissions: { subscribe: ["_INBOX.>"], publish: ["elsewhere"] } }
+] } }
+"#;
+
+async fn start() -> Server {
+    Server::builder().config_line(USERS).login("operator", "secret").start().await
+}
+
+/// The server as this user reaches it.
+fn url(server: &Server, user: &str) -> String {
+    format!("nats://{user}:secret@127.0.0.1:{}", server.port())
+}
+
+async fn make_streams(server: &Server) {
+    let _ = producer(["init"]).server(url(server, "operator").as_str()).run().await.success();
+}
+
+#[tokio::test]
+async fn a_sender_and_a_receiver_need_no_right_to_create_or_see_streams() {
+    let (server, home) = (start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    make_streams(&server).await;
+    files::tree(&outbox, 8, 0..2_500_000, 1);
+    let sender = url(&server, "sender");
+    assert_eq!(send(sender.as_str(), &[], &[outbox.join(".")]).await.len(), 8);
+    let again = send(sender.as_str(), &[], &[outbox.join(".")]).await;
+    assert!(again.iter().all(|event| event["status"] == "unchanged"), "{again:?}");
+
+    let receiver = url(&server, "receiver");
+    assert_eq!(drain(receiver.as_str(), "limited", &inbox, &[]).await.len(), 8);
+    files::assert_same(&outbox, &inbox);
+    assert!(consumers(&server, "NATSFER_DATA").await.is_empty());
+}
+
+#[tokio::test]
+async fn who_may_not_publish_is_told_so_in_time() {
+    let (server, home) = (start().await, tempfile::tempdir().unwrap());
+    make_streams(&server).await;
+    files::random_file(home.path().join("small.bin"), 100, 1);
+    files::random_file(home.path().join("large.bin"), 3_000_000, 2);
+    let onlooker = url(&server, "onlooker");
+    for name in ["small.bin", "large.bin"] {
+        let output = sending(onlooker.as_str(), &[], &[home.path().join(name)]).run().await.exited(1);
+        let errors = output.errors().to_lowercase();
+        assert!(errors.contains("permission") && errors.contains("natsfer.open.default."), "{errors}");
+        assert!(errors.contains(name), "{errors}");
+        assert!(output.elapsed < Duration::from_secs(10), "{:?}", output.elapsed);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_receive_is_told_so_in_time() {
+    let (server, home) = (start().await, tempfile::tempdir().unwrap());
+    make_streams(&server).await;
+    let onlooker = url(&server, "onlooker");
+    let output = receiving(onlooker.as_str(), "none", home.path(), &["--drain"]).run().await.exited(1);
+    assert!(output.errors().to_lowercase().contains("permission"), "{}", output.errors());
+    assert!(output.elapsed < Duration::from_secs(10), "{:?}", output.elapsed);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_at_once_and_not_shown() {
+    let (server, home) = (start().await, tempfile::tempdir().unwrap());
+    files::random_file(home.path().join("a"), 100, 1);
+    let url = format!("nats://sender:hunter2@127.0.0.1:{}", server.port());
+    let output = sending(url.as_str(), &[], &[home.path().join("a")]).run().await.exited(1);
+    let errors = output.errors();
+    assert!(errors.to_lowercase().contains("authorization"), "{errors}");
+    assert!(!errors.contains("hunter2"), "{errors}");
+    assert!(output.elapsed < Duration::from_secs(10), "{:?}", output.elapsed);
+}
