@@ -32,13 +32,13 @@ pub struct Compressor {
     compression: Compression,
     /// How many chunks in a row a sample found incompressible.
     incompressible: u32,
-    buffer: Vec<u8>,
+    sample: Vec<u8>,
 }
 
 impl Compressor {
     /// For one transfer.
     pub fn new(compression: Compression) -> Self {
-        Self { compression, incompressible: 0, buffer: Vec::new() }
+        Self { compression, incompressible: 0, sample: Vec::new() }
     }
 
     /// The chunk's encoded bytes and their encoding; `None` if it travels as it is, because that was asked for, or because
@@ -56,8 +56,11 @@ impl Compressor {
                 Encoding::Zstd
             }
         };
-        encoding.encode(raw, &mut self.buffer).ok()?;
-        (self.buffer.len() < raw.len()).then(|| (encoding, self.buffer.as_slice().to_vec()))
+        let mut payload = Vec::new();
+        encoding.encode(raw, &mut payload).ok()?;
+        // It is counted by its length while it waits for its acknowledgement.
+        payload.shrink_to_fit();
+        (payload.len() < raw.len()).then_some((encoding, payload))
     }
 
     fn is_worth_trying(&mut self, raw: &[u8]) -> bool {
@@ -87,7 +90,7 @@ impl Compressor {
             sample[length..length + piece.len()].copy_from_slice(piece);
             length += piece.len();
         }
-        Encoding::Zstd.encode(&sample[..length], &mut self.buffer).is_ok() && self.buffer.len() * 10 < length * 9
+        Encoding::Zstd.encode(&sample[..length], &mut self.sample).is_ok() && self.sample.len() * 10 < length * 9
     }
 }
 

@@ -1,5 +1,7 @@
 //! PROTOCOL.md's example messages are what this code writes and reads, byte for byte.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -37,11 +37,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(Outcome::Summed { rows, amount }) => println!("{name}: {rows} rows, {amount:.2} in all"),
             // It would be as malformed the next time: it is done, too.
             Ok(Outcome::Malformed(error)) => println!("{name}: {error}"),
-            // Not verified to its end. Dropping the reader lets the transfer come again.
-            Err(error) => {
-                println!("{name}: {error}");
-                continue;
-            }
+            // Not verified to its end: finishing puts it back to come again, or gives it up where that cannot help.
+            Err(error) => println!("{name}: {error}"),
         }
         // Only now is the file off this receiver's list: had the service died before, it would come again.
         reader.finish().await;

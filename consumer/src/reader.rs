@@ -4,11 +4,15 @@ use std::{
     collections::BTreeMap,
     io,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
-use natsfer_common::{Assembler, ChunkHeader, ChunkSet, Hasher, Manifest, Placement, Progress, Totals};
+use natsfer_common::{
+    Assembler, ChunkHeader, ChunkSet, Hasher, Manifest, Placement, Progress, Totals,
+    broker::{Acknowledgement, BrokerError},
+};
 use tokio::{
     io::{AsyncRead, ReadBuf},
     sync::mpsc,
@@ -17,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Failure, Incoming, ReceiveError,
-    cursor::{Cursor, Piece},
+    cursor::{self, Cursor},
     incoming::Origin,
     save::decode_inline,
 };
@@ -33,10 +37,30 @@ const MOST_EARLY: usize = 16 << 20;
 pub struct TransferReader {
     manifest: Manifest,
     origin: Option<Origin>,
-    pieces: mpsc::Receiver<Result<Bytes, ReceiveError>>,
+    pieces: mpsc::Receiver<Result<Piece, ReceiveError>>,
     current: Bytes,
-    ended: bool,
+    state: State,
     pump: AbortOnDropHandle<()>,
+}
+
+/// How far the reading is.
+#[derive(Debug)]
+enum State {
+    /// More may come.
+    Reading,
+    /// Everything came, and is verified.
+    Verified,
+    /// It ended in this error.
+    Failed(Arc<ReceiveError>),
+}
+
+/// What the pump hands over.
+#[derive(Debug)]
+enum Piece {
+    /// The next bytes.
+    Bytes(Bytes),
+    /// The end: the digest agrees.
+    End,
 }
 
 impl TransferReader {
@@ -48,14 +72,24 @@ impl TransferReader {
             Some(inline) => {
                 let raw = decode_inline(&manifest, inline, payload, crc32.as_deref());
                 tokio::spawn(async move {
+                    let verified = raw.is_ok();
                     // The reader may have gone.
-                    let _ = sender.send(raw).await;
+                    let _ = sender.send(raw.map(Piece::Bytes)).await;
+                    if verified {
+                        let _ = sender.send(Ok(Piece::End)).await;
+                    }
                 })
             }
             None => {
                 // A reader keeps nothing on disk, hence begins at the beginning, whatever was read before.
                 let owner = origin.owner();
-                let cursor = Cursor::open(&broker, &owner, &manifest, &ChunkSet::default(), window).await?;
+                let cursor = match Cursor::open(&broker, &owner, &manifest, &ChunkSet::default(), window).await {
+                    Ok(cursor) => cursor,
+                    Err(error) => {
+                        origin.settle(Some(&error)).await;
+                        return Err(error);
+                    }
+                };
                 let pump = Pump {
                     assembler: Assembler::new(&manifest),
                     hasher: manifest.digest_algorithm.hasher(),
@@ -69,7 +103,7 @@ impl TransferReader {
             }
         };
         let (current, pump) = (Bytes::new(), AbortOnDropHandle::new(pump));
-        Ok(Self { manifest, origin: Some(origin), pieces, current, ended: false, pump })
+        Ok(Self { manifest, origin: Some(origin), pieces, current, state: State::Reading, pump })
     }
 
     /// What the file is.
@@ -77,15 +111,27 @@ impl TransferReader {
         &self.manifest
     }
 
-    /// Takes the transfer for done, once it was read to its end. Before that, it goes back to the server instead, and
+    /// Ends the reading, once what was read is dealt with. A transfer that was read to its end is taken for done; one whose
+    /// reading failed is put back or given up, as [`ReceiveError::failure`] says; any other goes back to the server at once, and
     /// comes again.
     pub async fn finish(mut self) {
-        if self.ended
-            && let Some(origin) = self.origin.take()
-        {
-            // The pump ends by itself: it has given out the end.
-            let _ = (&mut self.pump).await;
-            origin.settle(None).await;
+        let Some(origin) = self.origin.take() else { return };
+        match &self.state {
+            State::Reading => {}
+            State::Verified => {
+                // The pump ends by itself: it has handed over the end.
+                let _ = (&mut self.pump).await;
+                origin.settle(None).await;
+            }
+            State::Failed(error) => origin.settle(Some(error)).await,
+        }
+    }
+
+    /// Takes the transfer off the receiver's inbox as unacceptable, however much of it was read. The reason is logged.
+    pub async fn reject(mut self, reason: &str) {
+        tracing::warn!(transfer = %self.manifest.transfer, name = %self.manifest.name, reason, "rejected");
+        if let Some(origin) = self.origin.take() {
+            origin.finish(Acknowledgement::Never).await;
         }
     }
 }
@@ -94,12 +140,21 @@ impl AsyncRead for TransferReader {
     fn poll_read(
         mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.current.is_empty() && !self.ended {
-            match self.pieces.poll_recv(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(bytes))) => self.current = bytes,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
-                Poll::Ready(None) => self.ended = true,
+        while self.current.is_empty() {
+            match &self.state {
+                State::Reading => {}
+                State::Verified => return Poll::Ready(Ok(())),
+                State::Failed(error) => return Poll::Ready(Err(io::Error::other(error.clone()))),
+            }
+            match ready!(self.pieces.poll_recv(context)) {
+                Some(Ok(Piece::Bytes(bytes))) => self.current = bytes,
+                Some(Ok(Piece::End)) => self.state = State::Verified,
+                Some(Err(error)) => self.state = State::Failed(Arc::new(error)),
+                // The pump died without a word.
+                None => {
+                    let error = BrokerError::Closed { what: "reading a transfer".into() };
+                    self.state = State::Failed(Arc::new(error.into()));
+                }
             }
         }
         let length = self.current.len().min(buffer.remaining());
@@ -118,7 +173,7 @@ struct Pump {
     early_bytes: usize,
     /// The chunk whose turn it is.
     next: u64,
-    sender: mpsc::Sender<Result<Bytes, ReceiveError>>,
+    sender: mpsc::Sender<Result<Piece, ReceiveError>>,
 }
 
 /// The reader has gone.
@@ -132,7 +187,10 @@ impl Pump {
             () = sender.closed() => Ok(Err(Gone)),
         };
         match result {
-            Ok(Ok(())) => cursor.close().await,
+            Ok(Ok(())) => {
+                cursor.close().await;
+                let _ = self.sender.send(Ok(Piece::End)).await;
+            }
             Ok(Err(Gone)) => cursor.pause().await,
             Err(error) => {
                 if error.failure() == Failure::Passing {
@@ -149,14 +207,14 @@ impl Pump {
     async fn pump(&mut self, cursor: &mut Cursor) -> Result<Result<(), Gone>, ReceiveError> {
         loop {
             match cursor.next().await? {
-                Piece::Chunk { chunk, payload, ack_subject } => {
+                cursor::Piece::Chunk { chunk, payload, ack_subject } => {
                     self.take(chunk, payload)?;
                     if self.hand_out().await.is_err() {
                         return Ok(Err(Gone));
                     }
                     cursor.acknowledge(&ack_subject).await;
                 }
-                Piece::Closing(record) => {
+                cursor::Piece::Closing(record) => {
                     self.assembler.close(record)?;
                     let totals = match self.assembler.progress() {
                         Progress::Whole(totals) => totals,
@@ -204,7 +262,7 @@ impl Pump {
             self.early_bytes -= raw.len();
             self.next += 1;
             self.hasher.update(&raw);
-            self.sender.send(Ok(raw)).await.map_err(|_| Gone)?;
+            self.sender.send(Ok(Piece::Bytes(raw))).await.map_err(|_| Gone)?;
         }
         Ok(())
     }

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::{
     ProducerError, Sent, SentStatus,
     attempt::Attempt,
-    cutter::Buffers,
     input::blocking,
     patience::Patience,
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
@@ -81,8 +80,7 @@ impl Chunks<'_> {
 
     /// Publishes every chunk that is not stored, until the server has acknowledged all of them.
     async fn publish_all(&self, plan: &SharedPlan, reader: impl io::Read + Send + 'static) -> Result<Digest, Stop> {
-        let Upload { options, progress, .. } = self.upload;
-        let buffers = Buffers::default();
+        let Upload { options, progress, buffers, .. } = self.upload;
         let mut prepared = Preparing {
             chunk_size: self.manifest.chunk_size.bytes() as usize,
             compression: options.compression,

@@ -7,7 +7,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-/// Buffers that came back after their chunk was acknowledged.
+/// Free buffers that are kept, at most.
+const MOST_FREE: usize = 8;
+
+/// Buffers that came back after their chunk was acknowledged, for all transfers of a producer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Buffers {
     free: Arc<Mutex<Vec<BytesMut>>>,
@@ -29,7 +32,10 @@ impl Buffers {
     }
 
     fn give(&self, buffer: BytesMut) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < MOST_FREE {
+            free.push(buffer);
+        }
     }
 }
 

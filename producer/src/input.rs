@@ -37,10 +37,11 @@ impl Input {
         if source.version().is_some_and(|version| version.size > chunk_size as u64) {
             return Ok(Self { head: Bytes::new(), rest: source, whole: false });
         }
+        // One byte more than there should be tells whether there is more.
+        let most = source.version().map_or(chunk_size, |version| version.size as usize) + 1;
         blocking(move || {
-            // One byte more than a chunk tells whether there is more.
-            let head = cut(&mut source, chunk_size + 1, &Buffers::default())?.unwrap_or_default().freeze();
-            let whole = head.len() <= chunk_size;
+            let head = cut(&mut source, most, &Buffers::default())?.unwrap_or_default().freeze();
+            let whole = head.len() < most;
             Ok(Self { head, rest: source, whole })
         })
         .await

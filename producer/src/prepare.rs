@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use crate::cutter::{Buffers, cut};
 
-/// Chunks prepared ahead of what is published.
-const AHEAD: usize = 2;
+/// Chunks prepared ahead of what is published, besides the one in work.
+const AHEAD: usize = 1;
 
 /// A plan that the preparing thread and the publishing task consult.
 pub(crate) type SharedPlan = Arc<Mutex<SendPlan>>;

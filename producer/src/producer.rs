@@ -13,7 +13,9 @@ use natsfer_common::{
 };
 use tokio::{io::AsyncRead, sync::watch};
 
-use crate::{ProducerError, Progress, SendOptions, Sending, input::blocking, source::Source, upload::Upload};
+use crate::{
+    ProducerError, Progress, SendOptions, Sending, cutter::Buffers, input::blocking, source::Source, upload::Upload,
+};
 
 /// Transfers below this say nothing about the link's rate.
 const TELLING: u64 = 8 << 20;
@@ -23,6 +25,7 @@ const TELLING: u64 = 8 << 20;
 pub struct Producer {
     broker: Broker,
     link: Link,
+    buffers: Buffers,
 }
 
 /// What was learned about the way to the server.
@@ -61,7 +64,7 @@ impl Producer {
 
     /// Uses a connection that is there already.
     pub fn new(broker: Broker) -> Self {
-        Self { broker, link: Link::default() }
+        Self { broker, link: Link::default(), buffers: Buffers::default() }
     }
 
     /// The connection.
@@ -106,11 +109,11 @@ impl Producer {
         &self, open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
     ) -> Sending {
         let (progress, watched) = watch::channel(Progress::default());
-        let (broker, link) = (self.broker.clone(), self.link.clone());
+        let Self { broker, link, buffers } = self.clone();
         Sending::start(watched, async move {
             let (source, options) = open.await?;
             progress.send_modify(|progress| progress.size = source.version().map(|version| version.size));
-            Upload { broker, link, options, progress }.run(source).await
+            Upload { broker, link, buffers, options, progress }.run(source).await
         })
     }
 

@@ -16,6 +16,7 @@ use crate::{
     ProducerError, Progress, SendOptions, Sent, SentStatus,
     attempt::Attempt,
     chunks::Chunks,
+    cutter::Buffers,
     input::{Input, blocking},
     patience::Patience,
     producer::Link,
@@ -29,6 +30,7 @@ const MOST_REVISIONS: u32 = 1_000;
 pub(crate) struct Upload {
     pub(crate) broker: Broker,
     pub(crate) link: Link,
+    pub(crate) buffers: Buffers,
     pub(crate) options: SendOptions,
     pub(crate) progress: watch::Sender<Progress>,
 }

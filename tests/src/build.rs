@@ -38,13 +38,13 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
     Ok(target.to_owned())
 }
 
-/// `target/debug` for `target/debug/deps/scenario-0123456789abcdef`; benches
-/// and examples lie one folder below it too.
+/// `target/debug` for `target/debug/deps/scenario-0123456789abcdef` and for `target/debug/natsfer-demo`.
 fn profile_dir() -> Result<PathBuf> {
-    let exe = std::env::current_exe().context("where is this test?")?;
-    let profile = exe.parent().and_then(Path::parent);
-    let profile = profile.with_context(|| format!("odd place for a test: {}", exe.display()))?;
-    Ok(profile.to_owned())
+    let exe = std::env::current_exe().context("where is this program?")?;
+    let folder = exe.parent().with_context(|| format!("odd place for a program: {}", exe.display()))?;
+    // Tests and benches lie in `deps`, examples in `examples`; programs in the profile's folder itself.
+    let profile = if folder.ends_with("deps") || folder.ends_with("examples") { folder.parent() } else { Some(folder) };
+    profile.map(Path::to_owned).with_context(|| format!("odd place for a program: {}", exe.display()))
 }
 
 fn build() -> Result<PathBuf> {

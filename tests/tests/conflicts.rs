@@ -24,9 +24,9 @@ impl Scene {
         for (directory, seed) in [("outbox", 1), ("inbox", 2), ("before", 2)] {
             let directory = scene.home.path().join(directory);
             files::text_file(directory.join("note.txt"), 1000, seed);
-            files::random_file(directory.join("year/big.bin"), 3 * MIB, seed);
+            files::random_file(directory.join("year/big.tar.gz"), 3 * MIB, seed);
             files::random_file(directory.join("same.bin"), 2 * MIB, 3);
-            for name in ["note.txt", "year/big.bin", "same.bin"] {
+            for name in ["note.txt", "year/big.tar.gz", "same.bin"] {
                 let file = std::fs::File::options().write(true).open(directory.join(name)).unwrap();
                 file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000)).unwrap();
             }
@@ -72,10 +72,10 @@ fn assert_same_bytes(one: impl AsRef<Path>, other: impl AsRef<Path>) {
 async fn rename_lands_beside_what_is_there() {
     let scene = Scene::set().await;
     assert_eq!(drain(&scene.server, "r", scene.inbox(""), &[]).await.len(), 3);
-    assert_eq!(scene.names(), ["big (1).bin", "big.bin", "note (1).txt", "note.txt", "same.bin"]);
+    assert_eq!(scene.names(), ["big (1).tar.gz", "big.tar.gz", "note (1).txt", "note.txt", "same.bin"]);
     assert_same_bytes(scene.inbox("note (1).txt"), scene.outbox("note.txt"));
-    assert_same_bytes(scene.inbox("year/big (1).bin"), scene.outbox("year/big.bin"));
-    for name in ["note.txt", "year/big.bin", "same.bin"] {
+    assert_same_bytes(scene.inbox("year/big (1).tar.gz"), scene.outbox("year/big.tar.gz"));
+    for name in ["note.txt", "year/big.tar.gz", "same.bin"] {
         files::assert_same(scene.inbox(name), scene.before(name));
     }
     nothing_left_but(&scene.server, &["r"]).await;
@@ -85,8 +85,8 @@ async fn rename_lands_beside_what_is_there() {
 async fn overwrite_replaces_what_is_there() {
     let scene = Scene::set().await;
     assert_eq!(drain(&scene.server, "o", scene.inbox(""), &["--on-conflict", "overwrite"]).await.len(), 3);
-    assert_eq!(scene.names(), ["big.bin", "note.txt", "same.bin"]);
-    for name in ["note.txt", "year/big.bin"] {
+    assert_eq!(scene.names(), ["big.tar.gz", "note.txt", "same.bin"]);
+    for name in ["note.txt", "year/big.tar.gz"] {
         files::assert_same(scene.inbox(name), scene.outbox(name));
     }
     assert_same_bytes(scene.inbox("same.bin"), scene.outbox("same.bin"));
@@ -99,7 +99,7 @@ async fn skip_leaves_what_is_there_and_does_not_come_again() {
     let options = ["--on-conflict", "skip"];
     let events = drain(&scene.server, "s", scene.inbox(""), &options).await;
     assert!(events.iter().all(|event| event["event"] != "received" || event["name"] == "same.bin"), "{events:?}");
-    assert_eq!(scene.names(), ["big.bin", "note.txt", "same.bin"]);
+    assert_eq!(scene.names(), ["big.tar.gz", "note.txt", "same.bin"]);
     files::assert_same(scene.home.path().join("before"), scene.inbox(""));
     assert!(drain(&scene.server, "s", scene.inbox(""), &options).await.is_empty());
     nothing_left_but(&scene.server, &["s"]).await;
@@ -112,10 +112,10 @@ async fn fail_leaves_what_is_there_and_says_so() {
     send(&scene.server, &[], &[scene.outbox("new.bin")]).await;
     let command = receiving(&scene.server, "f", scene.inbox(""), &["--on-conflict", "fail", "--drain"]);
     let output = command.run().await.exited(1);
-    assert!(output.errors().contains("note.txt") && output.errors().contains("big.bin"), "{}", output.errors());
-    assert_eq!(scene.names(), ["big.bin", "new.bin", "note.txt", "same.bin"]);
+    assert!(output.errors().contains("note.txt") && output.errors().contains("big.tar.gz"), "{}", output.errors());
+    assert_eq!(scene.names(), ["big.tar.gz", "new.bin", "note.txt", "same.bin"]);
     files::assert_same(scene.inbox("new.bin"), scene.outbox("new.bin"));
-    for name in ["note.txt", "year/big.bin", "same.bin"] {
+    for name in ["note.txt", "year/big.tar.gz", "same.bin"] {
         files::assert_same(scene.inbox(name), scene.before(name));
     }
     nothing_left_but(&scene.server, &["f"]).await;
@@ -124,7 +124,7 @@ async fn fail_leaves_what_is_there_and_says_so() {
 #[tokio::test]
 async fn an_identical_file_is_not_fetched_again_whatever_the_policy() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
-    let (source, inbox) = (home.path().join("big.bin"), home.path().join("inbox"));
+    let (source, inbox) = (home.path().join("big.tar.gz"), home.path().join("inbox"));
     files::random_file(&source, 8 * MIB, 1);
     send(&server, &[], &[&source]).await;
     drain(&server, "first", &inbox, &[]).await;
@@ -132,7 +132,7 @@ async fn an_identical_file_is_not_fetched_again_whatever_the_policy() {
     for policy in ["rename", "overwrite", "skip", "fail"] {
         let events = drain(&proxy, policy, &inbox, &["--on-conflict", policy]).await;
         assert_eq!(events.len(), 1, "{policy}");
-        files::assert_same(&source, inbox.join("big.bin"));
+        files::assert_same(&source, inbox.join("big.tar.gz"));
     }
     assert_eq!(inbox.read_dir().unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != ".natsfer").count(), 1);
     assert!(proxy.bytes_down() < MIB, "{} bytes were fetched", proxy.bytes_down());

@@ -220,16 +220,8 @@ fn login(servers: &[&str]) -> Option<(String, Option<String>)> {
     servers.find_map(|server| Some((percent_decoded(server.username()?), server.password().map(percent_decoded))))
 }
 
-/// What a part of a URL stands for; `%` without two hexadecimal digits stands for itself.
 fn percent_decoded(text: &str) -> String {
-    let (mut bytes, mut decoded) = (text.as_bytes(), Vec::with_capacity(text.len()));
-    while let [first, rest @ ..] = bytes {
-        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(byte.unwrap_or(*first));
-        bytes = if byte.is_some() { &rest[2..] } else { rest };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The URLs without user, password or token.

@@ -27,7 +27,7 @@ impl Cat {
             }
             None => {
                 let mut reader = replays.open(entry).await?.read().await?;
-                tokio::io::copy(&mut reader, &mut output).await.context("cannot read the transfer to its end")?;
+                tokio::io::copy(&mut reader, &mut output).await.context("cannot write the transfer out to its end")?;
                 reader.finish().await;
             }
         }

@@ -3,7 +3,6 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people to look at")]
 
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,7 +24,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run_from_below_the_profile().and_then(|()| run(mib)) {
+    match run(mib) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -43,22 +42,6 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<u64> {
         }
         _ => bail!("unknown arguments"),
     }
-}
-
-/// The harness looks for cargo's target directory from where cargo puts tests, one folder below the profile's. Cargo puts
-/// programs into the profile's folder itself: go on from a link below it.
-fn run_from_below_the_profile() -> Result<()> {
-    let program = std::env::current_exe()?;
-    let folder = program.parent().context("a program without a folder")?;
-    if folder.ends_with("demo") {
-        return Ok(());
-    }
-    let (folder, link) = (folder.join("demo"), folder.join("demo/natsfer-demo"));
-    fs::create_dir_all(&folder)?;
-    let _ = fs::remove_file(&link);
-    fs::hard_link(&program, &link).or_else(|_| fs::copy(&program, &link).map(drop))?;
-    Err(std::process::Command::new(&link).args(std::env::args_os().skip(1)).exec())
-        .with_context(|| format!("cannot run {}", link.display()))
 }
 
 /// Runs the demo to its end, or until Ctrl-C; either way nothing is left behind.
