@@ -1,18 +1,19 @@
 //! The connection, and requests on it. Every request has a deadline.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, RequestErrorKind, jetstream::response::Response};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::{StreamName, Subjects, broker::BrokerError};
 
 /// How long any one request to the server may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Violations kept for requests that have not looked yet.
+const MOST_VIOLATIONS: usize = 64;
 
 /// Where to connect, and which pair of streams to use.
 #[derive(Debug, Clone)]
@@ -63,11 +64,11 @@ pub struct Broker {
     pub(super) api_prefix: String,
     stream: StreamName,
     subjects: Subjects,
-    violation: LastViolation,
+    violations: Violations,
 }
 
-/// The server reports a permission violation apart from the request that caused it: kept to explain the timeout.
-type LastViolation = Arc<Mutex<Option<String>>>;
+/// The server reports a permission violation apart from the request that caused it, but names its subject.
+type Violations = broadcast::Sender<String>;
 
 impl Broker {
     /// Connects. Later disconnections heal by themselves.
@@ -75,8 +76,8 @@ impl Broker {
     /// # Errors
     /// When no server answers, or it refuses the login.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, BrokerError> {
-        let violation = LastViolation::default();
-        let noted = violation.clone();
+        let violations = Violations::new(MOST_VIOLATIONS);
+        let noted = violations.clone();
         let connect = async_nats::ConnectOptions::new()
             .name(&options.client_name)
             .connection_timeout(REQUEST_DEADLINE)
@@ -95,17 +96,17 @@ impl Broker {
             .connect(servers)
             .await
             .map_err(|source| BrokerError::Connect { server: without_secrets(&options.server), source })?;
-        Ok(Self::over(client, options.stream.clone(), violation))
+        Ok(Self::over(client, options.stream.clone(), violations))
     }
 
     /// Uses a connection that the service has already.
     pub fn with_client(client: async_nats::Client, stream: StreamName) -> Self {
-        Self::over(client, stream, LastViolation::default())
+        Self::over(client, stream, Violations::new(MOST_VIOLATIONS))
     }
 
-    fn over(client: async_nats::Client, stream: StreamName, violation: LastViolation) -> Self {
+    fn over(client: async_nats::Client, stream: StreamName, violations: Violations) -> Self {
         let subjects = Subjects::new(&stream);
-        Self { client, api_prefix: "$JS.API".into(), stream, subjects, violation }
+        Self { client, api_prefix: "$JS.API".into(), stream, subjects, violations }
     }
 
     /// The pair of streams.
@@ -179,32 +180,41 @@ impl Broker {
         &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes,
     ) -> Result<Message, BrokerError> {
         let what = || what.to_owned();
-        // A violation noted before belongs to another request.
-        self.take_violation();
+        let denied = denial(self.violations.subscribe(), format!("\"{subject}\""));
         let mut request = async_nats::Request::new().payload(payload).timeout(Some(REQUEST_DEADLINE));
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
-        self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
+        let answer = tokio::select! {
+            answer = self.client.send_request(subject, request) => answer,
+            // Without this the request would only run into its deadline.
+            violation = denied => return Err(BrokerError::Denied { what: what(), violation }),
+        };
+        answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { what: what() },
-            RequestErrorKind::TimedOut => match self.take_violation() {
-                Some(violation) => BrokerError::Denied { what: what(), violation },
-                None => BrokerError::TimedOut { what: what(), after: REQUEST_DEADLINE },
-            },
+            RequestErrorKind::TimedOut => BrokerError::TimedOut { what: what(), after: REQUEST_DEADLINE },
             _ => BrokerError::Closed { what: what() },
         })
     }
+}
 
-    fn take_violation(&self) -> Option<String> {
-        self.violation.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// The server's words when it denies this subject.
+async fn denial(mut violations: broadcast::Receiver<String>, quoted_subject: String) -> String {
+    loop {
+        match violations.recv().await {
+            Ok(violation) if violation.contains(&quoted_subject) => return violation,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 
-fn note_event(event: &async_nats::Event, violation: &LastViolation) {
+fn note_event(event: &async_nats::Event, violations: &Violations) {
     match event {
         async_nats::Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
             tracing::debug!(%error, "the server denied something");
-            *violation.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            // Nobody may be waiting.
+            let _ = violations.send(error.to_string());
         }
         async_nats::Event::Disconnected => tracing::warn!("disconnected from the server; reconnecting"),
         async_nats::Event::Connected => tracing::debug!("connected"),
