@@ -22,6 +22,12 @@ impl ChunkSet {
         true
     }
 
+    /// Adds a run of chunks to an empty set.
+    pub fn insert_run(&mut self, run: Range<u64>) {
+        debug_assert!(self.is_empty() && !run.is_empty());
+        self.runs.insert(run.start, run.end);
+    }
+
     /// Whether the chunk is in the set.
     pub fn contains(&self, index: u64) -> bool {
         self.runs.range(..=index).next_back().is_some_and(|(_, &end)| index < end)

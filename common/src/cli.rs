@@ -125,6 +125,21 @@ pub fn human_bytes(bytes: u64) -> String {
     }
 }
 
+/// Ends when SIGINT or SIGTERM comes.
+///
+/// # Errors
+/// When signals cannot be listened for.
+pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

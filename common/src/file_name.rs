@@ -97,7 +97,8 @@ impl FromStr for FileName {
             match component {
                 "" => return fail("it begins or ends with '/', or has an empty component"),
                 "." | ".." => return fail("'.' and '..' are not allowed"),
-                STAGING_DIRECTORY if position == 0 => {
+                // Some file systems do not tell upper from lower case.
+                _ if position == 0 && component.eq_ignore_ascii_case(STAGING_DIRECTORY) => {
                     return fail("'.natsfer' is where receivers keep unfinished files");
                 }
                 _ if component.len() > MAX_COMPONENT => return fail("a component is longer than 255 bytes"),

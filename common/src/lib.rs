@@ -11,6 +11,7 @@
 //! This crate is not meant to be used alone: a service depends on `natsfer-producer` or `natsfer-consumer`.
 
 mod assembler;
+mod blocking;
 pub mod broker;
 mod channel;
 mod chunk;
@@ -34,6 +35,7 @@ mod subject;
 mod transfer_id;
 
 pub use assembler::{Assembler, Contradiction, Placement, Progress};
+pub use blocking::blocking;
 pub use channel::{Channel, ChannelError, ChannelFilter};
 pub use chunk::{ChunkError, ChunkHeader};
 pub use chunk_set::ChunkSet;

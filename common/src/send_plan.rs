@@ -134,7 +134,7 @@ impl StoredTransfer {
         match &self.closing {
             Some(Closing::Cancelled { .. }) => Verdict::Abandon,
             Some(Closing::Complete(totals)) if !totals.fit(self.manifest.chunk_size) => Verdict::Abandon,
-            Some(Closing::Complete(totals)) => match self.chunks.len() as u64 {
+            Some(Closing::Complete(totals)) => match self.chunks.range(..totals.chunks).count() as u64 {
                 held if held >= totals.chunks => Verdict::Whole { totals: *totals },
                 _ => Verdict::Resume,
             },

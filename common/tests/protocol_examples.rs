@@ -104,7 +104,7 @@ fn chunk() -> (ChunkHeader, Message) {
 
 fn closing(closing: Closing) -> (ClosingRecord, Message) {
     let record = ClosingRecord::new(transfer(), closing);
-    let id = (header::MESSAGE_ID, format!("{}-closing-data-{NONCE}", transfer()));
+    let id = (header::MESSAGE_ID, format!("{}-closing-{NONCE}", transfer()));
     let headers = [(header::CLOSING, record.to_header().unwrap()), id];
     let message = Message::new(subjects().data(&channel(), transfer()), headers, b"");
     (record, message)

@@ -59,7 +59,8 @@ impl Cursor {
             _ => None,
         };
         match standing {
-            Some(state) if state.delivered_to == 0 || !held.is_empty() => {}
+            // What was delivered and not acknowledged would come again only after the server's wait for it.
+            Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.is_empty()) => {}
             standing => {
                 if standing.is_some() {
                     broker.delete_consumer(&spec.stream, &spec.name).await?;
@@ -71,6 +72,15 @@ impl Cursor {
         let settings = PullSettings::Flow { window };
         let pull = Pull::new(broker, &spec.stream, &spec.name, settings).await?;
         Ok(Self { broker: broker.clone(), manifest: manifest.clone(), spec, pull, last: None })
+    }
+
+    /// Deletes the cursor that an earlier run may have left.
+    pub(crate) async fn forget(broker: &Broker, owner: &Owner, manifest: &Manifest) {
+        if let Owner::Receiver(receiver) = owner {
+            let name = format!("{receiver}-{}", manifest.transfer);
+            // None there is the usual case; one that cannot be deleted is removed by the server in time.
+            let _ = broker.delete_consumer(&broker.stream().data(), &name).await;
+        }
     }
 
     /// The next message of the transfer. Messages that are none of the protocol's are passed over.

@@ -143,6 +143,18 @@ impl ReceiveError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Contradiction(Contradiction::Cancelled { .. }) => Failure::Cancelled,
+            // Neither becomes possible by waiting.
+            Self::Disk { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::InvalidFilename
+                        | io::ErrorKind::FileTooLarge
+                        | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Failure::Final
+            }
             Self::Broker(_) | Self::Disk { .. } | Self::Stalled { .. } | Self::Busy { .. } => Failure::Passing,
             _ => Failure::Final,
         }

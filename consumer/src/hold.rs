@@ -8,6 +8,8 @@ use tokio_util::task::TaskTracker;
 
 /// Attempts to have the server confirm that a transfer is done, before leaving it to redelivery.
 const CONFIRMATIONS: u32 = 5;
+/// Rest between them.
+const REST: Duration = Duration::from_millis(500);
 
 /// Tells the server, every third of the takeover time, that the transfer is being worked on. Dropped, it puts the transfer
 /// back at once.
@@ -58,7 +60,10 @@ async fn keep(broker: Broker, ack_subject: String, takeover: Duration, mut settl
             for attempt in 1..=CONFIRMATIONS {
                 match broker.confirm(&ack_subject, acknowledgement.clone()).await {
                     Ok(()) => break,
-                    Err(error) => tracing::warn!(%error, attempt, "the server did not confirm an acknowledgement"),
+                    Err(error) => {
+                        tracing::warn!(%error, attempt, "the server did not confirm an acknowledgement");
+                        tokio::time::sleep(REST).await;
+                    }
                 }
             }
             // Whoever waits may have gone.

@@ -10,7 +10,8 @@ use natsfer_common::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    Failure, ReceiveError, SaveOptions, Saved, TargetDirectory, TransferReader, hold::Hold, save::Save, staging::Owner,
+    Failure, ReceiveError, SaveOptions, Saved, TargetDirectory, TransferReader, cursor::Cursor, flow::Flows,
+    hold::Hold, save::Save, staging::Owner,
 };
 
 /// Longest time a transfer that could not be received now is left alone before it is tried again.
@@ -25,7 +26,7 @@ pub struct Incoming {
     pub(crate) payload: Bytes,
     pub(crate) crc32: Option<String>,
     pub(crate) origin: Origin,
-    pub(crate) window: u64,
+    pub(crate) flows: Flows,
 }
 
 /// Where a transfer comes from, and what is to be done with it afterwards.
@@ -62,9 +63,9 @@ impl Incoming {
     /// [`ReceiveError::failure`] says what follows: a passing failure has put the transfer back, to be tried again after a
     /// rest; a final one has taken it off the receiver's inbox.
     pub async fn save_into(self, target: &TargetDirectory, options: &SaveOptions) -> Result<Saved, ReceiveError> {
-        let Self { broker, manifest, payload, crc32, origin, window } = self;
+        let Self { broker, manifest, payload, crc32, origin, flows } = self;
         let owner = origin.owner();
-        let save = Save { broker: &broker, owner: &owner, manifest: &manifest, target, options, window };
+        let save = Save { broker: &broker, owner: &owner, manifest: &manifest, target, options, flows: &flows };
         let result = match manifest.inline {
             Some(inline) => save.inline(inline, payload, crc32).await,
             None => save.chunks().await,
@@ -84,13 +85,24 @@ impl Incoming {
 
     /// Takes the transfer for done without receiving it.
     pub async fn skip(self) {
+        self.forget_cursor().await;
         self.origin.finish(Acknowledgement::Done).await;
     }
 
     /// Takes the transfer off the receiver's inbox as unacceptable. The reason is logged.
     pub async fn reject(self, reason: &str) {
         tracing::warn!(transfer = %self.manifest.transfer, name = %self.manifest.name, reason, "rejected");
+        self.forget_cursor().await;
         self.origin.finish(Acknowledgement::Never).await;
+    }
+}
+
+impl Incoming {
+    /// An earlier try may have left one.
+    async fn forget_cursor(&self) {
+        if let Origin::Inbox { delivered: 2.., owner, .. } = &self.origin {
+            Cursor::forget(&self.broker, owner, &self.manifest).await;
+        }
     }
 }
 

@@ -86,7 +86,14 @@ pub(crate) fn land(
             match policy {
                 ConflictPolicy::Rename => continue,
                 ConflictPolicy::Overwrite => {
-                    staging.rename(staged, &parent.dir, file).map_err(failed)?;
+                    staging.rename(staged, &parent.dir, file).map_err(|error| match error.kind() {
+                        io::ErrorKind::IsADirectory => ReceiveError::NotLandable {
+                            name: name.to_string(),
+                            target: target.path().to_path_buf(),
+                            reason: "a directory of that name is there".into(),
+                        },
+                        _ => failed(error),
+                    })?;
                     return settle(&parent, Landing::Landed, path).map_err(failed);
                 }
                 ConflictPolicy::Skip => Landing::Skipped,

@@ -22,6 +22,7 @@
 
 mod cursor;
 mod error;
+mod flow;
 mod hold;
 mod incoming;
 mod landing;

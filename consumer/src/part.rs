@@ -1,7 +1,7 @@
 //! A file on its way: its part file, its journal, and its digest as far as it goes. Blocking; run it off the runtime.
 
 use std::{
-    fs::{File, FileTimes, TryLockError},
+    fs::{File, FileTimes},
     io::{self, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, PermissionsExt},
     path::PathBuf,
@@ -57,12 +57,9 @@ impl Part {
     pub(crate) fn open(target: &TargetDirectory, owner: &Owner, manifest: &Manifest) -> Result<Self, ReceiveError> {
         let staging = Staging::open(target, owner, manifest.transfer)?;
         let disk = |source| Self::failed(target, "cannot open the part file of", manifest, source);
-        let journal = staging.file(&staging.journal).map_err(disk)?;
-        match journal.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ReceiveError::Busy { transfer: manifest.transfer }),
-            Err(TryLockError::Error(error)) => return Err(disk(error)),
-        }
+        let Some(journal) = staging.locked(&staging.journal).map_err(disk)? else {
+            return Err(ReceiveError::Busy { transfer: manifest.transfer });
+        };
         let mut part = Self {
             file: staging.file(&staging.part).map_err(disk)?,
             journal,
@@ -267,21 +264,22 @@ impl Drop for Part {
 /// Sets what the manifest says about a file, and makes it durable.
 pub(crate) fn finish_file(file: &File, manifest: &Manifest) -> io::Result<()> {
     if let Some(mode) = manifest.mode {
-        // A file its owner cannot read or write would be of no use to its receiver.
         file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777))?;
     }
     if let Some(mtime) = manifest.mtime {
-        file.set_times(FileTimes::new().set_modified(system_time(mtime)?))?;
+        match system_time(mtime) {
+            Some(mtime) => file.set_times(FileTimes::new().set_modified(mtime))?,
+            None => tracing::warn!(transfer = %manifest.transfer, %mtime, "the mtime cannot be set here"),
+        }
     }
     file.sync_all()
 }
 
-fn system_time(time: Timestamp) -> io::Result<SystemTime> {
+fn system_time(time: Timestamp) -> Option<SystemTime> {
     let since_epoch = time.as_duration();
-    let time = if since_epoch.is_negative() {
+    if since_epoch.is_negative() {
         SystemTime::UNIX_EPOCH.checked_sub(since_epoch.unsigned_abs())
     } else {
         SystemTime::UNIX_EPOCH.checked_add(since_epoch.unsigned_abs())
-    };
-    time.ok_or_else(|| io::Error::other("its mtime is out of range"))
+    }
 }

@@ -90,13 +90,11 @@ pub async fn read_range(
         return Ok(0);
     }
     let mut wanted = ChunkSet::default();
-    let chunks = manifest.chunk_size.index_of(start)..=manifest.chunk_size.index_of(end - 1);
-    for index in chunks.clone() {
-        wanted.insert(index);
-    }
+    let chunks = manifest.chunk_size.index_of(start)..manifest.chunk_size.index_of(end - 1) + 1;
+    wanted.insert_run(chunks.clone());
     let places = locate(broker, manifest, &wanted).await?;
     let mut fetched = stream::iter(chunks)
-        .map(|index| sound_copy(broker, manifest, index, places.get(&index).map_or(&[][..], Vec::as_slice)))
+        .map(|index| sound_copy(broker, manifest, size, index, places.get(&index).map_or(&[][..], Vec::as_slice)))
         .buffered(AHEAD);
     while let Some((offset, raw)) = fetched.try_next().await? {
         let from = start.saturating_sub(offset) as usize;
@@ -108,12 +106,15 @@ pub async fn read_range(
 
 /// The first stored copy of a chunk that is sound.
 async fn sound_copy(
-    broker: &Broker, manifest: &Manifest, index: u64, sequences: &[u64],
+    broker: &Broker, manifest: &Manifest, size: u64, index: u64, sequences: &[u64],
 ) -> Result<(u64, Bytes), ReceiveError> {
+    let expected = (index, manifest.chunk_size.length(index, size));
     for sequence in sequences {
         let Some((chunk, payload)) = fetch(broker, manifest, *sequence).await? else { continue };
         match chunk.encoding.decode(payload, chunk.length as usize) {
-            Ok(raw) if chunk.index == index && crc32fast::hash(&raw) == chunk.crc32 => return Ok((chunk.offset, raw)),
+            Ok(raw) if (chunk.index, chunk.length) == expected && crc32fast::hash(&raw) == chunk.crc32 => {
+                return Ok((chunk.offset, raw));
+            }
             _ => tracing::warn!(transfer = %manifest.transfer, index, sequence, "a stored chunk is damaged"),
         }
     }

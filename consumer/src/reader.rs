@@ -6,28 +6,33 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
 use natsfer_common::{
     Assembler, ChunkHeader, ChunkSet, Hasher, Manifest, Placement, Progress, Totals,
-    broker::{Acknowledgement, BrokerError},
+    broker::{Acknowledgement, Broker, BrokerError},
 };
 use tokio::{
     io::{AsyncRead, ReadBuf},
     sync::mpsc,
+    task::JoinHandle,
 };
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Failure, Incoming, ReceiveError,
+    Incoming, ReceiveError,
     cursor::{self, Cursor},
+    flow::Flow,
     incoming::Origin,
     save::decode_inline,
 };
 
 /// Chunks that came before their turn are kept up to so many bytes; beyond that they are fetched again when their turn comes.
 const MOST_EARLY: usize = 16 << 20;
+
+/// How long nothing may come of a transfer that its sender has not closed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A transfer's bytes, in order. Reading to the end has verified them; [`TransferReader::finish`] then takes the transfer for
 /// done.
@@ -40,7 +45,8 @@ pub struct TransferReader {
     pieces: mpsc::Receiver<Result<Piece, ReceiveError>>,
     current: Bytes,
     state: State,
-    pump: AbortOnDropHandle<()>,
+    /// Ends by itself when nobody takes its pieces any more.
+    pump: JoinHandle<()>,
 }
 
 /// How far the reading is.
@@ -65,7 +71,7 @@ enum Piece {
 
 impl TransferReader {
     pub(crate) async fn open(incoming: Incoming) -> Result<Self, ReceiveError> {
-        let Incoming { broker, manifest, payload, crc32, origin, window } = incoming;
+        let Incoming { broker, manifest, payload, crc32, origin, flows } = incoming;
         // Two chunks ahead: one being read, one ready.
         let (sender, pieces) = mpsc::channel(2);
         let pump = match manifest.inline {
@@ -83,7 +89,8 @@ impl TransferReader {
             None => {
                 // A reader keeps nothing on disk, hence begins at the beginning, whatever was read before.
                 let owner = origin.owner();
-                let cursor = match Cursor::open(&broker, &owner, &manifest, &ChunkSet::default(), window).await {
+                let flow = flows.open().await;
+                let cursor = match Cursor::open(&broker, &owner, &manifest, &ChunkSet::default(), flow.window).await {
                     Ok(cursor) => cursor,
                     Err(error) => {
                         origin.settle(Some(&error)).await;
@@ -91,6 +98,8 @@ impl TransferReader {
                     }
                 };
                 let pump = Pump {
+                    broker: broker.clone(),
+                    _flow: flow,
                     assembler: Assembler::new(&manifest),
                     hasher: manifest.digest_algorithm.hasher(),
                     early: BTreeMap::new(),
@@ -102,7 +111,7 @@ impl TransferReader {
                 tokio::spawn(pump.run(cursor))
             }
         };
-        let (current, pump) = (Bytes::new(), AbortOnDropHandle::new(pump));
+        let current = Bytes::new();
         Ok(Self { manifest, origin: Some(origin), pieces, current, state: State::Reading, pump })
     }
 
@@ -130,6 +139,9 @@ impl TransferReader {
     /// Takes the transfer off the receiver's inbox as unacceptable, however much of it was read. The reason is logged.
     pub async fn reject(mut self, reason: &str) {
         tracing::warn!(transfer = %self.manifest.transfer, name = %self.manifest.name, reason, "rejected");
+        self.pieces.close();
+        // Nothing but its panic could fail, and that has been reported.
+        let _ = (&mut self.pump).await;
         if let Some(origin) = self.origin.take() {
             origin.finish(Acknowledgement::Never).await;
         }
@@ -166,6 +178,8 @@ impl AsyncRead for TransferReader {
 
 /// Puts chunks in order and hands them out.
 struct Pump {
+    broker: Broker,
+    _flow: Flow,
     manifest: Manifest,
     assembler: Assembler,
     hasher: Hasher,
@@ -191,13 +205,9 @@ impl Pump {
                 cursor.close().await;
                 let _ = self.sender.send(Ok(Piece::End)).await;
             }
-            Ok(Err(Gone)) => cursor.pause().await,
+            Ok(Err(Gone)) => cursor.close().await,
             Err(error) => {
-                if error.failure() == Failure::Passing {
-                    cursor.pause().await
-                } else {
-                    cursor.close().await
-                }
+                cursor.close().await;
                 let _ = self.sender.send(Err(error)).await;
             }
         }
@@ -206,7 +216,17 @@ impl Pump {
     /// Until the last chunk is handed out and the digest agrees.
     async fn pump(&mut self, cursor: &mut Cursor) -> Result<Result<(), Gone>, ReceiveError> {
         loop {
-            match cursor.next().await? {
+            let piece = match tokio::time::timeout(PATIENCE, cursor.next()).await {
+                Ok(piece) => piece?,
+                Err(_) => {
+                    let transfer = self.manifest.transfer;
+                    match self.broker.closing_record(&self.manifest.channel, transfer).await? {
+                        Some(record) => cursor::Piece::Closing(record),
+                        None => return Err(ReceiveError::Stalled { transfer }),
+                    }
+                }
+            };
+            match piece {
                 cursor::Piece::Chunk { chunk, payload, ack_subject } => {
                     self.take(chunk, payload)?;
                     if self.hand_out().await.is_err() {

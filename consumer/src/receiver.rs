@@ -14,10 +14,9 @@ use natsfer_common::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::{Incoming, ReceiveError, ReceiverName, ReceiverOptions, hold::Hold, incoming::Origin, staging::Owner};
-
-/// Smallest window of one transfer, in bytes: two chunks of the largest size that `auto` chooses.
-const LEAST_WINDOW: u64 = 2 << 20;
+use crate::{
+    Incoming, ReceiveError, ReceiverName, ReceiverOptions, flow::Flows, hold::Hold, incoming::Origin, staging::Owner,
+};
 
 /// A durable receiver: every file on its channels, each until it is dealt with. See the crate's documentation.
 #[derive(Debug)]
@@ -27,6 +26,7 @@ pub struct Receiver {
     spec: ConsumerSpec,
     pull: Pull,
     hands: Arc<Semaphore>,
+    flows: Flows,
     tasks: TaskTracker,
 }
 
@@ -77,7 +77,8 @@ impl Receiver {
         };
         let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::Single).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
-        Ok(Self { broker, options, spec, pull, hands, tasks: TaskTracker::new() })
+        let flows = Flows::new(&broker, options.window, options.concurrency);
+        Ok(Self { broker, options, spec, pull, hands, flows, tasks: TaskTracker::new() })
     }
 
     /// The next transfer. Waits while there is none, and while as many are held as [`ReceiverOptions::concurrency`] allows.
@@ -116,7 +117,7 @@ impl Receiver {
                         payload: delivery.payload(),
                         crc32,
                         origin,
-                        window: (self.options.window / self.options.concurrency as u64).max(LEAST_WINDOW),
+                        flows: self.flows.clone(),
                     }));
                 }
                 Err(why) => {

@@ -8,7 +8,7 @@ use natsfer_common::{
     header,
 };
 
-use crate::{Incoming, ReceiveError, incoming::Origin};
+use crate::{Incoming, ReceiveError, flow::Flows, incoming::Origin};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
@@ -35,12 +35,13 @@ pub enum Selection {
 #[derive(Debug, Clone)]
 pub struct Replays {
     broker: Broker,
+    flows: Flows,
 }
 
 impl Replays {
     /// Over this connection.
     pub fn new(broker: Broker) -> Self {
-        Self { broker }
+        Self { flows: Flows::new(&broker, WINDOW, 1), broker }
     }
 
     /// What was selected, oldest first. Open and cancelled transfers are only found by their id.
@@ -88,6 +89,13 @@ impl Replays {
                 (message.payload, crc32)
             }
         };
-        Ok(Incoming { broker: self.broker.clone(), manifest, payload, crc32, origin: Origin::Replay, window: WINDOW })
+        Ok(Incoming {
+            broker: self.broker.clone(),
+            manifest,
+            payload,
+            crc32,
+            origin: Origin::Replay,
+            flows: self.flows.clone(),
+        })
     }
 }

@@ -1,15 +1,17 @@
 //! Saving one transfer: pull, verify, write, acknowledge, land.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use natsfer_common::{
-    Channel, ChunkSet, Digest, FileName, Inline, Manifest, Progress, Totals, TransferId, broker::Broker, header,
+    Channel, ChunkSet, Closing, ClosingRecord, Digest, FileName, Inline, Manifest, Progress, Totals, TransferId,
+    blocking, broker::Broker, header,
 };
 
 use crate::{
     ConflictPolicy, Landing, ReceiveError, SaveOptions, TargetDirectory,
     cursor::{Cursor, Piece},
+    flow::Flows,
     landing::{Forecast, forecast, land},
     part::{Fate, Part, finish_file},
     staging::{Owner, Staging},
@@ -41,19 +43,7 @@ pub(crate) struct Save<'a> {
     pub(crate) manifest: &'a Manifest,
     pub(crate) target: &'a TargetDirectory,
     pub(crate) options: &'a SaveOptions,
-    pub(crate) window: u64,
-}
-
-/// Runs blocking work off the runtime. It ends even when nobody waits for it any more.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Blocking work is only cancelled when the runtime goes away, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
+    pub(crate) flows: &'a Flows,
 }
 
 impl Save<'_> {
@@ -78,8 +68,8 @@ impl Save<'_> {
     pub(crate) async fn chunks(self) -> Result<Saved, ReceiveError> {
         let record = self.broker.closing_record(&self.manifest.channel, self.manifest.transfer).await?;
         let known = match record.map(|record| record.closing) {
-            Some(natsfer_common::Closing::Complete(totals)) => Some(totals),
-            Some(natsfer_common::Closing::Cancelled { reason }) => {
+            Some(Closing::Complete(totals)) => Some(totals),
+            Some(Closing::Cancelled { reason }) => {
                 self.forget().await;
                 let transfer = self.manifest.transfer;
                 return Err(natsfer_common::Contradiction::Cancelled { transfer, reason }.into());
@@ -94,7 +84,7 @@ impl Save<'_> {
             self.forget().await;
             return Ok(self.saved(landing, path, size, digest));
         }
-        self.transfer().await
+        self.transfer(known).await
     }
 
     /// Drops what an earlier run left of a transfer that is not needed any more.
@@ -106,17 +96,19 @@ impl Save<'_> {
             }
         })
         .await;
-        if let Owner::Receiver(receiver) = self.owner {
-            let name = format!("{receiver}-{}", self.manifest.transfer);
-            // None there is the usual case; one that cannot be deleted is removed by the server in time.
-            let _ = self.broker.delete_consumer(&self.broker.stream().data(), &name).await;
-        }
+        Cursor::forget(self.broker, self.owner, self.manifest).await;
     }
 
-    async fn transfer(&self) -> Result<Saved, ReceiveError> {
+    async fn transfer(&self, known: Option<Totals>) -> Result<Saved, ReceiveError> {
         let (target, owner, manifest) = (self.target.clone(), self.owner.clone(), self.manifest.clone());
-        let part = blocking(move || Part::open(&target, &owner, &manifest)).await?;
-        let mut cursor = Cursor::open(self.broker, self.owner, self.manifest, part.held(), self.window).await?;
+        let mut part = blocking(move || Part::open(&target, &owner, &manifest)).await?;
+        if let Some(totals) = known
+            && let Err(error) = part.close(ClosingRecord::new(self.manifest.transfer, Closing::Complete(totals)))
+        {
+            return Err(give_up(part, error).await);
+        }
+        let flow = self.flows.open().await;
+        let mut cursor = Cursor::open(self.broker, self.owner, self.manifest, part.held(), flow.window).await?;
         let received = self.receive(part, &mut cursor).await;
         let result = match received {
             Ok((part, totals)) => {
@@ -136,61 +128,61 @@ impl Save<'_> {
 
     /// Receives until every chunk is here.
     async fn receive(&self, mut part: Part, cursor: &mut Cursor) -> Result<(Part, Totals), ReceiveError> {
-        let mut unacknowledged = None;
-        let mut silent = Duration::ZERO;
-        const TICK: Duration = Duration::from_millis(1_000);
         loop {
             if let Progress::Whole(totals) = part.progress() {
                 return Ok((part, totals));
             }
-            let piece = tokio::time::timeout(TICK, cursor.next()).await;
-            let durable;
+            let piece;
+            (part, piece) = self.next(part, cursor).await?;
             match piece {
-                Ok(piece) => {
-                    silent = Duration::ZERO;
-                    match piece? {
-                        Piece::Chunk { chunk, payload, ack_subject } => {
-                            let written;
-                            (part, written) = blocking(move || {
-                                let result = part.write(&chunk, payload).and_then(|_| part.checkpoint_if_due());
-                                (part, result)
-                            })
-                            .await;
-                            durable = match written {
-                                Ok(durable) => durable,
-                                Err(error) => return Err(give_up(part, error).await),
-                            };
-                            unacknowledged = Some(ack_subject);
-                        }
-                        Piece::Closing(record) => match part.close(record) {
-                            Ok(Progress::Missing(missing)) => {
-                                part = self.refetch(part, cursor, missing).await?;
-                                continue;
-                            }
-                            Ok(_) => continue,
-                            Err(error) => return Err(give_up(part, error).await),
-                        },
+                Some(Piece::Chunk { chunk, payload, ack_subject }) => {
+                    let durable;
+                    (part, durable) =
+                        on_part(part, move |part| part.write(&chunk, payload).and_then(|_| part.checkpoint_if_due()))
+                            .await?;
+                    if durable {
+                        cursor.acknowledge(&ack_subject).await;
                     }
                 }
-                Err(_) => {
-                    silent += TICK;
-                    if silent >= self.options.patience {
-                        // What was received is kept for the next try.
-                        blocking(move || drop(part)).await;
-                        return Err(ReceiveError::Stalled { transfer: self.manifest.transfer });
+                Some(Piece::Closing(record)) => {
+                    let progress;
+                    (part, progress) = on_part(part, move |part| part.close(record)).await?;
+                    if let Progress::Missing(missing) = progress {
+                        part = self.refetch(part, cursor, missing).await?;
                     }
-                    let result;
-                    (part, result) = blocking(move || {
-                        let result = part.checkpoint_if_due();
-                        (part, result)
-                    })
-                    .await;
-                    durable = result?;
                 }
+                // Silence. What is missing of a closed transfer will not come by itself any more.
+                None => match part.progress() {
+                    Progress::Missing(missing) => part = self.refetch(part, cursor, missing).await?,
+                    _ => part = self.look_for_close(part).await?,
+                },
             }
-            if durable && let Some(ack_subject) = unacknowledged.take() {
-                cursor.acknowledge(&ack_subject).await;
+        }
+    }
+
+    /// The next message, or `None` after a silence as long as is allowed. Checkpoints are written meanwhile.
+    async fn next(&self, mut part: Part, cursor: &mut Cursor) -> Result<(Part, Option<Piece>), ReceiveError> {
+        const TICK: Duration = Duration::from_secs(1);
+        let started = tokio::time::Instant::now();
+        let mut next = std::pin::pin!(cursor.next());
+        loop {
+            match tokio::time::timeout(TICK, &mut next).await {
+                Ok(Ok(piece)) => return Ok((part, Some(piece))),
+                Ok(Err(error)) => return Err(give_up(part, error).await),
+                Err(_) if started.elapsed() >= self.options.patience => return Ok((part, None)),
+                Err(_) => (part, _) = on_part(part, Part::checkpoint_if_due).await?,
             }
+        }
+    }
+
+    /// Nothing comes of an open transfer: it has stalled, unless its closing record was missed.
+    async fn look_for_close(&self, part: Part) -> Result<Part, ReceiveError> {
+        let transfer = self.manifest.transfer;
+        match self.broker.closing_record(&self.manifest.channel, transfer).await {
+            Ok(Some(record)) => on_part(part, move |part| part.close(record)).await.map(|(part, _)| part),
+            // What was received is kept for the next try.
+            Ok(None) => Err(give_up(part, ReceiveError::Stalled { transfer }).await),
+            Err(error) => Err(give_up(part, error).await),
         }
     }
 
@@ -198,27 +190,44 @@ impl Save<'_> {
     async fn refetch(&self, mut part: Part, cursor: &Cursor, missing: ChunkSet) -> Result<Part, ReceiveError> {
         let transfer = self.manifest.transfer;
         tracing::info!(%transfer, chunks = %missing, "fetching chunks that did not come");
-        let mut copies = 0;
-        for sequence in cursor.locate(&missing).await?.into_values().flatten() {
-            let Some((chunk, payload)) = cursor.fetch(sequence).await? else { continue };
-            let fate;
-            (part, fate) = blocking(move || {
-                let fate = part.write(&chunk, payload);
-                (part, fate)
-            })
-            .await;
-            copies += u64::from(matches!(fate, Ok(Fate::Damaged)));
-            if let Err(error) = fate {
-                return Err(give_up(part, error).await);
+        let mut damaged = 0;
+        let places = match cursor.locate(&missing).await {
+            Ok(places) => places,
+            Err(error) => return Err(give_up(part, error).await),
+        };
+        for sequence in places.into_values().flatten() {
+            match cursor.fetch(sequence).await {
+                Ok(None) => {}
+                Ok(Some((chunk, payload))) => {
+                    let fate;
+                    (part, fate) = on_part(part, move |part| part.write(&chunk, payload)).await?;
+                    damaged += u64::from(fate == Fate::Damaged);
+                }
+                Err(error) => return Err(give_up(part, error).await),
             }
         }
         match part.progress() {
             Progress::Missing(missing) => {
-                let reason = format!("{copies} damaged copies were found");
+                let reason = format!("{damaged} damaged copies were found");
                 Err(give_up(part, ReceiveError::ChunksMissing { transfer, missing, reason }).await)
             }
             _ => Ok(part),
         }
+    }
+}
+
+/// Does something blocking with a part. If that fails, the part is dealt with as the failure says.
+async fn on_part<T: Send + 'static>(
+    mut part: Part, work: impl FnOnce(&mut Part) -> Result<T, ReceiveError> + Send + 'static,
+) -> Result<(Part, T), ReceiveError> {
+    let (part, result) = blocking(move || {
+        let result = work(&mut part);
+        (part, result)
+    })
+    .await;
+    match result {
+        Ok(done) => Ok((part, done)),
+        Err(error) => Err(give_up(part, error).await),
     }
 }
 
@@ -256,24 +265,16 @@ fn land_inline(
         return Ok((landing, path));
     }
     let staging = Staging::open(target, owner, manifest.transfer)?;
-    let write = || {
-        let mut file = staging.file(&staging.part)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Ok(false),
-            Err(std::fs::TryLockError::Error(error)) => return Err(error),
-        }
-        file.set_len(0)?;
-        std::io::Write::write_all(&mut file, raw)?;
-        finish_file(&file, manifest)?;
-        Ok(true)
+    let disk = |source| ReceiveError::Disk { doing: "cannot write", path: target.path_of(&manifest.name), source };
+    // Held, and with it its lock, until the file has its name.
+    let Some(mut file) = staging.locked(&staging.part).map_err(disk)? else {
+        return Err(ReceiveError::Busy { transfer: manifest.transfer });
     };
-    match write() {
-        Ok(true) => land(&staging.dir, &staging.part, target, &manifest.name, policy, content),
-        Ok(false) => Err(ReceiveError::Busy { transfer: manifest.transfer }),
-        Err(source) => {
-            staging.clear();
-            Err(ReceiveError::Disk { doing: "cannot write", path: target.path_of(&manifest.name), source })
-        }
+    let written = file.set_len(0).and_then(|()| file.write_all(raw)).and_then(|()| finish_file(&file, manifest));
+    let landed =
+        written.map_err(disk).and_then(|()| land(&staging.dir, &staging.part, target, &manifest.name, policy, content));
+    if landed.is_err() {
+        staging.clear();
     }
+    landed
 }

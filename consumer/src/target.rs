@@ -11,7 +11,7 @@ use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions},
 };
-use natsfer_common::{Digest, FileName};
+use natsfer_common::{Digest, FileName, STAGING_DIRECTORY};
 use rustix::{
     fs::{Mode, OFlags, fsync, openat},
     io::Errno,
@@ -34,7 +34,7 @@ pub(crate) struct Parent {
 }
 
 impl TargetDirectory {
-    /// Opens the directory, creating it where it does not exist.
+    /// Opens the directory, creating it where it does not exist, and `.natsfer` in it for what is not finished.
     ///
     /// # Errors
     /// When it can neither be opened nor created.
@@ -43,7 +43,11 @@ impl TargetDirectory {
         std::fs::create_dir_all(path).map_err(ReceiveError::disk("cannot create directory", path))?;
         let dir = Dir::open_ambient_dir(path, ambient_authority());
         let dir = dir.map_err(ReceiveError::disk("cannot open directory", path))?;
-        Ok(Self { dir: Arc::new(dir), path: path.into() })
+        let target = Self { dir: Arc::new(dir), path: path.into() };
+        // What cannot be written to is better known now than with the first file.
+        let staging = target.directory(&[STAGING_DIRECTORY]);
+        staging.map_err(ReceiveError::disk("cannot keep unfinished files in", path.join(STAGING_DIRECTORY)))?;
+        Ok(target)
     }
 
     /// The path it was opened with.
@@ -116,7 +120,12 @@ impl Parent {
         if !metadata.is_file() || metadata.len() != size {
             return Ok(false);
         }
-        let mut file = self.dir.open_with(file, &options)?;
+        let mut file = match self.dir.open_with(file, &options) {
+            Ok(file) => file,
+            // What cannot be read is not known to be the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+            Err(error) => return Err(error),
+        };
         let mut hasher = digest.algorithm().hasher();
         let mut buffer = vec![0; 256 * 1024];
         loop {

@@ -22,9 +22,9 @@ impl Attempt {
         (header::MESSAGE_ID, format!("{}-open-{}", self.transfer, self.nonce))
     }
 
-    /// The id header of the closing record's message.
-    pub(crate) fn closing(&self, kind: &str) -> (&'static str, String) {
-        (header::MESSAGE_ID, format!("{}-closing-{kind}-{}", self.transfer, self.nonce))
+    /// The id header of the closing record's messages: they lie in two streams, and ids count within one.
+    pub(crate) fn closing(&self) -> (&'static str, String) {
+        (header::MESSAGE_ID, format!("{}-closing-{}", self.transfer, self.nonce))
     }
 
     /// The id header of a chunk's message.

@@ -7,13 +7,12 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use natsfer_common::{Closing, Digest, Manifest, SendError, SendPlan};
+use natsfer_common::{Closing, Digest, Manifest, SendError, SendPlan, blocking};
 use tokio::time::Instant;
 
 use crate::{
     ProducerError, Sent, SentStatus,
     attempt::Attempt,
-    input::blocking,
     patience::Patience,
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
     source::Source,
@@ -30,15 +29,16 @@ pub(crate) struct Chunks<'a> {
 }
 
 impl Chunks<'_> {
-    /// Publishes what is missing, and closes. `looked_at` is the source, to see whether it changed meanwhile.
+    /// Publishes what is missing, and closes. `looked_at` is the source, to see whether it changed meanwhile. `None` if
+    /// what is stored was cut from other bytes, perhaps by a run that goes on: it is left alone.
     pub(crate) async fn send(
         &self, plan: SendPlan, reader: impl io::Read + Send + 'static, looked_at: Option<Source>,
-    ) -> Result<Sent, ProducerError> {
+    ) -> Result<Option<Sent>, ProducerError> {
         let plan = Arc::new(Mutex::new(plan));
         let started = Instant::now();
         let digest = match self.publish_all(&plan, reader).await {
             Ok(digest) => digest,
-            Err(Stop::Changed(error)) => return Err(self.cancel(Some(error)).await),
+            Err(Stop::Foreign) => return Ok(None),
             Err(Stop::Failed(error)) => return Err(error),
         };
         let unreadable = |source| ProducerError::Read { path: self.path.into(), source };
@@ -57,13 +57,14 @@ impl Chunks<'_> {
         let (published, resumed_from) = (plan.published(), plan.resumed_from());
         let record = match plan.close(digest) {
             Ok(record) => record,
+            Err(SendError::SourceChanged { .. }) => return Ok(None),
             Err(error) => return Err(self.cancel(Some(error)).await),
         };
         let Closing::Complete(totals) = record.closing.clone() else { return Err(self.cancel(None).await) };
         self.upload.close(self.manifest, record.closing, self.attempt, self.patience).await?;
         self.upload.link.note(published.bytes, started.elapsed());
         let Manifest { transfer, channel, name, .. } = self.manifest.clone();
-        Ok(Sent {
+        Ok(Some(Sent {
             transfer,
             channel,
             name,
@@ -75,7 +76,7 @@ impl Chunks<'_> {
             resumed_from,
             digest,
             status: if resumed_from > 0 { SentStatus::Resumed } else { SentStatus::Sent },
-        })
+        }))
     }
 
     /// Publishes every chunk that is not stored, until the server has acknowledged all of them.
@@ -93,7 +94,7 @@ impl Chunks<'_> {
         let mut digest = None;
         loop {
             tokio::select! {
-                preparation = prepared.recv(), if digest.is_none() && in_flight_bytes < options.window => {
+                preparation = prepared.recv(), if digest.is_none() && (in_flight.is_empty() || in_flight_bytes < options.window) => {
                     match preparation {
                         Some(Preparation::Chunk(chunk)) => {
                             in_flight_bytes += chunk.payload.len() as u64;
@@ -105,7 +106,7 @@ impl Chunks<'_> {
                             progress.bytes_stored += u64::from(length);
                         }),
                         Some(Preparation::End(found)) => digest = Some(found),
-                        Some(Preparation::Refused(error)) => return Err(Stop::Changed(error)),
+                        Some(Preparation::Foreign) => return Err(Stop::Foreign),
                         Some(Preparation::Unreadable(source)) => {
                             return Err(Stop::Failed(ProducerError::Read { path: self.path.into(), source }));
                         }
@@ -142,7 +143,7 @@ impl Chunks<'_> {
         let mut headers = prepared.chunk.to_headers().to_vec();
         headers.push(self.attempt.chunk(&prepared.chunk));
         let payload = &prepared.payload;
-        self.patience.until(|| broker.publish_first(subject.clone(), &headers, payload.clone())).await?;
+        self.patience.until(|| broker.publish(subject.clone(), &headers, payload.clone())).await?;
         Ok(prepared)
     }
 
@@ -161,7 +162,7 @@ impl Chunks<'_> {
 /// Why publishing stopped.
 enum Stop {
     /// The source is not what is stored.
-    Changed(SendError),
+    Foreign,
     /// Something failed.
     Failed(ProducerError),
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Cursor, Read};
 
 use bytes::Bytes;
-use natsfer_common::Digest;
+use natsfer_common::{Digest, blocking};
 
 use crate::{
     cutter::{Buffers, cut},
@@ -17,18 +17,6 @@ pub(crate) struct Input {
     rest: Source,
     /// Whether the head is all there is.
     whole: bool,
-}
-
-/// Runs blocking work off the runtime.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Blocking work is only cancelled when the runtime goes away, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
 }
 
 impl Input {

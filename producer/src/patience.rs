@@ -39,7 +39,7 @@ impl Patience {
     where
         F: Future<Output = Result<T, BrokerError>>,
     {
-        let mut rest = FIRST_REST;
+        let (started, mut rest) = (Instant::now(), FIRST_REST);
         loop {
             let error = match action().await {
                 Ok(done) => {
@@ -52,7 +52,7 @@ impl Patience {
             if !full && !error.is_passing() {
                 return Err(error.into());
             }
-            if self.silent() + rest > self.limit {
+            if self.silent_since(started) + rest > self.limit {
                 return Err(self.stalled(error));
             }
             let awaited = if full { "the stream is full: waiting for room" } else { "waiting for the server" };
@@ -65,15 +65,20 @@ impl Patience {
             rest = (rest * 2).min(LONGEST_REST);
             // While the server is away, the client would keep a copy of every try to send it later: one is enough.
             while let Err(error) = self.broker.flush().await {
-                if self.silent() > self.limit {
+                if !error.is_passing() {
+                    return Err(error.into());
+                }
+                if self.silent_since(started) > self.limit {
                     return Err(self.stalled(error));
                 }
             }
         }
     }
 
-    fn silent(&self) -> Duration {
-        self.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    /// How long nothing has moved while something was asked for: a source that is slow to read is no silence.
+    fn silent_since(&self, started: Instant) -> Duration {
+        let moved = *self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.max(started).elapsed()
     }
 
     fn stalled(&self, source: BrokerError) -> ProducerError {

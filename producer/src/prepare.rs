@@ -3,9 +3,7 @@
 use std::{io, sync::Arc, sync::Mutex, sync::PoisonError};
 
 use bytes::Bytes;
-use natsfer_common::{
-    ChunkHeader, Compression, Compressor, Digest, DigestAlgorithm, Encoding, Offer, SendError, SendPlan,
-};
+use natsfer_common::{ChunkHeader, Compression, Compressor, Digest, DigestAlgorithm, Encoding, Offer, SendPlan};
 use tokio::sync::mpsc;
 
 use crate::cutter::{Buffers, cut};
@@ -35,7 +33,7 @@ pub(crate) enum Preparation {
     /// It cannot be read.
     Unreadable(io::Error),
     /// It is not what is stored.
-    Refused(SendError),
+    Foreign,
 }
 
 /// How to prepare.
@@ -74,7 +72,10 @@ impl Preparing {
             let (length, crc32) = (raw.len() as u32, crc32fast::hash(&raw));
             let offer = self.plan.lock().unwrap_or_else(PoisonError::into_inner).offer(length, crc32);
             let preparation = match offer {
-                Err(error) => return Preparation::Refused(error),
+                Err(error) => {
+                    tracing::info!("{error}: it gets an id of its own");
+                    return Preparation::Foreign;
+                }
                 Ok(Offer::Stored) => {
                     self.buffers.give_back(raw);
                     Preparation::Stored(length)

@@ -8,14 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use natsfer_common::{
-    LinkEstimate,
+    LinkEstimate, blocking,
     broker::{Broker, BrokerError, ConnectOptions},
 };
 use tokio::{io::AsyncRead, sync::watch};
 
-use crate::{
-    ProducerError, Progress, SendOptions, Sending, cutter::Buffers, input::blocking, source::Source, upload::Upload,
-};
+use crate::{ProducerError, Progress, SendOptions, Sending, cutter::Buffers, source::Source, upload::Upload};
 
 /// Transfers below this say nothing about the link's rate.
 const TELLING: u64 = 8 << 20;

@@ -46,6 +46,8 @@ pub(crate) struct FileSource {
 pub(crate) struct ReaderSource {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
+    /// The reader has said that it is at its end; without that, a pump that is gone has died.
+    ended: bool,
     _pump: AbortOnDropHandle<()>,
 }
 
@@ -104,7 +106,7 @@ impl Source {
                 }
             }
         });
-        Self::Reader(ReaderSource { pieces, current: Bytes::new(), _pump: AbortOnDropHandle::new(pump) })
+        Self::Reader(ReaderSource { pieces, current: Bytes::new(), ended: false, _pump: AbortOnDropHandle::new(pump) })
     }
 
     /// What the file looked like when it was opened; the size where it is known.
@@ -181,11 +183,10 @@ impl Read for Source {
                 Ok(length)
             }
             Self::Reader(reader) => {
-                if reader.current.is_empty() {
-                    match reader.pieces.blocking_recv() {
-                        Some(piece) => reader.current = piece?,
-                        None => return Ok(0),
-                    }
+                if reader.current.is_empty() && !reader.ended {
+                    let piece = reader.pieces.blocking_recv();
+                    reader.current = piece.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))?;
+                    reader.ended = reader.current.is_empty();
                 }
                 let length = reader.current.len().min(buffer.len());
                 reader.current.copy_to_slice(&mut buffer[..length]);

@@ -3,12 +3,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use natsfer_common::{
     Closing, ClosingRecord, Compressor, Encoding, FileName, Inline, LinkEstimate, Manifest, SendPlan, StoredTransfer,
-    Totals, TransferId, Verdict,
-    broker::{Broker, code},
-    header,
+    Totals, TransferId, Verdict, blocking, broker::Broker, header,
 };
 use tokio::sync::watch;
 
@@ -17,7 +14,7 @@ use crate::{
     attempt::Attempt,
     chunks::Chunks,
     cutter::Buffers,
-    input::{Input, blocking},
+    input::Input,
     patience::Patience,
     producer::Link,
     source::{Source, Version},
@@ -116,7 +113,7 @@ impl Upload {
             Opening::New => {
                 let chunks = Chunks { upload: self, manifest: &manifest, attempt, patience, path };
                 let looked_at = input.source().again();
-                chunks.send(SendPlan::new(&manifest), input.reader(), looked_at).await.map(Some)
+                chunks.send(SendPlan::new(&manifest), input.reader(), looked_at).await
             }
             Opening::Known(stored) => self.go_on(*stored, input, attempt, patience, path).await,
             Opening::Unreadable => Ok(None),
@@ -133,7 +130,8 @@ impl Upload {
             let size = manifest.size.unwrap_or(0);
             let unchanged = input.has(size, inline.digest).await.map_err(unreadable)?;
             let subject = self.broker.subjects().open(&manifest.channel, manifest.transfer);
-            let message = self.broker.last_message(self.broker.stream().control(), &subject).await?;
+            let control = self.broker.stream().control();
+            let message = patience.until(|| self.broker.last_message(control, &subject)).await?;
             let payload = message.map(|message| message.payload).unwrap_or_default();
             return Ok(unchanged.then(|| sent_inline(&manifest, &payload, SentStatus::Unchanged)));
         }
@@ -147,15 +145,9 @@ impl Upload {
                 Ok(Some(sent_before(manifest, totals)))
             }
             Verdict::Resume => {
-                let rereadable = input.again().is_some();
                 let looked_at = input.source().again();
                 let chunks = Chunks { upload: self, manifest: &manifest, attempt, patience, path };
-                match chunks.send(SendPlan::resume(stored), input.reader(), looked_at).await {
-                    Ok(sent) => Ok(Some(sent)),
-                    // Stored from other bytes: that transfer is cancelled, this source gets the next revision.
-                    Err(ProducerError::SourceChanged { source: Some(_), .. }) if rereadable => Ok(None),
-                    Err(error) => Err(error),
-                }
+                chunks.send(SendPlan::resume(stored), input.reader(), looked_at).await
             }
         }
     }
@@ -195,22 +187,9 @@ impl Upload {
     ) -> Result<Opening, ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
         let record = manifest.to_header().map_err(|source| ProducerError::Manifest { transfer: *transfer, source })?;
-        headers.extend([
-            (header::MANIFEST, record),
-            (header::EXPECTED_LAST_SUBJECT_SEQUENCE, "0".into()),
-            attempt.open(),
-        ]);
+        headers.extend([(header::MANIFEST, record), attempt.open()]);
         let subject = self.broker.subjects().open(channel, *transfer);
-        let opened = patience
-            .until(|| {
-                let publish = self.broker.publish_first(subject.clone(), &headers, payload.clone());
-                publish.map(|published| match published {
-                    Ok(_) => Ok(true),
-                    Err(error) if error.is(code::WRONG_LAST_SEQUENCE) => Ok(false),
-                    Err(error) => Err(error),
-                })
-            })
-            .await?;
+        let opened = patience.until(|| self.broker.publish_once(subject.clone(), &headers, payload.clone())).await?;
         if opened {
             return Ok(Opening::New);
         }
@@ -219,18 +198,25 @@ impl Upload {
     }
 
     /// Publishes a closing record: behind the chunks, and again for lists.
+    ///
+    /// Fails with [`ProducerError::IdTaken`] when another run has ended the transfer otherwise.
     pub(crate) async fn close(
         &self, manifest: &Manifest, closing: Closing, attempt: &Attempt, patience: &Patience,
     ) -> Result<(), ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
-        let record = ClosingRecord::new(*transfer, closing).to_header();
+        let record = ClosingRecord::new(*transfer, closing.clone()).to_header();
         let record = record.map_err(|source| ProducerError::Manifest { transfer: *transfer, source })?;
         let subjects = self.broker.subjects();
-        for (kind, subject) in
-            [("data", subjects.data(channel, *transfer)), ("close", subjects.close(channel, *transfer))]
-        {
-            let headers = [(header::CLOSING, record.clone()), attempt.closing(kind)];
-            patience.until(|| self.broker.publish_first(subject.clone(), &headers, Bytes::new())).await?;
+        let (data, close) = (subjects.data(channel, *transfer), subjects.close(channel, *transfer));
+        let headers = [(header::CLOSING, record), attempt.closing()];
+        patience.until(|| self.broker.publish(data.clone(), &headers, Bytes::new())).await?;
+        // A transfer ends once: the first record stands.
+        if patience.until(|| self.broker.publish_once(close.clone(), &headers, Bytes::new())).await? {
+            return Ok(());
+        }
+        let standing = patience.until(|| self.broker.closing_record(channel, *transfer)).await?;
+        if standing.is_some_and(|standing| standing.closing != closing) {
+            return Err(ProducerError::IdTaken { transfer: *transfer });
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use jiff::Timestamp;
 
 use super::{Broker, BrokerError, StartAt};
-use crate::{ChannelFilter, Closing, ClosingRecord, Digest, Manifest, TransferId, header as name};
+use crate::{Channel, ChannelFilter, Closing, ClosingRecord, Digest, Manifest, TransferId, header as name};
 
 /// One stored transfer.
 #[derive(Debug, Clone)]
@@ -67,14 +67,17 @@ impl Broker {
             if subjects.is_close(delivery.subject()) {
                 let record = delivery.header(name::CLOSING);
                 if let Some(Ok(record)) = record.map(|text| ClosingRecord::from_header(text, subject.transfer)) {
-                    catalog.closings.entry(subject.transfer).or_insert(record.closing);
+                    catalog.closings.entry((subject.channel, subject.transfer)).or_insert(record.closing);
                 }
             } else if let Some(Ok(manifest)) =
                 delivery.header(name::MANIFEST).map(|text| Manifest::from_header(text, &subject))
             {
                 let inline_bytes = delivery.header(name::MESSAGE_SIZE).and_then(|size| size.parse().ok()).unwrap_or(0);
                 let (sequence, published_at) = (delivery.stream_sequence, delivery.published_at);
-                catalog.opened.insert(manifest.transfer, Opened { manifest, inline_bytes, sequence, published_at });
+                catalog.opened.insert(
+                    (subject.channel, subject.transfer),
+                    Opened { manifest, inline_bytes, sequence, published_at },
+                );
             }
             ControlFlow::Continue(())
         })
@@ -85,8 +88,8 @@ impl Broker {
 
 #[derive(Default)]
 struct Catalog {
-    opened: BTreeMap<TransferId, Opened>,
-    closings: BTreeMap<TransferId, Closing>,
+    opened: BTreeMap<(Channel, TransferId), Opened>,
+    closings: BTreeMap<(Channel, TransferId), Closing>,
 }
 
 struct Opened {
@@ -98,9 +101,9 @@ struct Opened {
 
 impl Catalog {
     fn join(mut self) -> Vec<CatalogEntry> {
-        let entry = |(transfer, opened): (TransferId, Opened)| {
+        let entry = |(key, opened): ((Channel, TransferId), Opened)| {
             let Opened { manifest, inline_bytes, sequence, published_at } = opened;
-            let state = match (self.closings.remove(&transfer), manifest.inline) {
+            let state = match (self.closings.remove(&key), manifest.inline) {
                 (Some(Closing::Cancelled { reason }), _) => TransferState::Cancelled { reason },
                 (_, Some(inline)) => TransferState::Complete {
                     size: manifest.size.unwrap_or(0),

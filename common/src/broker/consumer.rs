@@ -98,7 +98,7 @@ impl From<ConsumerInfo> for ConsumerState {
     }
 }
 
-/// Why a consumer that exists is kept alive although nobody uses it, and no longer.
+/// How long the server keeps a consumer that nobody uses.
 const ABANDONED_CURSOR: Duration = Duration::from_secs(7 * 24 * 3600);
 const UNUSED_LOOK: Duration = Duration::from_secs(30);
 /// Far above what fits in a window: the bound on bytes is the pull's.
@@ -173,7 +173,7 @@ impl Broker {
         }
     }
 
-    async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
+    pub(super) async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
         let ConsumerSpec { stream, name, .. } = spec;
         let subject = match &spec.filters[..] {
             [filter] => format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),

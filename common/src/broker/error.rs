@@ -94,12 +94,12 @@ pub mod code {
     pub const CONSUMER_NOT_FOUND: u64 = 10_014;
     /// There is no such message.
     pub const MESSAGE_NOT_FOUND: u64 = 10_037;
-    /// The stream is full: by bytes, messages, or the account's storage.
-    pub const STREAM_FULL: [u64; 4] = [10_077, 10_047, 10_023, 10_028];
+    /// The stream is full, or the server's or account's storage.
+    pub const STREAM_FULL: [u64; 5] = [10_077, 10_047, 10_023, 10_028, 10_002];
     /// The subject's last message is not the expected one.
     pub const WRONG_LAST_SEQUENCE: u64 = 10_071;
-    /// The server drops what it cannot queue.
-    pub const TOO_MANY_REQUESTS: u64 = 10_167;
+    /// The server, or its leader, is not ready, or drops what it cannot queue.
+    pub const UNAVAILABLE: [u64; 6] = [10_005, 10_008, 10_009, 10_072, 10_076, 10_167];
 }
 
 impl BrokerError {
@@ -112,8 +112,7 @@ impl BrokerError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::TimedOut { .. } | Self::NoResponders { .. } | Self::Interrupted { .. } => true,
-            // 503 of JetStream's API: no leader, shutting down, temporarily unavailable.
-            Self::Refused { code, .. } => matches!(code, 10_008 | 10_005 | 10_009 | 10_072 | 10_076 | 10_167),
+            Self::Refused { code, .. } => code::UNAVAILABLE.contains(code),
             _ => false,
         }
     }

@@ -180,7 +180,11 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let name = format!("look-{}", self.client.new_inbox().rsplit('.').next().unwrap_or_default());
         let spec = ConsumerSpec { stream, name, filters, start, headers_only, kind: ConsumerKind::Look };
-        let state = self.create_consumer(&spec).await?;
+        let state = match self.create_consumer_now(&spec).await {
+            // Looking creates nothing.
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => return Ok(()),
+            state => state?,
+        };
         let ConsumerSpec { stream, name, .. } = &spec;
         let result = self.look_through(stream, name, state.pending, &mut visit).await;
         // Best effort: the server removes it by itself soon.
@@ -197,7 +201,10 @@ impl Broker {
         let mut pull = Pull::new(self, stream, consumer, PullSettings::Flow { window: 4 << 20 }).await?;
         for expected in 1..=pending {
             let interrupted = || BrokerError::Interrupted { stream: stream.into() };
-            let delivery = tokio::time::timeout(LOOK_SILENCE, pull.next()).await.map_err(|_| interrupted())??;
+            let delivery = match tokio::time::timeout(LOOK_SILENCE, pull.next()).await {
+                Err(_) | Ok(Err(BrokerError::ConsumerGone { .. })) => return Err(interrupted()),
+                Ok(delivery) => delivery?,
+            };
             // Nothing is delivered twice by such a consumer: what was lost with a connection shows as a gap.
             if delivery.consumer_sequence != expected {
                 return Err(interrupted());

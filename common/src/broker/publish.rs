@@ -4,7 +4,8 @@ use async_nats::{HeaderMap, jetstream::response::Response};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, code};
+use crate::header;
 
 /// The server's word that a message is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -66,16 +67,24 @@ impl Broker {
         }
     }
 
-    /// Like [`Broker::publish`], creating the streams first if it turns out that they do not exist.
+    /// Publishes a message that its subject takes once: `false` if there is one already. The server compares, so that of two
+    /// publishers only one succeeds. Creates the streams if it turns out that they do not exist.
     ///
     /// # Errors
     /// As for [`Broker::publish`], and when the streams are missing and this user may not create them.
-    pub async fn publish_first(
+    pub async fn publish_once(
         &self, subject: String, headers: &[(&'static str, String)], payload: Bytes,
-    ) -> Result<Stored, BrokerError> {
-        match self.publish(subject.clone(), headers, payload.clone()).await {
-            Err(error) if self.created_for(&error).await? => self.publish(subject, headers, payload).await,
+    ) -> Result<bool, BrokerError> {
+        let mut headers = headers.to_vec();
+        headers.push((header::EXPECTED_LAST_SUBJECT_SEQUENCE, "0".into()));
+        let published = match self.publish(subject.clone(), &headers, payload.clone()).await {
+            Err(error) if self.created_for(&error).await? => self.publish(subject, &headers, payload).await,
             result => result,
+        };
+        match published {
+            Ok(_) => Ok(true),
+            Err(error) if error.is(code::WRONG_LAST_SEQUENCE) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -67,8 +67,7 @@ pub struct Delivery {
 
 impl Delivery {
     fn new(message: Message, broker: &Broker) -> Option<Self> {
-        let context = jetstream::new(broker.client.clone());
-        let message = jetstream::Message { message, context };
+        let message = jetstream::Message { message, context: broker.jetstream.clone() };
         let info = message.info().ok()?;
         let (stream_sequence, consumer_sequence) = (info.stream_sequence, info.consumer_sequence);
         let (delivered, pending) = (u64::try_from(info.delivered).unwrap_or(1), info.pending);

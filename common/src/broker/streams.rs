@@ -157,10 +157,15 @@ impl Broker {
     /// those that exist.
     pub(super) async fn created_for(&self, error: &BrokerError) -> Result<bool, BrokerError> {
         let missing = error.is(code::STREAM_NOT_FOUND) || matches!(error, BrokerError::NoResponders { .. });
-        if missing {
-            self.create_streams(&StreamSettings::default()).await?;
+        if !missing {
+            return Ok(false);
         }
-        Ok(missing)
+        match self.create_streams(&StreamSettings::default()).await {
+            Ok(_) => Ok(true),
+            // The first error says more: the streams may be there, and only not answer now.
+            Err(BrokerError::Denied { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

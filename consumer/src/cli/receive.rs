@@ -1,18 +1,18 @@
 //! `receive`: lands files.
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use natsfer_common::{
-    ChannelFilter, ReceiverName,
+    ChannelFilter, FileName, ReceiverName,
     broker::{Broker, BrokerError},
-    cli::{Outcome, report},
+    cli::{Outcome, report, stop_signal},
 };
 use natsfer_consumer::{
     ConflictPolicy, Failure, Incoming, ReceiveError, Receiver, ReceiverOptions, SaveOptions, Saved, TargetDirectory,
     TransferId,
 };
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 
 use super::event::Format;
 
@@ -70,8 +70,17 @@ enum Until {
 struct Tally {
     received: u64,
     failed: u64,
-    /// Put back, because their senders have not finished them.
-    parked: HashSet<TransferId>,
+    /// Put back, to be received later.
+    parked: HashMap<TransferId, Parked>,
+}
+
+/// Why a transfer was put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parked {
+    /// Its sender has not finished it.
+    Unfinished,
+    /// Something here, or at the server, was in the way.
+    Failed,
 }
 
 type Save = JoinSet<(TransferId, Result<Saved, ReceiveError>)>;
@@ -95,45 +104,51 @@ impl Receive {
         // Unfinished saves go back to the server; what they wrote stays for the next run.
         saves.shutdown().await;
         receiver.close().await;
-        result?;
-        for transfer in &tally.parked {
-            tracing::warn!(%transfer, "not finished by its sender: it will be received when it is");
+        let outcome = result?;
+        for (transfer, parked) in &tally.parked {
+            if *parked == Parked::Unfinished {
+                tracing::warn!(%transfer, "not finished by its sender: it will be received when it is");
+            }
         }
-        Ok(if tally.failed == 0 { Outcome::Done } else { Outcome::Failed })
+        let failed = tally.failed > 0 || tally.parked.values().any(|parked| *parked == Parked::Failed);
+        Ok(if failed { Outcome::Failed } else { outcome })
     }
 
     async fn receive(
         &self, receiver: &mut Receiver, target: &TargetDirectory, until: Until, saves: &mut Save, tally: &mut Tally,
-    ) -> anyhow::Result<()> {
-        let mut stop = std::pin::pin!(stop_signal()?);
+    ) -> anyhow::Result<Outcome> {
+        let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let mut look = tokio::time::interval(DRAIN_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut turns = Turns::default();
         let options = SaveOptions::default().with_on_conflict(self.on_conflict).with_patience(self.patience);
         loop {
             let taken_enough = matches!(until, Until::Count(count) if tally.received + saves.len() as u64 >= count);
             tokio::select! {
                 () = &mut stop => {
                     tracing::info!("stopping; what is not finished goes on with the next run");
-                    return Ok(());
+                    // Who asked for an end that has not come must be able to tell.
+                    return Ok(if let Until::Stopped = until { Outcome::Done } else { Outcome::Failed });
                 }
                 Some(saved) = saves.join_next() => {
                     let (transfer, result) = saved.context("a task failed")?;
                     self.note(transfer, result, tally);
                     if matches!(until, Until::Count(count) if tally.received >= count) {
-                        return Ok(());
+                        return Ok(Outcome::Done);
                     }
                 }
                 incoming = receiver.next(), if !taken_enough => {
-                    let Some(incoming) = incoming? else { return Ok(()) };
+                    let Some(incoming) = incoming? else { return Ok(Outcome::Done) };
                     let transfer = incoming.manifest().transfer;
                     tally.parked.remove(&transfer);
-                    saves.spawn(save(incoming, target.clone(), options.clone()));
+                    let turn = turns.take(&incoming.manifest().name, self.on_conflict);
+                    saves.spawn(save(incoming, target.clone(), options.clone(), turn));
                 }
                 _ = look.tick(), if matches!(until, Until::Drained(_)) && saves.is_empty() => {
                     let backlog = receiver.backlog().await?;
                     let all_done = matches!(until, Until::Drained(Some(last)) if backlog.done_to >= last);
                     if all_done || (backlog.waiting == 0 && backlog.taken <= tally.parked.len() as u64) {
-                        return Ok(());
+                        return Ok(Outcome::Done);
                     }
                 }
             }
@@ -147,10 +162,17 @@ impl Receive {
                 Format::new(self.json).received(&saved);
             }
             Err(error) => match error.failure() {
-                Failure::Cancelled => tracing::info!("{error:#}"),
+                Failure::Cancelled => tracing::info!("{:#}", anyhow::Error::from(error)),
                 Failure::Passing => {
-                    if let ReceiveError::Stalled { .. } = error {
-                        tally.parked.insert(transfer);
+                    match error {
+                        ReceiveError::Stalled { .. } => {
+                            tally.parked.insert(transfer, Parked::Unfinished);
+                        }
+                        // It is in good hands.
+                        ReceiveError::Busy { .. } => {}
+                        _ => {
+                            tally.parked.insert(transfer, Parked::Failed);
+                        }
                     }
                     tracing::warn!("put back for later: {:#}", anyhow::Error::from(error));
                 }
@@ -164,10 +186,16 @@ impl Receive {
 }
 
 async fn save(
-    incoming: Incoming, target: TargetDirectory, options: SaveOptions,
+    incoming: Incoming, target: TargetDirectory, options: SaveOptions, turn: Turn,
 ) -> (TransferId, Result<Saved, ReceiveError>) {
     let transfer = incoming.manifest().transfer;
-    (transfer, incoming.save_into(&target, &options).await)
+    if let Some(previous) = turn.previous {
+        // An error, too, says that the one before has ended.
+        let _ = previous.await;
+    }
+    let result = incoming.save_into(&target, &options).await;
+    drop(turn.ended);
+    (transfer, result)
 }
 
 /// The control stream's last sequence; `None` where this user may not look at streams.
@@ -179,15 +207,25 @@ async fn last_published(broker: &Broker) -> Result<Option<u64>, BrokerError> {
     }
 }
 
-/// Ends when SIGINT or SIGTERM comes.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+/// Where files replace each other, those of one name are saved in the order they came: the last one stays.
+#[derive(Debug, Default)]
+struct Turns(HashMap<FileName, oneshot::Receiver<()>>);
+
+/// One save's place in the order.
+#[derive(Debug)]
+struct Turn {
+    previous: Option<oneshot::Receiver<()>>,
+    ended: oneshot::Sender<()>,
+}
+
+impl Turns {
+    fn take(&mut self, name: &FileName, policy: ConflictPolicy) -> Turn {
+        let (ended, next) = oneshot::channel();
+        if policy != ConflictPolicy::Overwrite {
+            return Turn { previous: None, ended };
         }
-    })
+        // Those that have ended hold nobody up.
+        self.0.retain(|_, last| matches!(last.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+        Turn { previous: self.0.insert(name.clone(), next), ended }
+    }
 }

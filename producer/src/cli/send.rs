@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use futures_util::{StreamExt as _, stream};
 use natsfer_common::{
     broker::Broker,
-    cli::{ByteCount, Outcome, human_bytes, print_line, report},
+    cli::{ByteCount, Outcome, human_bytes, print_line, report, stop_signal},
 };
 use natsfer_producer::{
     Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, ProducerError, SendOptions, Sent,
@@ -105,7 +105,7 @@ impl Send {
     }
 
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        let mut stop = std::pin::pin!(stop_signal()?);
+        let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let producer = Producer::new(broker.clone());
         let concurrency = usize::from(self.concurrency);
         let mut sends = stream::iter(walk(&self.paths, self.name.as_ref()))
@@ -164,17 +164,4 @@ impl Send {
             SentStatus::Unchanged => format!("unchanged  {transfer}  {name}  {size}"),
         });
     }
-}
-
-/// Ends when SIGINT or SIGTERM comes.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
