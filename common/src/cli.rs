@@ -87,9 +87,15 @@ pub fn report(error: &anyhow::Error) {
 }
 
 /// Prints one line of standard output. A reader that has gone away, as `head` does, is no error.
-pub fn print_line(line: &str) {
+///
+/// # Errors
+/// When it cannot be written, as on a full disk.
+pub fn print_line(line: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
 /// A number of bytes: `1048576`, `64K`, `10GiB`. Units are powers of 1,024.

@@ -96,3 +96,18 @@ async fn what_can_never_be_landed_ends_the_drain() {
     let output = receiving(&server, "s", &blocked, &["--drain"]).run().await.exited(1);
     assert!(output.errors().contains(".natsfer"), "{}", output.errors());
 }
+
+/// Whoever reads the events must be able to tell that some are lost.
+#[tokio::test]
+async fn events_that_cannot_be_written_are_a_failure() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    fs::write(home.path().join("a"), "a").unwrap();
+    send(&server, &[], &[home.path().join("a")]).await;
+    for program in ["list", "receive -n r --drain --into inbox"] {
+        let line = format!("\"$0\" {program} --json > /dev/full");
+        let consumer = natsfer_tests::our_binary("natsfer-consumer").unwrap();
+        let shell = natsfer_tests::program("/bin/sh", ["-c", &line]).arg(&consumer).current_dir(home.path());
+        let output = shell.server(&server).run().await.exited(1);
+        assert!(output.errors().contains("No space left on device"), "{}", output.errors());
+    }
+}

@@ -19,7 +19,7 @@ impl Format {
     }
 
     /// Says that a file was received.
-    pub(crate) fn received(self, saved: &Saved) {
+    pub(crate) fn received(self, saved: &Saved) -> std::io::Result<()> {
         let Saved { transfer, channel, name, path, size, digest, landing } = saved;
         let (event, verb) = match landing {
             Landing::Landed => ("received", "received"),
@@ -39,6 +39,6 @@ impl Format {
             })
             .to_string(),
             Self::Text => format!("{verb}  {}  {}  {digest}", path.display(), human_bytes(*size)),
-        });
+        })
     }
 }

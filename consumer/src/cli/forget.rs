@@ -19,7 +19,7 @@ impl Forget {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let existed = Receiver::forget(broker, &self.name).await?;
         let outcome = if existed { "removed" } else { "there is no receiver" };
-        print_line(&format!("{outcome} {}", self.name));
+        print_line(&format!("{outcome} {}", self.name))?;
         Ok(if existed { Outcome::Done } else { Outcome::Failed })
     }
 }

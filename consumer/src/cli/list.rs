@@ -23,14 +23,14 @@ impl List {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let catalog = broker.catalog(&self.channel).await?;
         if self.json {
-            catalog.iter().for_each(|entry| print_line(&json_line(entry)));
+            catalog.iter().try_for_each(|entry| print_line(&json_line(entry)))?;
             return Ok(Outcome::Done);
         }
         let width = catalog.iter().map(|entry| entry.manifest.channel.as_str().len()).max().unwrap_or(0).max(7);
         let row = |id: &str, state: &str, size: &str, stored: &str, age: &str, channel: &str, name: &str| {
-            print_line(&format!("{id:32}  {state:9}  {size:>10}  {stored:>10}  {age:>6}  {channel:width$}  {name}"));
+            print_line(&format!("{id:32}  {state:9}  {size:>10}  {stored:>10}  {age:>6}  {channel:width$}  {name}"))
         };
-        row("TRANSFER", "STATE", "SIZE", "STORED", "AGE", "CHANNEL", "NAME");
+        row("TRANSFER", "STATE", "SIZE", "STORED", "AGE", "CHANNEL", "NAME")?;
         let now = Timestamp::now();
         for entry in &catalog {
             let manifest = &entry.manifest;
@@ -44,7 +44,7 @@ impl List {
                 &age(now.duration_since(entry.published_at)),
                 manifest.channel.as_str(),
                 manifest.name.as_str(),
-            );
+            )?;
         }
         Ok(Outcome::Done)
     }

@@ -159,7 +159,10 @@ impl Receive {
         match result {
             Ok(saved) => {
                 tally.received += 1;
-                Format::new(self.json).received(&saved);
+                if let Err(error) = Format::new(self.json).received(&saved) {
+                    tally.failed += 1;
+                    report(&anyhow::Error::from(error).context("a received file could not be told of"));
+                }
             }
             Err(error) => match error.failure() {
                 Failure::Cancelled => tracing::info!("{:#}", anyhow::Error::from(error)),

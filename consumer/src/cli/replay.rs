@@ -67,7 +67,7 @@ impl Replay {
                 Err(error) => Err(error),
             };
             match saved {
-                Ok(saved) => Format::new(self.json).received(&saved),
+                Ok(saved) => Format::new(self.json).received(&saved)?,
                 Err(error) => {
                     let failed = format!("transfer {} was not replayed", entry.manifest.transfer);
                     report(&anyhow::Error::from(error).context(failed));

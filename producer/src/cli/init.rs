@@ -30,7 +30,7 @@ impl Init {
         let report = broker.create_streams(&settings).await?;
         for name in [broker.stream().control().to_owned(), broker.stream().data()] {
             let what = if report.created.contains(&name) { "created" } else { "exists" };
-            print_line(&format!("{what}  {name}"));
+            print_line(&format!("{what}  {name}"))?;
         }
         for advice in &report.advice {
             tracing::warn!("{advice}");

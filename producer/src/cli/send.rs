@@ -120,10 +120,11 @@ impl Send {
                 }
                 sent = sends.next() => match sent {
                     None => return Ok(outcome),
-                    Some(Ok(sent)) => self.print(&sent),
-                    Some(Err(error)) => {
-                        report(&error);
-                        outcome = Outcome::Failed;
+                    Some(sent) => {
+                        if let Err(error) = sent.and_then(|sent| self.print(&sent)) {
+                            report(&error);
+                            outcome = Outcome::Failed;
+                        }
                     }
                 }
             }
@@ -144,24 +145,20 @@ impl Send {
         }
     }
 
-    fn print(&self, sent: &Sent) {
+    fn print(&self, sent: &Sent) -> anyhow::Result<()> {
         if self.json {
-            match serde_json::to_string(&SentEvent { event: "sent", sent }) {
-                Ok(line) => print_line(&line),
-                Err(error) => report(&error.into()),
-            }
-            return;
+            return Ok(print_line(&serde_json::to_string(&SentEvent { event: "sent", sent })?)?);
         }
         let Sent { transfer, name, size, published_bytes, .. } = sent;
         let size = human_bytes(*size);
         let published = human_bytes(*published_bytes);
-        print_line(&match sent.status {
+        Ok(print_line(&match sent.status {
             SentStatus::Sent => format!("sent  {transfer}  {name}  {size} ({published} published)"),
             SentStatus::Resumed => {
                 let stored = human_bytes(sent.resumed_from);
                 format!("resumed  {transfer}  {name}  {size} ({stored} were stored, {published} published)")
             }
             SentStatus::Unchanged => format!("unchanged  {transfer}  {name}  {size}"),
-        });
+        })?)
     }
 }
