@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use bytes::Bytes;
 use natsfer_common::{
-    ChunkHeader, ChunkSet, ClosingRecord, Manifest,
+    ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName,
     broker::{
         Acknowledgement, Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, Scanned,
         StartAt,
@@ -46,7 +46,7 @@ impl Cursor {
         broker: &Broker, owner: &Owner, manifest: &Manifest, held: &ChunkSet, window: u64,
     ) -> Result<Self, ReceiveError> {
         let (name, kind) = match owner {
-            Owner::Receiver(receiver) => (format!("{receiver}-{}", manifest.transfer), ConsumerKind::Cursor),
+            Owner::Receiver(receiver) => (durable_name(receiver, manifest), ConsumerKind::Cursor),
             Owner::Replay => {
                 (format!("replay-{}", natsfer_common::TransferId::random().map_err(no_randomness)?), ConsumerKind::Look)
             }
@@ -77,7 +77,7 @@ impl Cursor {
     /// Deletes the cursor that an earlier run may have left.
     pub(crate) async fn forget(broker: &Broker, owner: &Owner, manifest: &Manifest) {
         if let Owner::Receiver(receiver) = owner {
-            let name = format!("{receiver}-{}", manifest.transfer);
+            let name = durable_name(receiver, manifest);
             // None there is the usual case; one that cannot be deleted is removed by the server in time.
             let _ = broker.delete_consumer(&broker.stream().data(), &name).await;
         }
@@ -159,6 +159,11 @@ impl Cursor {
     pub(crate) async fn fetch(&self, sequence: u64) -> Result<Option<(ChunkHeader, Bytes)>, ReceiveError> {
         fetch(&self.broker, &self.manifest, sequence).await
     }
+}
+
+/// What a receiver's cursor over one transfer is called: see PROTOCOL.md.
+fn durable_name(receiver: &ReceiverName, manifest: &Manifest) -> String {
+    format!("{receiver}-{}", manifest.transfer)
 }
 
 fn no_randomness(source: std::io::Error) -> ReceiveError {

@@ -102,10 +102,9 @@ impl Save<'_> {
     async fn transfer(&self, known: Option<Totals>) -> Result<Saved, ReceiveError> {
         let (target, owner, manifest) = (self.target.clone(), self.owner.clone(), self.manifest.clone());
         let mut part = blocking(move || Part::open(&target, &owner, &manifest)).await?;
-        if let Some(totals) = known
-            && let Err(error) = part.close(ClosingRecord::new(self.manifest.transfer, Closing::Complete(totals)))
-        {
-            return Err(give_up(part, error).await);
+        if let Some(totals) = known {
+            let record = ClosingRecord::new(self.manifest.transfer, Closing::Complete(totals));
+            (part, _) = on_part(part, move |part| part.close(record)).await?;
         }
         let flow = self.flows.open().await;
         let mut cursor = Cursor::open(self.broker, self.owner, self.manifest, part.held(), flow.window).await?;

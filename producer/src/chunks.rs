@@ -90,6 +90,7 @@ impl Chunks<'_> {
             buffers: buffers.clone(),
         }
         .start(reader);
+        let unreadable = |source| Stop::Failed(ProducerError::Read { path: self.path.into(), source });
         let (mut in_flight, mut in_flight_bytes) = (FuturesUnordered::new(), 0);
         let mut digest = None;
         loop {
@@ -107,13 +108,8 @@ impl Chunks<'_> {
                         }),
                         Some(Preparation::End(found)) => digest = Some(found),
                         Some(Preparation::Foreign) => return Err(Stop::Foreign),
-                        Some(Preparation::Unreadable(source)) => {
-                            return Err(Stop::Failed(ProducerError::Read { path: self.path.into(), source }));
-                        }
-                        None => {
-                            let source = io::Error::other("the preparing thread died");
-                            return Err(Stop::Failed(ProducerError::Read { path: self.path.into(), source }));
-                        }
+                        Some(Preparation::Unreadable(source)) => return Err(unreadable(source)),
+                        None => return Err(unreadable(io::Error::other("the preparing thread died"))),
                     }
                 }
                 Some(stored) = in_flight.next(), if !in_flight.is_empty() => {
@@ -129,10 +125,7 @@ impl Chunks<'_> {
         }
         // The channel is empty; its thread drops the plan as it ends.
         while prepared.recv().await.is_some() {}
-        digest.ok_or_else(|| {
-            let source = io::Error::other("the source has no end");
-            Stop::Failed(ProducerError::Read { path: self.path.into(), source })
-        })
+        digest.ok_or_else(|| unreadable(io::Error::other("the source has no end")))
     }
 
     /// Publishes one chunk until it is stored.

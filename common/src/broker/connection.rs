@@ -170,17 +170,10 @@ impl Broker {
     pub(super) async fn api<T: DeserializeOwned>(
         &self, what: &str, subject: &str, request: &impl Serialize,
     ) -> Result<T, BrokerError> {
-        let answer = |source| BrokerError::Answer { what: what.into(), source };
-        let payload = serde_json::to_vec(request).map_err(answer)?;
+        let payload =
+            serde_json::to_vec(request).map_err(|source| BrokerError::Answer { what: what.into(), source })?;
         let message = self.request(what, format!("{}.{subject}", self.api_prefix), None, payload.into()).await?;
-        match serde_json::from_slice(&message.payload).map_err(answer)? {
-            Response::Ok(answer) => Ok(answer),
-            Response::Err { error } => Err(BrokerError::Refused {
-                what: what.into(),
-                code: error.error_code().0,
-                description: error.to_string(),
-            }),
-        }
+        read_answer(what, &message)
     }
 
     /// One request, one answer, within the deadline.
@@ -203,6 +196,18 @@ impl Broker {
             RequestErrorKind::TimedOut => BrokerError::TimedOut { what: what(), after: REQUEST_DEADLINE },
             _ => BrokerError::Closed { what: what() },
         })
+    }
+}
+
+/// Reads what JetStream answers to a request or a publication.
+pub(super) fn read_answer<T: DeserializeOwned>(what: &str, answer: &Message) -> Result<T, BrokerError> {
+    let what = || what.to_owned();
+    match serde_json::from_slice(&answer.payload) {
+        Ok(Response::Ok(answer)) => Ok(answer),
+        Ok(Response::Err { error }) => {
+            Err(BrokerError::Refused { what: what(), code: error.error_code().0, description: error.to_string() })
+        }
+        Err(source) => Err(BrokerError::Answer { what: what(), source }),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Publishing with the server's acknowledgement, and acknowledging to it.
 
-use async_nats::{HeaderMap, jetstream::response::Response};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Broker, BrokerError, code};
+use super::{Broker, BrokerError, code, connection::read_answer};
 use crate::header;
 
 /// The server's word that a message is stored.
@@ -56,15 +56,7 @@ impl Broker {
         for (name, value) in headers {
             map.insert(*name, value.as_str());
         }
-        let answer = self.request(&what, subject, Some(map), payload).await?;
-        let answer: Response<Stored> = serde_json::from_slice(&answer.payload)
-            .map_err(|source| BrokerError::Answer { what: what.clone(), source })?;
-        match answer {
-            Response::Ok(stored) => Ok(stored),
-            Response::Err { error } => {
-                Err(BrokerError::Refused { what, code: error.error_code().0, description: error.to_string() })
-            }
-        }
+        read_answer(&what, &self.request(&what, subject, Some(map), payload).await?)
     }
 
     /// Publishes a message that its subject takes once: `false` if there is one already. The server compares, so that of two
