@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::subject::selects;
+
 /// Longest channel or filter, in bytes. With prefix, kind and id a subject stays far below the server's control line limit (4,096).
 const MAX_LENGTH: usize = 200;
 
@@ -60,16 +62,7 @@ impl ChannelFilter {
 
     /// Whether the filter selects this channel.
     pub fn matches(&self, channel: &Channel) -> bool {
-        let mut tokens = channel.0.split('.');
-        for wanted in self.0.split('.') {
-            match (wanted, tokens.next()) {
-                (">", Some(_)) => return true,
-                ("*", Some(_)) => {}
-                (wanted, Some(token)) if wanted == token => {}
-                _ => return false,
-            }
-        }
-        tokens.next().is_none()
+        selects(&self.0, &channel.0)
     }
 }
 

@@ -2,14 +2,23 @@
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
-/// A set of chunk indices. Takes memory by the number of runs, not of chunks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// A set of chunk indices. Takes memory by the number of runs, not of chunks. In JSON an array of runs, each of its first and
+/// last chunk: `[[0,5],[9,9]]`, in order, neither overlapping nor touching.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct ChunkSet {
     /// Start to end (exclusive), neither overlapping nor touching.
     runs: BTreeMap<u64, u64>,
 }
 
 impl ChunkSet {
+    /// One run of chunks.
+    pub fn run(run: Range<u64>) -> Self {
+        Self { runs: if run.is_empty() { BTreeMap::new() } else { BTreeMap::from([(run.start, run.end)]) } }
+    }
+
     /// Adds a chunk; `false` if it was there. The greatest index is `u64::MAX - 1`; no file has as many chunks.
     pub fn insert(&mut self, index: u64) -> bool {
         let before = self.runs.range(..=index).next_back().map(|(&start, &end)| (start, end));
@@ -20,12 +29,6 @@ impl ChunkSet {
         let end = self.runs.remove(&(index + 1)).unwrap_or(index + 1);
         self.runs.insert(start, end);
         true
-    }
-
-    /// Adds a run of chunks to an empty set.
-    pub fn insert_run(&mut self, run: Range<u64>) {
-        debug_assert!(self.is_empty() && !run.is_empty());
-        self.runs.insert(run.start, run.end);
     }
 
     /// Whether the chunk is in the set.
@@ -73,6 +76,102 @@ impl ChunkSet {
     pub fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.runs.iter().map(|(&start, &end)| start..end)
     }
+
+    /// The chunks, in order. A set that was read from the wire may have more of them than can be counted through.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.runs().flatten()
+    }
+
+    /// The chunks of this set that are not in the other.
+    pub fn without(&self, other: &Self) -> Self {
+        let mut rest = Self::default();
+        for mut run in self.runs() {
+            for taken in other.overlapping(&run) {
+                if run.start < taken.start {
+                    rest.runs.insert(run.start, taken.start);
+                }
+                run.start = taken.end;
+            }
+            if run.start < run.end {
+                rest.runs.insert(run.start, run.end);
+            }
+        }
+        rest
+    }
+
+    /// The chunks of this set that are in the other, too.
+    pub fn within(&self, other: &Self) -> Self {
+        self.without(&self.without(other))
+    }
+
+    /// The chunks of this set and of the other.
+    pub fn and(&self, other: &Self) -> Self {
+        self.runs().chain(other.runs()).collect()
+    }
+
+    /// The parts of this set's runs that lie in a range.
+    fn overlapping(&self, range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let range = range.clone();
+        let first = self.runs.range(..=range.start).next_back().map_or(range.start, |(&start, _)| start);
+        let overlapping =
+            self.runs.range(first..range.end).map(move |(&start, &end)| start.max(range.start)..end.min(range.end));
+        overlapping.filter(|run| !run.is_empty())
+    }
+}
+
+/// Runs that may overlap or touch, in any order.
+impl FromIterator<Range<u64>> for ChunkSet {
+    fn from_iter<T: IntoIterator<Item = Range<u64>>>(runs: T) -> Self {
+        let mut runs: Vec<_> = runs.into_iter().filter(|run| !run.is_empty()).collect();
+        runs.sort_by_key(|run| run.start);
+        let mut set = Self::default();
+        for run in runs {
+            match set.runs.last_entry() {
+                Some(mut last) if *last.get() >= run.start => {
+                    let end = run.end.max(*last.get());
+                    last.insert(end);
+                }
+                _ => {
+                    set.runs.insert(run.start, run.end);
+                }
+            }
+        }
+        set
+    }
+}
+
+impl FromIterator<u64> for ChunkSet {
+    fn from_iter<T: IntoIterator<Item = u64>>(indices: T) -> Self {
+        let mut set = Self::default();
+        for index in indices {
+            set.insert(index);
+        }
+        set
+    }
+}
+
+/// The text is not a set of chunks.
+#[derive(Debug, thiserror::Error)]
+#[error("runs of chunks are pairs of a first and a last one, in order and apart from each other")]
+pub struct ChunkSetError;
+
+impl TryFrom<Vec<(u64, u64)>> for ChunkSet {
+    type Error = ChunkSetError;
+
+    fn try_from(runs: Vec<(u64, u64)>) -> Result<Self, ChunkSetError> {
+        let sound = runs.iter().all(|(first, last)| first <= last && *last < u64::MAX - 1);
+        let apart = runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0);
+        if !(sound && apart) {
+            return Err(ChunkSetError);
+        }
+        Ok(Self { runs: runs.into_iter().map(|(first, last)| (first, last + 1)).collect() })
+    }
+}
+
+impl From<ChunkSet> for Vec<(u64, u64)> {
+    fn from(set: ChunkSet) -> Self {
+        set.runs().map(|run| (run.start, run.end - 1)).collect()
+    }
 }
 
 /// As people write it: `0-5, 9`.
@@ -114,6 +213,21 @@ mod tests {
             prop_assert_eq!(set.first_missing(), (0..).find(|index| !model.contains(index)).unwrap());
             let runs: Vec<_> = set.runs().collect();
             prop_assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sets_are_subtracted_and_read_back(a in proptest::collection::btree_set(0u64..40, 0..30), b in proptest::collection::btree_set(0u64..40, 0..30)) {
+            let set = |indices: &BTreeSet<u64>| indices.iter().copied().collect::<ChunkSet>();
+            let rest: BTreeSet<u64> = set(&a).without(&set(&b)).iter().collect();
+            prop_assert_eq!(rest, &a - &b);
+            prop_assert_eq!(set(&a).within(&set(&b)).iter().collect::<BTreeSet<_>>(), &a & &b);
+            prop_assert_eq!(set(&a).and(&set(&b)).iter().collect::<BTreeSet<_>>(), &a | &b);
+            let runs: ChunkSet = a.iter().rev().map(|index| *index..index + 1).collect();
+            prop_assert_eq!(&runs, &set(&a));
+            let json = serde_json::to_string(&runs).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ChunkSet>(&json).unwrap(), runs);
         }
     }
 

@@ -70,6 +70,11 @@ impl ClosingRecord {
 }
 
 impl Totals {
+    /// Whether both are of the same file, however its chunks are encoded.
+    pub fn same_file(&self, other: &Self) -> bool {
+        (self.chunks, self.size, self.digest) == (other.chunks, other.size, other.digest)
+    }
+
     /// Whether count and size can both be true of a file in such chunks.
     pub fn fit(&self, chunk_size: ChunkSize) -> bool {
         i64::try_from(self.size).is_ok() && chunk_size.count(self.size) == self.chunks

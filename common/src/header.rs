@@ -7,6 +7,10 @@
 pub const MANIFEST: &str = "Natsfer-Manifest";
 /// A transfer's closing record (JSON), on `data` and again on `close`.
 pub const CLOSING: &str = "Natsfer-Closing";
+/// A receiver's receipt (JSON), on `receipt`.
+pub const RECEIPT: &str = "Natsfer-Receipt";
+/// A receiver's request for chunks (JSON), on `repair`.
+pub const REPAIR: &str = "Natsfer-Repair";
 /// A chunk's index, from 0.
 pub const CHUNK: &str = "Natsfer-Chunk";
 /// Where the chunk's bytes begin in the file.

@@ -2,12 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Channel, ChunkSize, Digest, DigestAlgorithm, Encoding, FileName, RecordError, Subject, TransferId, record,
+    Channel, ChunkSize, Digest, DigestAlgorithm, Encoding, FileName, RecordError, Subject, TransferId, header, record,
 };
+
+/// Why a file inside its manifest's message is not the one that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InlineError {
+    /// It cannot be decoded, or its checksum differs.
+    #[error("{0}")]
+    Damaged(String),
+    /// Its digest differs.
+    #[error("its digest is {found}, its sender says {expected}")]
+    DigestMismatch {
+        /// What the sender says.
+        expected: Digest,
+        /// What is there.
+        found: Digest,
+    },
+}
 
 /// What a sender says about a file besides its bytes, in its own words.
 pub type Metadata = BTreeMap<String, String>;
@@ -54,6 +71,23 @@ pub struct Inline {
     pub encoding: Encoding,
     /// The whole file's digest, raw.
     pub digest: Digest,
+}
+
+impl Inline {
+    /// The file, given its manifest, and its message's payload and checksum header.
+    ///
+    /// # Errors
+    /// When the payload is damaged, or another file's.
+    pub fn decode(self, manifest: &Manifest, payload: Bytes, crc32: Option<&str>) -> Result<Bytes, InlineError> {
+        let length = manifest.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+        let decoded = self.encoding.decode(payload, length);
+        let raw = decoded.map_err(|error| InlineError::Damaged(error.to_string()))?;
+        if crc32 != Some(&format!("{:08x}", crc32fast::hash(&raw))) {
+            return Err(InlineError::Damaged(format!("header {} does not agree", header::CRC32)));
+        }
+        let (expected, found) = (self.digest, manifest.digest_algorithm.digest(&raw));
+        if found == expected { Ok(raw) } else { Err(InlineError::DigestMismatch { expected, found }) }
+    }
 }
 
 impl Manifest {

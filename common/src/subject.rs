@@ -9,6 +9,37 @@ pub struct Subjects {
     prefix: String,
 }
 
+/// What a message is, by the second token of its subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A manifest.
+    Open,
+    /// A chunk, or the closing record behind them.
+    Data,
+    /// The closing record again, for lists.
+    Close,
+    /// A receiver's receipt.
+    Receipt,
+    /// A receiver's request for chunks.
+    Repair,
+}
+
+impl Kind {
+    /// What is said about transfers: all but chunks.
+    pub const CONTROL: [Self; 4] = [Self::Open, Self::Close, Self::Receipt, Self::Repair];
+
+    /// The token.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Data => "data",
+            Self::Close => "close",
+            Self::Receipt => "receipt",
+            Self::Repair => "repair",
+        }
+    }
+}
+
 /// What a subject of ours names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
@@ -29,39 +60,39 @@ impl Subjects {
         Self { prefix: stream.prefix() }
     }
 
+    /// Where messages of one kind about one transfer are published.
+    pub fn of(&self, kind: Kind, channel: &Channel, transfer: TransferId) -> String {
+        format!("{}.{}.{channel}.{transfer}", self.prefix, kind.as_str())
+    }
+
     /// Where a transfer's manifest is published.
     pub fn open(&self, channel: &Channel, transfer: TransferId) -> String {
-        format!("{}.open.{channel}.{transfer}", self.prefix)
+        self.of(Kind::Open, channel, transfer)
     }
 
     /// Where its chunks and, after them, its closing record are published.
     pub fn data(&self, channel: &Channel, transfer: TransferId) -> String {
-        format!("{}.data.{channel}.{transfer}", self.prefix)
+        self.of(Kind::Data, channel, transfer)
     }
 
     /// Where its closing record is published again, for lists and history.
     pub fn close(&self, channel: &Channel, transfer: TransferId) -> String {
-        format!("{}.close.{channel}.{transfer}", self.prefix)
+        self.of(Kind::Close, channel, transfer)
     }
 
-    /// The manifests of every transfer on these channels.
-    pub fn open_filter(&self, channels: &ChannelFilter) -> String {
-        format!("{}.open.{}", self.prefix, channels.subject_tail())
-    }
-
-    /// The closing records of every transfer on these channels.
-    pub fn close_filter(&self, channels: &ChannelFilter) -> String {
-        format!("{}.close.{}", self.prefix, channels.subject_tail())
+    /// The messages of one kind about every transfer on these channels.
+    pub fn filter(&self, kind: Kind, channels: &ChannelFilter) -> String {
+        format!("{}.{}.{}", self.prefix, kind.as_str(), channels.subject_tail())
     }
 
     /// What the control stream takes: everything but chunks.
     pub fn control_stream(&self) -> Vec<String> {
-        ["open", "close", "receipt", "repair"].map(|kind| format!("{}.{kind}.>", self.prefix)).into()
+        Kind::CONTROL.map(|kind| format!("{}.{}.>", self.prefix, kind.as_str())).into()
     }
 
     /// What the data stream takes.
     pub fn data_stream(&self) -> Vec<String> {
-        vec![format!("{}.data.>", self.prefix)]
+        vec![format!("{}.{}.>", self.prefix, Kind::Data.as_str())]
     }
 
     /// Reads a subject of any kind.
@@ -79,10 +110,25 @@ impl Subjects {
         read().ok_or_else(|| SubjectError(subject.chars().take(300).collect()))
     }
 
-    /// Whether the subject is one of a transfer's closing records for lists.
-    pub fn is_close(&self, subject: &str) -> bool {
-        subject.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(".close."))
+    /// What kind of message a subject is of.
+    pub fn kind(&self, subject: &str) -> Option<Kind> {
+        let token = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?.split('.').next()?;
+        [Kind::Data].into_iter().chain(Kind::CONTROL).find(|kind| kind.as_str() == token)
     }
+}
+
+/// Whether a filter, with NATS's wildcards, selects a subject.
+pub fn selects(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
 }
 
 #[cfg(test)]
@@ -96,6 +142,8 @@ mod tests {
         for subject in [subjects.open(&channel, transfer), subjects.data(&channel, transfer)] {
             assert_eq!(subjects.parse(&subject), Ok(Subject { channel: channel.clone(), transfer }));
         }
+        assert_eq!(subjects.kind(&subjects.close(&channel, transfer)), Some(Kind::Close));
+        assert_eq!(subjects.kind("natsfer.other.a"), None);
         for bad in
             ["", "natsfer", "natsfer.open", "natsfer.open.a", "other.open.a.b", "natsfer.open.*.0", "natsferx.open.a.b"]
         {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use natsfer_common::{
-    Channel, ChunkHeader, ChunkSize, Closing, ClosingRecord, DigestAlgorithm, Encoding, FileName, Inline, Manifest,
-    RecordError, StreamName, Subject, Subjects, Totals, TransferId, header,
+    Channel, ChunkHeader, ChunkSize, Closing, ClosingRecord, DigestAlgorithm, Encoding, FileName, Inline, Kind,
+    Manifest, Receipt, RecordError, RepairRequest, StreamName, Subject, Subjects, Totals, TransferId, header,
 };
 
 const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
@@ -102,21 +102,38 @@ fn chunk() -> (ChunkHeader, Message) {
     (chunk, Message::new(subjects().data(&channel(), transfer()), headers, raw))
 }
 
-fn closing(closing: Closing) -> (ClosingRecord, Message) {
+fn closing(closing: Closing, behind: Option<u64>) -> (ClosingRecord, Message) {
     let record = ClosingRecord::new(transfer(), closing);
     let id = (header::MESSAGE_ID, format!("{}-closing-{NONCE}", transfer()));
-    let headers = [(header::CLOSING, record.to_header().unwrap()), id];
+    let behind = behind.map(|sequence| (header::EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string()));
+    let headers = [(header::CLOSING, record.to_header().unwrap())].into_iter().chain(behind).chain([id]);
     let message = Message::new(subjects().data(&channel(), transfer()), headers, b"");
     (record, message)
 }
 
 fn complete() -> (ClosingRecord, Message) {
     let (size, digest) = (FILE.len() as u64, DigestAlgorithm::Blake3.digest(FILE));
-    closing(Closing::Complete(Totals { chunks: 2, size, stored_bytes: size, digest }))
+    closing(Closing::Complete(Totals { chunks: 2, size, stored_bytes: size, digest }), Some(2))
 }
 
 fn cancelled() -> (ClosingRecord, Message) {
-    closing(Closing::Cancelled { reason: "the source changed while it was sent".into() })
+    closing(Closing::Cancelled { reason: "the source changed while it was sent".into() }, None)
+}
+
+fn receipt() -> (Receipt, Message) {
+    let (receiver, landed_at) = ("billing".parse().unwrap(), "2026-11-23T12:00:00Z".parse().unwrap());
+    let digest = DigestAlgorithm::Blake3.digest(FILE);
+    let receipt = Receipt::new(transfer(), receiver, digest, FILE.len() as u64, landed_at);
+    let id = (header::MESSAGE_ID, format!("{}-receipt-billing", transfer()));
+    let headers = [(header::RECEIPT, receipt.to_header().unwrap()), id];
+    (receipt, Message::new(subjects().of(Kind::Receipt, &channel(), transfer()), headers, b""))
+}
+
+fn repair() -> (RepairRequest, Message) {
+    let chunks = [0..1, 3..8].into_iter().collect();
+    let request = RepairRequest::new(transfer(), "billing".parse().unwrap(), &chunks);
+    let headers = [(header::REPAIR, request.to_header().unwrap())];
+    (request, Message::new(subjects().of(Kind::Repair, &channel(), transfer()), headers, b""))
 }
 
 fn parse(message: &Message) -> Subject {
@@ -130,6 +147,8 @@ fn the_examples_are_what_the_code_writes() {
     assert_eq!(Message::example("chunk"), chunk().1);
     assert_eq!(Message::example("closing-complete"), complete().1);
     assert_eq!(Message::example("closing-cancelled"), cancelled().1);
+    assert_eq!(Message::example("receipt"), receipt().1);
+    assert_eq!(Message::example("repair"), repair().1);
 }
 
 #[test]
@@ -150,6 +169,12 @@ fn the_code_reads_the_examples() {
         let read = ClosingRecord::from_header(example.header(header::CLOSING).unwrap(), transfer).unwrap();
         assert_eq!(read, expected, "{name}");
     }
+    let example = Message::example("receipt");
+    let read = Receipt::from_header(example.header(header::RECEIPT).unwrap(), parse(&example).transfer);
+    assert_eq!(read.unwrap(), receipt().0);
+    let example = Message::example("repair");
+    let read = RepairRequest::from_header(example.header(header::REPAIR).unwrap(), parse(&example).transfer);
+    assert_eq!(read.unwrap(), repair().0);
 }
 
 #[test]
