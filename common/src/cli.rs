@@ -1,6 +1,12 @@
 //! What the two binaries share.
 
-use std::{process::ExitCode, str::FromStr};
+mod stored;
+
+use std::{
+    process::ExitCode,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -8,6 +14,11 @@ use crate::{
     StreamName,
     broker::{Broker, BrokerError, ConnectOptions},
 };
+
+pub use stored::Stored;
+
+/// Rest before a server that is not there is looked for again.
+const CONNECT_REST: Duration = Duration::from_secs(1);
 
 /// Where to connect: the options every command has.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,16 +35,28 @@ pub struct ServerArguments {
 }
 
 impl ServerArguments {
-    /// Connects as this program.
+    /// Connects as this program. A server that is not there is waited for as long as `patience` says.
     ///
     /// # Errors
     /// Those of [`Broker::connect`].
-    pub async fn connect(&self, client_name: &str) -> Result<Broker, BrokerError> {
+    pub async fn connect(&self, client_name: &str, patience: Duration) -> Result<Broker, BrokerError> {
         let options = ConnectOptions::default()
             .with_server(&self.server)
             .with_stream(self.stream.clone())
             .with_client_name(client_name);
-        Broker::connect(&options).await
+        let started = Instant::now();
+        let mut said = false;
+        loop {
+            match Broker::connect(&options).await {
+                Err(error) if error.is_passing() && started.elapsed() + CONNECT_REST < patience => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!("{error} Trying again.");
+                    }
+                    tokio::time::sleep(CONNECT_REST).await;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Sends logs to standard error, in colour when that is a terminal.

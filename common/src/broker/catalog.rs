@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use jiff::Timestamp;
 
 use super::{Broker, BrokerError, StartAt};
-use crate::{Channel, ChannelFilter, Closing, ClosingRecord, Digest, Manifest, TransferId, header as name};
+use crate::{Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Manifest, TransferId, header as name};
 
 /// One stored transfer.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct CatalogEntry {
     pub sequence: u64,
     /// When its manifest was stored.
     pub published_at: Timestamp,
+    /// When its manifest or its closing record was stored, whichever came last.
+    pub changed_at: Timestamp,
 }
 
 /// How far a transfer is.
@@ -53,6 +55,16 @@ impl TransferState {
 }
 
 impl Broker {
+    /// The transfers of this id, on whatever channel; usually one, or none. Reads as [`Broker::catalog`] does.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn find(&self, transfer: TransferId) -> Result<Vec<CatalogEntry>, BrokerError> {
+        let mut catalog = self.catalog(&ChannelFilter::default()).await?;
+        catalog.retain(|entry| entry.manifest.transfer == transfer);
+        Ok(catalog)
+    }
+
     /// Every transfer on these channels, oldest first. Reads the control stream's headers alone: neither chunks nor small
     /// files inside manifests are moved.
     ///
@@ -60,36 +72,42 @@ impl Broker {
     /// When the server does not answer, or the listing was interrupted.
     pub async fn catalog(&self, channels: &ChannelFilter) -> Result<Vec<CatalogEntry>, BrokerError> {
         let subjects = self.subjects();
-        let filters = vec![subjects.open_filter(channels), subjects.close_filter(channels)];
-        let mut catalog = Catalog::default();
-        self.look(self.stream().control().to_owned(), filters, StartAt::First, true, |delivery| {
-            let Ok(subject) = subjects.parse(delivery.subject()) else { return ControlFlow::Continue(()) };
-            if subjects.is_close(delivery.subject()) {
-                let record = delivery.header(name::CLOSING);
-                if let Some(Ok(record)) = record.map(|text| ClosingRecord::from_header(text, subject.transfer)) {
-                    catalog.closings.entry((subject.channel, subject.transfer)).or_insert(record.closing);
+        let filters = vec![subjects.filter(Kind::Open, channels), subjects.filter(Kind::Close, channels)];
+        let catalog = self.patiently("listing the transfers", || async {
+            let mut catalog = Catalog::default();
+            self.look(self.stream().control().to_owned(), filters.clone(), StartAt::First, true, |delivery| {
+                let Ok(subject) = subjects.parse(delivery.subject()) else { return ControlFlow::Continue(()) };
+                if subjects.kind(delivery.subject()) == Some(Kind::Close) {
+                    let record = delivery.header(name::CLOSING);
+                    if let Some(Ok(record)) = record.map(|text| ClosingRecord::from_header(text, subject.transfer)) {
+                        // A cancellation stands behind, and in place of, an earlier one.
+                        let closed = (record.closing, delivery.published_at);
+                        catalog.closings.insert((subject.channel, subject.transfer), closed);
+                    }
+                } else if let Some(Ok(manifest)) =
+                    delivery.header(name::MANIFEST).map(|text| Manifest::from_header(text, &subject))
+                {
+                    let inline_bytes =
+                        delivery.header(name::MESSAGE_SIZE).and_then(|size| size.parse().ok()).unwrap_or(0);
+                    let (sequence, published_at) = (delivery.stream_sequence, delivery.published_at);
+                    catalog.opened.insert(
+                        (subject.channel, subject.transfer),
+                        Opened { manifest, inline_bytes, sequence, published_at },
+                    );
                 }
-            } else if let Some(Ok(manifest)) =
-                delivery.header(name::MANIFEST).map(|text| Manifest::from_header(text, &subject))
-            {
-                let inline_bytes = delivery.header(name::MESSAGE_SIZE).and_then(|size| size.parse().ok()).unwrap_or(0);
-                let (sequence, published_at) = (delivery.stream_sequence, delivery.published_at);
-                catalog.opened.insert(
-                    (subject.channel, subject.transfer),
-                    Opened { manifest, inline_bytes, sequence, published_at },
-                );
-            }
-            ControlFlow::Continue(())
-        })
-        .await?;
-        Ok(catalog.join())
+                ControlFlow::Continue(())
+            })
+            .await?;
+            Ok(catalog)
+        });
+        Ok(catalog.await?.join())
     }
 }
 
 #[derive(Default)]
 struct Catalog {
     opened: BTreeMap<(Channel, TransferId), Opened>,
-    closings: BTreeMap<(Channel, TransferId), Closing>,
+    closings: BTreeMap<(Channel, TransferId), (Closing, Timestamp)>,
 }
 
 struct Opened {
@@ -103,7 +121,9 @@ impl Catalog {
     fn join(mut self) -> Vec<CatalogEntry> {
         let entry = |(key, opened): ((Channel, TransferId), Opened)| {
             let Opened { manifest, inline_bytes, sequence, published_at } = opened;
-            let state = match (self.closings.remove(&key), manifest.inline) {
+            let (closing, closed_at) = self.closings.remove(&key).unzip();
+            let changed_at = closed_at.map_or(published_at, |closed_at| published_at.max(closed_at));
+            let state = match (closing, manifest.inline) {
                 (Some(Closing::Cancelled { reason }), _) => TransferState::Cancelled { reason },
                 (_, Some(inline)) => TransferState::Complete {
                     size: manifest.size.unwrap_or(0),
@@ -117,7 +137,7 @@ impl Catalog {
                 },
                 (None, None) => TransferState::Open,
             };
-            CatalogEntry { manifest, state, sequence, published_at }
+            CatalogEntry { manifest, state, sequence, published_at, changed_at }
         };
         let mut entries: Vec<_> = self.opened.into_iter().map(entry).collect();
         entries.sort_by_key(|entry| entry.sequence);

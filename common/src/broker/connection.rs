@@ -1,16 +1,28 @@
 //! The connection, and requests on it. Every request has a deadline.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{HeaderMap, Message, RequestErrorKind, jetstream::response::Response};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::{StreamName, Subjects, broker::BrokerError};
+use super::{BrokerError, Patience};
+use crate::{StreamName, Subjects};
 
 /// How long any one request to the server may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a silent server is asked whether it is there; the third question without an answer ends the connection. Far
+/// above what a slow link needs for one chunk.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long a request is tried again while the server is away.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Violations kept for requests that have not looked yet.
 const MOST_VIOLATIONS: usize = 64;
@@ -67,6 +79,8 @@ pub struct Broker {
     stream: StreamName,
     subjects: Subjects,
     violations: Violations,
+    lost_consumers: Arc<AtomicU64>,
+    patience: Duration,
 }
 
 /// The server reports a permission violation apart from the request that caused it, but names its subject.
@@ -84,6 +98,7 @@ impl Broker {
             .name(&options.client_name)
             .connection_timeout(REQUEST_DEADLINE)
             .request_timeout(Some(REQUEST_DEADLINE))
+            .ping_interval(PING_INTERVAL)
             .event_callback(move |event| {
                 let noted = noted.clone();
                 async move { note_event(&event, &noted) }
@@ -109,7 +124,26 @@ impl Broker {
     fn over(client: async_nats::Client, stream: StreamName, violations: Violations) -> Self {
         let subjects = Subjects::new(&stream);
         let jetstream = async_nats::jetstream::new(client.clone());
-        Self { client, jetstream, api_prefix: "$JS.API".into(), stream, subjects, violations }
+        let (api_prefix, lost_consumers, patience) = ("$JS.API".into(), Arc::default(), PATIENCE);
+        Self { client, jetstream, api_prefix, stream, subjects, violations, lost_consumers, patience }
+    }
+
+    /// The same connection, on which requests are tried again for so long while the server is away; 5 minutes by default.
+    #[must_use]
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
+    /// Changes whenever the server may be another one than before: the connection was made anew, or a consumer was lost. A
+    /// sequence remembered from before may then stand for another message, since a stream that was recreated, or came back
+    /// from an older disk, uses them again.
+    pub fn epoch(&self) -> u64 {
+        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
+        connects + self.lost_consumers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_lost_consumer(&self) {
+        self.lost_consumers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The pair of streams.
@@ -166,14 +200,30 @@ impl Broker {
         let _ = self.client.drain().await;
     }
 
-    /// Asks JetStream's API. `what` says in words what is asked, for errors.
+    /// Asks JetStream's API, again and again while the server is away. `what` says in words what is asked, for errors.
     pub(super) async fn api<T: DeserializeOwned>(
         &self, what: &str, subject: &str, request: &impl Serialize,
     ) -> Result<T, BrokerError> {
         let payload =
             serde_json::to_vec(request).map_err(|source| BrokerError::Answer { what: what.into(), source })?;
-        let message = self.request(what, format!("{}.{subject}", self.api_prefix), None, payload.into()).await?;
-        read_answer(what, &message)
+        let payload = Bytes::from(payload);
+        self.patiently(what, || async {
+            let subject = format!("{}.{subject}", self.api_prefix);
+            read_answer(what, &self.request(what, subject, None, payload.clone()).await?)
+        })
+        .await
+    }
+
+    /// Asks something that is harmless to ask twice, until it is answered or the server has been away for too long. `what`
+    /// says in words what is asked, for the log.
+    ///
+    /// # Errors
+    /// When it fails for good; in the end, the server's last word.
+    pub async fn patiently<T, F>(&self, what: &str, action: impl FnMut() -> F) -> Result<T, BrokerError>
+    where
+        F: Future<Output = Result<T, BrokerError>>,
+    {
+        Patience::new(self.patience).until(self, what, action).await.map_err(super::Impatience::into_last)
     }
 
     /// One request, one answer, within the deadline.

@@ -50,20 +50,27 @@ pub enum ConsumerKind {
 /// Where a consumer stands.
 #[derive(Debug, Clone)]
 pub struct ConsumerState {
+    /// Its name.
+    pub name: String,
     /// Messages it has yet to deliver.
     pub pending: u64,
     /// Messages delivered and not acknowledged.
     pub unacknowledged: u64,
     /// Every matching message up to this stream sequence is acknowledged.
     pub acknowledged_to: u64,
+    /// How many messages it has delivered, repetitions included.
+    pub delivered: u64,
     /// The last stream sequence it delivered.
     pub delivered_to: u64,
     /// The subjects it reads.
     pub filters: Vec<String>,
+    /// Whether it is a receiver's, and not one for looking around.
+    pub durable: bool,
 }
 
 #[derive(Deserialize)]
 struct ConsumerInfo {
+    name: String,
     num_pending: u64,
     num_ack_pending: u64,
     ack_floor: SequencePair,
@@ -73,6 +80,7 @@ struct ConsumerInfo {
 
 #[derive(Deserialize)]
 struct SequencePair {
+    consumer_seq: u64,
     stream_seq: u64,
 }
 
@@ -82,6 +90,8 @@ struct ConsumerConfig {
     filter_subject: Option<String>,
     #[serde(default)]
     filter_subjects: Vec<String>,
+    #[serde(default)]
+    durable_name: Option<String>,
 }
 
 impl From<ConsumerInfo> for ConsumerState {
@@ -89,11 +99,14 @@ impl From<ConsumerInfo> for ConsumerState {
         let mut filters = info.config.filter_subjects;
         filters.extend(info.config.filter_subject);
         Self {
+            name: info.name,
             pending: info.num_pending,
             unacknowledged: info.num_ack_pending,
             acknowledged_to: info.ack_floor.stream_seq,
+            delivered: info.delivered.consumer_seq,
             delivered_to: info.delivered.stream_seq,
             filters,
+            durable: info.config.durable_name.is_some(),
         }
     }
 }
@@ -213,32 +226,32 @@ impl Broker {
 }
 
 #[derive(Deserialize)]
-struct ConsumerNames {
+struct ConsumerPage {
     total: usize,
     #[serde(default)]
-    consumers: Option<Vec<String>>,
+    consumers: Option<Vec<ConsumerInfo>>,
 }
 
 impl Broker {
-    /// The names of a stream's consumers; none if there is no such stream.
+    /// A stream's consumers; none if there is no such stream.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn consumer_names(&self, stream: &str) -> Result<Vec<String>, BrokerError> {
-        let mut names = Vec::new();
+    pub async fn consumers(&self, stream: &str) -> Result<Vec<ConsumerState>, BrokerError> {
+        let mut all = Vec::new();
         loop {
             let what = format!("listing the consumers of stream {stream}");
-            let request = json!({ "offset": names.len() });
-            match self.api::<ConsumerNames>(&what, &format!("CONSUMER.NAMES.{stream}"), &request).await {
+            let request = json!({ "offset": all.len() });
+            match self.api::<ConsumerPage>(&what, &format!("CONSUMER.LIST.{stream}"), &request).await {
                 Ok(page) => {
                     let consumers = page.consumers.unwrap_or_default();
-                    let last = consumers.is_empty() || names.len() + consumers.len() >= page.total;
-                    names.extend(consumers);
+                    let last = consumers.is_empty() || all.len() + consumers.len() >= page.total;
+                    all.extend(consumers.into_iter().map(ConsumerState::from));
                     if last {
-                        return Ok(names);
+                        return Ok(all);
                     }
                 }
-                Err(error) if error.is(code::STREAM_NOT_FOUND) => return Ok(names),
+                Err(error) if error.is(code::STREAM_NOT_FOUND) => return Ok(all),
                 Err(error) => return Err(error),
             }
         }

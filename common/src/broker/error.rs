@@ -108,12 +108,21 @@ impl BrokerError {
         matches!(self, Self::Refused { code, .. } if *code == wanted)
     }
 
-    /// Whether asking again later can help: the server is away, busy, or has lost its leader.
+    /// Whether asking again later can help: the server is away, busy, full, or has lost its leader.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::TimedOut { .. } | Self::NoResponders { .. } | Self::Interrupted { .. } => true,
-            Self::Refused { code, .. } => code::UNAVAILABLE.contains(code),
+            Self::Refused { code, .. } => code::UNAVAILABLE.contains(code) || self.is_full(),
+            Self::Connect { source, .. } => {
+                use async_nats::ConnectErrorKind::{Dns, Io, TimedOut};
+                matches!(source.kind(), Dns | Io | TimedOut)
+            }
             _ => false,
         }
+    }
+
+    /// Whether there is no room: in the stream, or in the server's or account's storage.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code::STREAM_FULL.contains(code))
     }
 }

@@ -59,25 +59,46 @@ impl Broker {
         read_answer(&what, &self.request(&what, subject, Some(map), payload).await?)
     }
 
-    /// Publishes a message that its subject takes once: `false` if there is one already. The server compares, so that of two
-    /// publishers only one succeeds. Creates the streams if it turns out that they do not exist.
+    /// Publishes a message if the last one on its subject has this sequence, 0 for none: `None` if it has not. The server
+    /// compares, so that of two publishers only one succeeds.
+    ///
+    /// # Errors
+    /// As for [`Broker::publish`].
+    pub async fn publish_behind(
+        &self, subject: String, headers: &[(&'static str, String)], payload: Bytes, last: u64,
+    ) -> Result<Option<Stored>, BrokerError> {
+        let mut headers = headers.to_vec();
+        headers.push((header::EXPECTED_LAST_SUBJECT_SEQUENCE, last.to_string()));
+        match self.publish(subject, &headers, payload).await {
+            Ok(stored) => Ok(Some(stored)),
+            Err(error) if error.is(code::WRONG_LAST_SEQUENCE) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Publishes a message that its subject takes once: `None` if there is one already. Creates the streams if it turns out
+    /// that they do not exist.
     ///
     /// # Errors
     /// As for [`Broker::publish`], and when the streams are missing and this user may not create them.
     pub async fn publish_once(
         &self, subject: String, headers: &[(&'static str, String)], payload: Bytes,
-    ) -> Result<bool, BrokerError> {
-        let mut headers = headers.to_vec();
-        headers.push((header::EXPECTED_LAST_SUBJECT_SEQUENCE, "0".into()));
-        let published = match self.publish(subject.clone(), &headers, payload.clone()).await {
-            Err(error) if self.created_for(&error).await? => self.publish(subject, &headers, payload).await,
+    ) -> Result<Option<Stored>, BrokerError> {
+        match self.publish_behind(subject.clone(), headers, payload.clone(), 0).await {
+            Err(error) if self.created_for(&error).await? => self.publish_behind(subject, headers, payload, 0).await,
             result => result,
-        };
-        match published {
-            Ok(_) => Ok(true),
-            Err(error) if error.is(code::WRONG_LAST_SEQUENCE) => Ok(false),
-            Err(error) => Err(error),
         }
+    }
+
+    /// Publishes what is harmless to publish twice, again and again while the server is away or its stream full.
+    ///
+    /// # Errors
+    /// As for [`Broker::publish`], when waiting did not help.
+    pub async fn say(
+        &self, subject: String, headers: &[(&'static str, String)], payload: Bytes,
+    ) -> Result<(), BrokerError> {
+        let what = format!("publishing on {subject}");
+        self.patiently(&what, || self.publish(subject.clone(), headers, payload.clone())).await.map(drop)
     }
 
     /// Tells the server about a delivered message, without waiting for its answer: it may be lost with the connection, and the
@@ -91,9 +112,9 @@ impl Broker {
     /// Tells the server about a delivered message, and waits until it says that it knows.
     ///
     /// # Errors
-    /// When no answer comes. The server may know all the same.
+    /// When no answer comes, as from a consumer that is gone. The server may know all the same.
     pub async fn confirm(&self, ack_subject: &str, acknowledgement: Acknowledgement) -> Result<(), BrokerError> {
-        let payload = acknowledgement.to_payload();
-        self.request("confirming an acknowledgement", ack_subject.to_owned(), None, payload).await.map(drop)
+        let (what, payload) = ("confirming an acknowledgement", acknowledgement.to_payload());
+        self.patiently(what, || self.request(what, ack_subject.to_owned(), None, payload.clone())).await.map(drop)
     }
 }

@@ -47,6 +47,14 @@ pub struct Pull {
     heard: Instant,
     rest_until: Option<Instant>,
     requests: u64,
+    presence: Presence,
+}
+
+/// Whether the server gives signs of itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Presence {
+    There,
+    Silent,
 }
 
 /// One message from a consumer.
@@ -142,6 +150,7 @@ impl Pull {
             heard: Instant::now(),
             rest_until: None,
             requests: 0,
+            presence: Presence::There,
         })
     }
 
@@ -170,13 +179,23 @@ impl Pull {
                 Ok(None) => return Err(BrokerError::Closed { what: self.what() }),
                 Err(_) if self.rest_until.is_some() => continue,
                 Err(_) => {
-                    tracing::debug!(consumer = self.consumer, "no sign of the server; asking again");
+                    if std::mem::replace(&mut self.presence, Presence::Silent) == Presence::There {
+                        tracing::warn!(
+                            consumer = self.consumer,
+                            stream = self.stream,
+                            "no sign of the server: waiting for it"
+                        );
+                    }
                     self.heard = Instant::now();
                     self.window.lost();
                     continue;
                 }
             };
             self.heard = Instant::now();
+            let gone = message.status.is_some_and(|status| status == async_nats::StatusCode::NO_RESPONDERS);
+            if !gone && std::mem::replace(&mut self.presence, Presence::There) == Presence::Silent {
+                tracing::info!(consumer = self.consumer, stream = self.stream, "the server is back");
+            }
             let Some(status) = message.status else {
                 self.window.received();
                 match Delivery::new(message, &self.broker) {
@@ -197,6 +216,7 @@ impl Pull {
                     self.rest_until = Some(Instant::now() + REST);
                 }
                 Status::Gone => {
+                    self.broker.note_lost_consumer();
                     self.window.lost();
                     let (stream, consumer) = (self.stream.clone(), self.consumer.clone());
                     return Err(BrokerError::ConsumerGone { stream, consumer });

@@ -152,6 +152,24 @@ impl Broker {
         Ok(self.stream_info(self.stream().control()).await?.state.last_seq)
     }
 
+    /// Removes all messages on this subject, and says how many there were.
+    ///
+    /// # Errors
+    /// When the stream does not allow it, or this user may not.
+    pub async fn purge(&self, stream: &str, subject: &str) -> Result<u64, BrokerError> {
+        #[derive(Deserialize)]
+        struct Purged {
+            purged: u64,
+        }
+        let what = format!("removing the messages on {subject}");
+        let request = json!({ "filter": subject });
+        match self.api::<Purged>(&what, &format!("STREAM.PURGE.{stream}"), &request).await {
+            Ok(Purged { purged }) => Ok(purged),
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates the streams if this error says that they are not there, and whether it did: what failed is then to be tried once
     /// more. They are never looked for beforehand: a user without permission to create, or even to look at, streams can use
     /// those that exist.

@@ -1,0 +1,141 @@
+//! Single stored messages, by their place or subject.
+
+use async_nats::{HeaderMap, Message, StatusCode};
+use base64::Engine as _;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Broker, BrokerError, code, pull::header};
+
+/// A message read by itself.
+#[derive(Debug)]
+pub struct StoredMessage {
+    /// Its subject.
+    pub subject: String,
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// When the server stored it.
+    pub stored_at: Timestamp,
+    headers: Option<HeaderMap>,
+    /// Its payload.
+    pub payload: Bytes,
+}
+
+impl StoredMessage {
+    /// Reads an answer to a direct request (ADR-31); `None` if it is none.
+    fn direct(answer: Message) -> Option<Self> {
+        let field = |name| header(answer.headers.as_ref(), name).map(str::to_owned);
+        let sequence = field("Nats-Sequence")?.parse().ok()?;
+        let (subject, stored_at) = (field("Nats-Subject")?, field("Nats-Time-Stamp")?.parse().ok()?);
+        Some(Self { subject, sequence, stored_at, headers: answer.headers, payload: answer.payload })
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(self.headers.as_ref(), name)
+    }
+}
+
+#[derive(Deserialize)]
+struct RawAnswer {
+    message: RawMessage,
+}
+
+#[derive(Deserialize)]
+struct RawMessage {
+    subject: String,
+    seq: u64,
+    time: String,
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
+}
+
+impl Broker {
+    /// The last message on a subject, if there is one. Any replica answers; it may lag behind the leader.
+    ///
+    /// # Errors
+    /// When the stream does not exist, or the server does not answer.
+    pub async fn last_message(&self, stream: &str, subject: &str) -> Result<Option<StoredMessage>, BrokerError> {
+        self.message(stream, &json!({ "last_by_subj": subject })).await
+    }
+
+    /// The last message on a subject, as the stream's leader knows it: slower, and never behind.
+    ///
+    /// # Errors
+    /// When the stream does not exist, or the server does not answer.
+    pub async fn last_message_of_leader(
+        &self, stream: &str, subject: &str,
+    ) -> Result<Option<StoredMessage>, BrokerError> {
+        self.leader_message(stream, &json!({ "last_by_subj": subject })).await
+    }
+
+    /// The message of this sequence, if there is one. Any replica answers; it may lag behind the leader.
+    ///
+    /// # Errors
+    /// When the stream does not exist, or the server does not answer.
+    pub async fn message_at(&self, stream: &str, sequence: u64) -> Result<Option<StoredMessage>, BrokerError> {
+        self.message(stream, &json!({ "seq": sequence })).await
+    }
+
+    async fn message(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
+        let what = format!("reading a message of stream {stream}");
+        let subject = format!("{}.DIRECT.GET.{stream}", self.api_prefix);
+        let query_text = Bytes::from(query.to_string());
+        let ask = || async {
+            match self.request(&what, subject.clone(), None, query_text.clone()).await {
+                // Direct access is off, or the stream does not exist.
+                Err(BrokerError::NoResponders { .. }) => Ok(None),
+                answer => answer.map(Some),
+            }
+        };
+        match self.patiently(&what, ask).await? {
+            Some(answer) if answer.status == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Some(answer) => match StoredMessage::direct(answer) {
+                Some(message) => Ok(Some(message)),
+                None => self.leader_message(stream, query).await,
+            },
+            None => self.leader_message(stream, query).await,
+        }
+    }
+
+    /// Asks the stream's leader: slower, and never behind.
+    async fn leader_message(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
+        let what = format!("reading a message of stream {stream}");
+        match self.api::<RawAnswer>(&what, &format!("STREAM.MSG.GET.{stream}"), query).await {
+            Ok(RawAnswer { message }) => Ok(Some(message.read(&what)?)),
+            Err(error) if error.is(code::MESSAGE_NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl RawMessage {
+    fn read(self, what: &str) -> Result<StoredMessage, BrokerError> {
+        let decode = |text: &str| {
+            base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .map_err(|error| BrokerError::Answer { what: what.into(), source: serde::de::Error::custom(error) })
+        };
+        let mut headers = HeaderMap::new();
+        let block = decode(&self.hdrs)?;
+        for line in String::from_utf8_lossy(&block).lines().skip(1) {
+            let pair = line.split_once(':').map(|(name, value)| (name.parse(), value.trim().parse()));
+            if let Some((Ok(name), Ok(value))) = pair {
+                headers.append::<async_nats::HeaderName, async_nats::HeaderValue>(name, value);
+            }
+        }
+        let payload = decode(&self.data)?.into();
+        let unreadable = |error| BrokerError::Answer { what: what.into(), source: serde::de::Error::custom(error) };
+        Ok(StoredMessage {
+            subject: self.subject,
+            sequence: self.seq,
+            stored_at: self.time.parse().map_err(unreadable)?,
+            headers: Some(headers),
+            payload,
+        })
+    }
+}

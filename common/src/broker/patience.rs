@@ -1,0 +1,136 @@
+//! How long to wait for a server that is away, busy or full: the one place that tries again.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Broker, BrokerError};
+
+const FIRST_REST: Duration = Duration::from_millis(100);
+const LONGEST_REST: Duration = Duration::from_secs(2);
+/// While a server starts, nothing answers for it. One that goes on like that has no JetStream.
+const NOBODY: Duration = Duration::from_secs(10);
+
+/// Patience with the server: only silence uses it up. Whatever shares one is under way together, and the progress of any part
+/// of it renews it.
+#[derive(Debug)]
+pub struct Patience {
+    limit: Duration,
+    moved: Mutex<Instant>,
+    waiting: AtomicUsize,
+    tried_again: AtomicU64,
+}
+
+/// One of those that wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why nothing came of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Impatience {
+    /// It failed in a way that waiting does not mend.
+    #[error(transparent)]
+    Failed(BrokerError),
+    /// Nothing moved for as long as allowed.
+    #[error("nothing moved for {} s", after.as_secs())]
+    Stalled {
+        /// How long was waited.
+        after: Duration,
+        /// What the server said last.
+        last: BrokerError,
+    },
+}
+
+impl Patience {
+    /// Waits at most so long for anything to move.
+    pub fn new(limit: Duration) -> Self {
+        let (waiting, tried_again) = Default::default();
+        Self { limit, moved: Mutex::new(Instant::now()), waiting, tried_again }
+    }
+
+    /// How often something had to be tried again.
+    pub fn tried_again(&self) -> u64 {
+        self.tried_again.load(Ordering::Relaxed)
+    }
+
+    /// Does it until it succeeds, fails for good, or nothing has moved for too long. `who` stands before what is awaited in
+    /// the log.
+    ///
+    /// # Cancel safety
+    /// As cancel safe as the action.
+    ///
+    /// # Errors
+    /// See [`Impatience`].
+    pub async fn until<T, F>(&self, broker: &Broker, who: &str, mut action: impl FnMut() -> F) -> Result<T, Impatience>
+    where
+        F: Future<Output = Result<T, BrokerError>>,
+    {
+        let (started, mut rest, mut waiting) = (Instant::now(), FIRST_REST, None);
+        loop {
+            let error = match action().await {
+                Ok(done) => {
+                    *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                    if waiting.take().is_some() && self.waiting.load(Ordering::Relaxed) == 0 {
+                        tracing::info!("{who}: going on after {:.1} s", started.elapsed().as_secs_f64());
+                    }
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            self.tried_again.fetch_add(1, Ordering::Relaxed);
+            if !error.is_passing() {
+                return Err(Impatience::Failed(error));
+            }
+            let limit = if let BrokerError::NoResponders { .. } = error { self.limit.min(NOBODY) } else { self.limit };
+            if self.silent_since(started) + rest > limit {
+                return Err(Impatience::Stalled { after: limit, last: error });
+            }
+            let awaited =
+                if error.is_full() { "the stream is full: waiting for room" } else { "waiting for the server" };
+            // Said once, for all that wait together.
+            if waiting.is_none() && self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!("{who}: {awaited} ({error})");
+            } else {
+                tracing::debug!("{who}: {awaited} ({error})");
+            }
+            waiting.get_or_insert(Waiting(&self.waiting));
+            tokio::time::sleep(rest).await;
+            rest = (rest * 2).min(LONGEST_REST);
+            // While the server is away, the client would keep a copy of every try to send it later: one is enough.
+            while let Err(error) = broker.flush().await {
+                if !error.is_passing() {
+                    return Err(Impatience::Failed(error));
+                }
+                if self.silent_since(started) > self.limit {
+                    return Err(Impatience::Stalled { after: self.limit, last: error });
+                }
+            }
+        }
+    }
+
+    /// How long nothing has moved while something was asked for: a source that is slow to read is no silence.
+    fn silent_since(&self, started: Instant) -> Duration {
+        let moved = *self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.max(started).elapsed()
+    }
+}
+
+impl Impatience {
+    /// The server's last word.
+    pub fn into_last(self) -> BrokerError {
+        match self {
+            Self::Failed(error) | Self::Stalled { last: error, .. } => error,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What receivers have said about a transfer.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+
+use super::{Broker, BrokerError, Delivery, StartAt};
+use crate::{Channel, Kind, Receipt, RepairRequest, TransferId, header as name};
+
+impl Broker {
+    /// Who has said that it has a transfer, in the order they said it. What cannot be read is passed over: anybody may have
+    /// written it.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn receipts(&self, channel: &Channel, transfer: TransferId) -> Result<Vec<Receipt>, BrokerError> {
+        self.said(Kind::Receipt, channel, transfer, |delivery| {
+            Receipt::from_header(delivery.header(name::RECEIPT)?, transfer).ok()
+        })
+        .await
+    }
+
+    /// The chunks of a transfer that were asked for, and when, oldest first. What cannot be read is passed over.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn repair_requests(
+        &self, channel: &Channel, transfer: TransferId,
+    ) -> Result<Vec<(RepairRequest, Timestamp)>, BrokerError> {
+        self.said(Kind::Repair, channel, transfer, |delivery| {
+            let request = RepairRequest::from_header(delivery.header(name::REPAIR)?, transfer).ok()?;
+            Some((request, delivery.published_at))
+        })
+        .await
+    }
+
+    async fn said<T>(
+        &self, kind: Kind, channel: &Channel, transfer: TransferId, read: impl Fn(&Delivery) -> Option<T>,
+    ) -> Result<Vec<T>, BrokerError> {
+        let what = format!("looking up what receivers say about transfer {transfer}");
+        self.patiently(&what, || async {
+            let mut said = Vec::new();
+            let filters = vec![self.subjects().of(kind, channel, transfer)];
+            self.look(self.stream().control().to_owned(), filters, StartAt::First, true, |delivery| {
+                said.extend(read(delivery));
+                ControlFlow::Continue(())
+            })
+            .await?;
+            Ok(said)
+        })
+        .await
+    }
+}
