@@ -72,7 +72,7 @@ pub enum Contradiction {
         size: u64,
     },
     /// The sender took the transfer back.
-    #[error("transfer {transfer} was cancelled by its sender: {}", reason.escape_debug())]
+    #[error("transfer {transfer} was cancelled: {}", reason.escape_debug())]
     Cancelled {
         /// The transfer.
         transfer: TransferId,

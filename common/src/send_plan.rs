@@ -1,46 +1,10 @@
-//! The producer's decisions: what of a transfer is stored, what to publish, when to close.
+//! The producer's decisions: what to publish, when to close.
 
 use std::collections::BTreeMap;
 
-use crate::{ChunkSet, ChunkSize, Closing, ClosingRecord, Digest, Manifest, Totals, TransferId};
-
-/// What the stream holds of one transfer: the producer's journal.
-#[derive(Debug, Clone)]
-pub struct StoredTransfer {
-    /// What was said when it was opened.
-    pub manifest: Manifest,
-    /// Its stored chunks.
-    chunks: BTreeMap<u64, StoredChunk>,
-    /// Two copies of one chunk differ.
-    conflicting: bool,
-    /// How it ended, if it did.
-    closing: Option<Closing>,
-}
-
-/// One stored chunk, as its message's headers describe it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredChunk {
-    /// CRC32 of its raw bytes.
-    pub crc32: u32,
-    /// How many raw bytes it holds.
-    pub length: u32,
-    /// Bytes of its payload, as encoded.
-    pub stored_bytes: u64,
-}
-
-/// What to do about a transfer that the stream knows already.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every byte is stored: nothing to publish if the source still has this digest.
-    Whole {
-        /// Count, size and digest of what is stored.
-        totals: Totals,
-    },
-    /// Chunks or the closing record are missing: go on with a [`SendPlan`].
-    Resume,
-    /// It was cancelled, or is stored in contradiction with itself: begin another under the next revision.
-    Abandon,
-}
+use crate::{
+    ChunkSet, ChunkSize, Closing, Digest, Manifest, StoredTransfer, Totals, TransferId, stored_transfer::StoredChunk,
+};
 
 /// What to do with a chunk that was cut from the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +13,15 @@ pub enum Offer {
     Publish,
     /// It is stored: nothing to do.
     Stored,
+}
+
+/// What to do when every chunk is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Publish a closing record with these totals.
+    Close(Totals),
+    /// Nothing: it stands closed with these, and only chunks were missing.
+    Closed(Totals),
 }
 
 /// Why a transfer cannot be completed from this source.
@@ -72,6 +45,12 @@ pub enum SendError {
         /// What was read, in bytes.
         found: u64,
     },
+    /// The transfer stands closed with another digest, size or count than the source has.
+    #[error("transfer {transfer} is closed with other contents than the source has now")]
+    ClosedOtherwise {
+        /// The transfer.
+        transfer: TransferId,
+    },
     /// Closing was asked for before the server had acknowledged every chunk.
     #[error("transfer {transfer} cannot be closed: chunks {missing} are not acknowledged")]
     Unacknowledged {
@@ -92,6 +71,9 @@ pub struct SendPlan {
     declared: Option<u64>,
     chunk_size: ChunkSize,
     stored: BTreeMap<u64, StoredChunk>,
+    wanted: ChunkSet,
+    closed: Option<Totals>,
+    last_sequence: u64,
     offered: u64,
     size: u64,
     acknowledged: ChunkSet,
@@ -109,40 +91,6 @@ pub struct Published {
     pub bytes: u64,
 }
 
-impl StoredTransfer {
-    /// A transfer of which only the manifest is known yet.
-    pub fn new(manifest: Manifest) -> Self {
-        Self { manifest, chunks: BTreeMap::new(), conflicting: false, closing: None }
-    }
-
-    /// Takes one stored chunk. Copies of one chunk that agree are one chunk.
-    pub fn chunk(&mut self, index: u64, chunk: StoredChunk) {
-        let first = *self.chunks.entry(index).or_insert(chunk);
-        self.conflicting |= (first.crc32, first.length) != (chunk.crc32, chunk.length);
-    }
-
-    /// Takes a stored closing record. The first one stands: a transfer ends once.
-    pub fn close(&mut self, closing: Closing) {
-        self.closing.get_or_insert(closing);
-    }
-
-    /// What to do about it.
-    pub fn verdict(&self) -> Verdict {
-        if self.conflicting {
-            return Verdict::Abandon;
-        }
-        match &self.closing {
-            Some(Closing::Cancelled { .. }) => Verdict::Abandon,
-            Some(Closing::Complete(totals)) if !totals.fit(self.manifest.chunk_size) => Verdict::Abandon,
-            Some(Closing::Complete(totals)) => match self.chunks.range(..totals.chunks).count() as u64 {
-                held if held >= totals.chunks => Verdict::Whole { totals: *totals },
-                _ => Verdict::Resume,
-            },
-            None => Verdict::Resume,
-        }
-    }
-}
-
 impl SendPlan {
     /// A transfer of which nothing is stored.
     pub fn new(manifest: &Manifest) -> Self {
@@ -151,6 +99,9 @@ impl SendPlan {
             declared: manifest.size,
             chunk_size: manifest.chunk_size,
             stored: BTreeMap::new(),
+            wanted: ChunkSet::default(),
+            closed: None,
+            last_sequence: 0,
             offered: 0,
             size: 0,
             acknowledged: ChunkSet::default(),
@@ -162,7 +113,13 @@ impl SendPlan {
 
     /// A transfer of which something is stored.
     pub fn resume(stored: StoredTransfer) -> Self {
-        Self { stored: stored.chunks, ..Self::new(&stored.manifest) }
+        let closed = match stored.closing {
+            Some(Closing::Complete(totals)) => Some(totals),
+            _ => None,
+        };
+        let last_sequence = stored.last_sequence;
+        let StoredTransfer { manifest, chunks, wanted, .. } = stored;
+        Self { stored: chunks, wanted, closed, last_sequence, ..Self::new(&manifest) }
     }
 
     /// Takes the source's next chunk.
@@ -175,18 +132,23 @@ impl SendPlan {
         self.size += u64::from(length);
         match self.stored.remove(&index) {
             None => Ok(Offer::Publish),
-            Some(stored) if (stored.crc32, stored.length) == (crc32, length) => {
+            Some(stored) if (stored.crc32, stored.length) != (crc32, length) => {
+                Err(SendError::SourceChanged { transfer: self.transfer, index })
+            }
+            Some(_) if self.wanted.contains(index) => Ok(Offer::Publish),
+            Some(stored) => {
                 self.acknowledged.insert(index);
                 self.stored_bytes += stored.stored_bytes;
                 self.resumed_from += u64::from(length);
                 Ok(Offer::Stored)
             }
-            Some(_) => Err(SendError::SourceChanged { transfer: self.transfer, index }),
         }
     }
 
-    /// Takes the server's acknowledgement of a chunk with so many bytes of payload. Harmless when repeated.
-    pub fn acknowledge(&mut self, index: u64, stored_bytes: u64) {
+    /// Takes the server's acknowledgement of a chunk with so many bytes of payload, stored at this place. Harmless when
+    /// repeated.
+    pub fn acknowledge(&mut self, index: u64, stored_bytes: u64, sequence: u64) {
+        self.last_sequence = self.last_sequence.max(sequence);
         if index < self.offered && self.acknowledged.insert(index) {
             self.stored_bytes += stored_bytes;
             self.published.chunks += 1;
@@ -204,12 +166,18 @@ impl SendPlan {
         self.published
     }
 
-    /// The closing record, at the end of the source.
+    /// The last message on the data subject that this run knows of. If the subject has another one when the transfer is to
+    /// be closed, somebody else has published there, or something was lost: look again.
+    pub fn last_sequence(&self) -> u64 {
+        self.last_sequence
+    }
+
+    /// The transfer's end, at the end of the source.
     ///
     /// # Errors
     /// When the source's size is not what the manifest says, more is stored than the source has, or an acknowledgement is
     /// outstanding.
-    pub fn close(self, digest: Digest) -> Result<ClosingRecord, SendError> {
+    pub fn close(self, digest: Digest) -> Result<Ending, SendError> {
         let transfer = self.transfer;
         if let Some(declared) = self.declared.filter(|declared| *declared != self.size) {
             return Err(SendError::SizeChanged { transfer, declared, found: self.size });
@@ -223,7 +191,11 @@ impl SendPlan {
         }
         let totals = Totals { chunks: self.offered, size: self.size, stored_bytes: self.stored_bytes, digest };
         debug_assert!(totals.fit(self.chunk_size));
-        Ok(ClosingRecord::new(transfer, Closing::Complete(totals)))
+        match self.closed {
+            None => Ok(Ending::Close(totals)),
+            Some(standing) if standing.same_file(&totals) => Ok(Ending::Closed(standing)),
+            Some(_) => Err(SendError::ClosedOtherwise { transfer }),
+        }
     }
 }
 
@@ -231,8 +203,10 @@ impl SendPlan {
 mod tests {
     use proptest::prelude::*;
 
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::DigestAlgorithm;
+    use crate::{DigestAlgorithm, Verdict};
 
     const CHUNK: u32 = 10;
 
@@ -247,7 +221,12 @@ mod tests {
     /// The stored form of a source's chunk: its CRC stands for its bytes.
     fn chunk(source: u32, index: u64, size: u64) -> StoredChunk {
         let length = ChunkSize::new(CHUNK).unwrap().length(index, size);
-        StoredChunk { crc32: source ^ index as u32, length, stored_bytes: length.into() }
+        StoredChunk {
+            crc32: source ^ index as u32,
+            length,
+            stored_bytes: length.into(),
+            stored_at: Timestamp::UNIX_EPOCH,
+        }
     }
 
     proptest! {
@@ -257,10 +236,13 @@ mod tests {
         fn sending_converges(size in 0u64..200, deaths in proptest::collection::vec((0usize..25, any::<u64>()), 0..6)) {
             let manifest = manifest(Some(size));
             let count = manifest.chunk_size.count(size);
-            let mut stored = StoredTransfer::new(manifest.clone());
+            let mut stored = StoredTransfer::new(manifest.clone(), 1);
             let digest = DigestAlgorithm::Blake3.digest(b"");
             let mut published = vec![0; count as usize];
             for (budget, lost_acks) in deaths.into_iter().chain([(usize::MAX, u64::MAX)]) {
+                if let Verdict::Whole { .. } = stored.verdict() {
+                    break;
+                }
                 let mut plan = SendPlan::resume(stored.clone());
                 let mut done = 0;
                 for index in 0..count {
@@ -270,13 +252,14 @@ mod tests {
                         published[index as usize] += 1;
                         stored.chunk(index, chunk);
                         if lost_acks >> (index % 64) & 1 == 1 {
-                            plan.acknowledge(index, chunk.stored_bytes);
+                            plan.acknowledge(index, chunk.stored_bytes, 1);
                         }
                     }
                 }
                 let whole = plan.acknowledged.len() == count;
                 match plan.close(digest) {
-                    Ok(record) => { prop_assert!(whole); stored.close(record.closing) }
+                    Ok(Ending::Close(totals)) => { prop_assert!(whole); stored.close(Closing::Complete(totals)) }
+                    Ok(ending) => prop_assert!(false, "{ending:?}"),
                     Err(_) => prop_assert!(!whole),
                 }
             }
@@ -288,7 +271,7 @@ mod tests {
         #[test]
         fn another_source_is_never_mixed_in(size in 1u64..200, held in 1u64..20, other in 1u64..200) {
             let manifest = manifest(None);
-            let mut stored = StoredTransfer::new(manifest.clone());
+            let mut stored = StoredTransfer::new(manifest.clone(), 1);
             let count = manifest.chunk_size.count(size);
             for index in 0..held.min(count) {
                 stored.chunk(index, chunk(1, index, size));
@@ -296,7 +279,7 @@ mod tests {
             let mut plan = SendPlan::resume(stored);
             let refused = (0..manifest.chunk_size.count(other)).any(|index| {
                 let chunk = chunk(2, index, other);
-                plan.offer(chunk.length, chunk.crc32).map(|_| plan.acknowledge(index, 1)).is_err()
+                plan.offer(chunk.length, chunk.crc32).map(|_| plan.acknowledge(index, 1, 1)).is_err()
             });
             prop_assert!(refused || plan.close(DigestAlgorithm::Blake3.digest(b"")).is_err());
         }
@@ -306,17 +289,46 @@ mod tests {
     fn a_source_of_another_size_is_not_closed() {
         let mut plan = SendPlan::new(&manifest(Some(15)));
         plan.offer(10, 0).unwrap();
-        plan.acknowledge(0, 10);
+        plan.acknowledge(0, 10, 1);
         let digest = DigestAlgorithm::Blake3.digest(b"");
         assert!(matches!(plan.close(digest), Err(SendError::SizeChanged { declared: 15, found: 10, .. })));
     }
 
     #[test]
+    fn a_request_is_answered_by_exactly_the_chunks_it_names_and_only_once() {
+        let manifest = manifest(Some(40));
+        let digest = DigestAlgorithm::Blake3.digest(b"");
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut stored = StoredTransfer::new(manifest, 1);
+        (0..4).for_each(|index| stored.chunk(index, chunk(1, index, 40)));
+        let totals = Totals { chunks: 4, size: 40, stored_bytes: 40, digest };
+        stored.close(Closing::Complete(totals));
+        assert_eq!(stored.verdict(), Verdict::Whole { totals });
+        let mut answered = stored.clone();
+        stored.ask(&[1, 3].into_iter().collect(), at(5));
+        assert_eq!(stored.verdict(), Verdict::Repair { totals });
+        let mut plan = SendPlan::resume(stored.clone());
+        let mut of_another_source = SendPlan::resume(stored.clone());
+        of_another_source.offer(10, 1).unwrap();
+        assert!(matches!(of_another_source.offer(10, 7), Err(SendError::SourceChanged { index: 1, .. })));
+        let offers: Vec<_> = (0..4).map(|index| plan.offer(10, 1 ^ index).unwrap()).collect();
+        assert_eq!(offers, [Offer::Stored, Offer::Publish, Offer::Stored, Offer::Publish]);
+        [1, 3].into_iter().for_each(|index| plan.acknowledge(index, 12, 9));
+        assert_eq!(plan.close(digest), Ok(Ending::Closed(totals)));
+
+        [1, 3]
+            .into_iter()
+            .for_each(|index| answered.chunk(index, StoredChunk { stored_at: at(6), ..chunk(1, index, 40) }));
+        answered.ask(&[1, 3].into_iter().collect(), at(5));
+        assert_eq!(answered.verdict(), Verdict::Whole { totals });
+    }
+
+    #[test]
     fn cancelled_or_contradictory_transfers_are_abandoned() {
-        let mut cancelled = StoredTransfer::new(manifest(None));
+        let mut cancelled = StoredTransfer::new(manifest(None), 1);
         cancelled.close(Closing::Cancelled { reason: "x".into() });
         assert_eq!(cancelled.verdict(), Verdict::Abandon);
-        let mut conflicting = StoredTransfer::new(manifest(None));
+        let mut conflicting = StoredTransfer::new(manifest(None), 1);
         conflicting.chunk(0, chunk(1, 0, 10));
         conflicting.chunk(0, chunk(1, 0, 10));
         assert_eq!(conflicting.verdict(), Verdict::Resume);

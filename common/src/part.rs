@@ -1,0 +1,336 @@
+//! A file on its way: its bytes, its journal, and its digest as far as it goes. What is on disk is a claim until it is checked.
+
+use std::{fmt, io};
+
+use bytes::Bytes;
+
+use crate::{
+    Assembler, ChunkHeader, ChunkSet, ClosingRecord, Contradiction, Digest, Encoding, Hasher, Journal, JournalEntry,
+    JournalHeader, Manifest, Placement, Progress, Totals, TransferId,
+};
+
+/// Where a part and its journal are kept. The order of calls is the part's business, their effect the store's: what was
+/// written and not synced may be lost, wholly or in pieces, in a crash.
+pub trait PartStore {
+    /// Fills the buffer from this place in the part.
+    ///
+    /// # Errors
+    /// When the part ends before, or cannot be read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes to this place in the part.
+    ///
+    /// # Errors
+    /// When it cannot be written, or only in part.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts the part, or extends it with zeros.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn set_len(&mut self, length: u64) -> io::Result<()>;
+    /// Makes the part's bytes durable.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn sync(&mut self) -> io::Result<()>;
+    /// The whole journal.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn journal(&mut self) -> io::Result<Vec<u8>>;
+    /// Appends to the journal.
+    ///
+    /// # Errors
+    /// When it cannot be written, or only in part.
+    fn append_journal(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts the journal.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn cut_journal(&mut self, length: u64) -> io::Result<()>;
+    /// Makes the journal durable.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn sync_journal(&mut self) -> io::Result<()>;
+}
+
+/// A transfer's part and journal.
+///
+/// Every chunk is written, then noted in the journal, neither of them synced: a process that is killed loses nothing. A
+/// checkpoint syncs the part, then the journal: only what came before it may be acknowledged. After a crash the journal is
+/// believed only so far as the part's bytes have the CRC-32 that it says.
+pub struct Part<S> {
+    manifest: Manifest,
+    store: S,
+    assembler: Assembler,
+    hasher: Hasher,
+    hashed: u64,
+    /// Sound bytes of the journal; an append that failed may have left more.
+    journal_bytes: u64,
+    torn: bool,
+    unsynced: Unsynced,
+}
+
+/// What a crash of the machine could take back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsynced {
+    Nothing,
+    Bytes(u64),
+}
+
+/// What became of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is written.
+    Written,
+    /// It was held already, with the same bytes.
+    Held,
+    /// Its payload is damaged: as good as missing.
+    Damaged,
+}
+
+/// Why a chunk or record was not taken, or a part not finished.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// The file system refused. What was written stays; the same can be tried again.
+    #[error("the part cannot be used")]
+    Store(#[from] io::Error),
+    /// The messages cannot all be true.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+    /// Two chunks of one index hold different bytes.
+    #[error("chunk {index} of transfer {transfer} came twice with different bytes")]
+    Conflicting {
+        /// The transfer.
+        transfer: TransferId,
+        /// The chunk.
+        index: u64,
+    },
+    /// The bytes are not those that were sent.
+    #[error("transfer {transfer} has digest {found}, its sender says {expected}")]
+    DigestMismatch {
+        /// The transfer.
+        transfer: TransferId,
+        /// What the sender says.
+        expected: Digest,
+        /// What arrived.
+        found: Digest,
+    },
+}
+
+impl<S: PartStore> Part<S> {
+    /// Begins, or goes on with, a transfer.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub fn open(store: S, manifest: &Manifest) -> io::Result<Self> {
+        let mut part = Self {
+            manifest: manifest.clone(),
+            store,
+            assembler: Assembler::new(manifest),
+            hasher: manifest.digest_algorithm.hasher(),
+            hashed: 0,
+            journal_bytes: 0,
+            torn: false,
+            unsynced: Unsynced::Nothing,
+        };
+        let journal = part.store.journal()?;
+        match Journal::from_bytes(&journal) {
+            Ok(found) if found.header.manifest == *manifest => part.recover(found)?,
+            Ok(_) => part.begin("it is about another transfer")?,
+            Err(_) if journal.is_empty() => part.begin("")?,
+            Err(error) => part.begin(&error.to_string())?,
+        }
+        Ok(part)
+    }
+
+    /// Believes of the journal what the part's bytes bear out.
+    fn recover(&mut self, journal: Journal) -> io::Result<()> {
+        let mut entries = journal.entries;
+        entries.sort_by_key(|entry| entry.index);
+        let mut buffer = vec![0; self.manifest.chunk_size.bytes() as usize];
+        for JournalEntry { index, length, crc32 } in entries {
+            let Some(offset) = self.manifest.chunk_size.offset(index) else { continue };
+            let Some(buffer) = buffer.get_mut(..length as usize) else { continue };
+            let chunk = ChunkHeader { index, offset, length, crc32, encoding: Encoding::Identity };
+            let sound = self.store.read_at(buffer, offset).is_ok() && crc32fast::hash(buffer) == crc32;
+            if sound && self.assembler.place(&chunk) == Ok(Placement::New) {
+                self.assembler.written(&chunk);
+                if offset == self.hashed {
+                    self.hasher.update(buffer);
+                    self.hashed += u64::from(length);
+                }
+            }
+        }
+        self.store.cut_journal(journal.sound_bytes)?;
+        self.journal_bytes = journal.sound_bytes;
+        // The earlier run may have died before it synced what was found.
+        self.unsynced = Unsynced::Bytes(0);
+        let held = self.assembler.held().len();
+        tracing::info!(transfer = %self.manifest.transfer, held, "going on with an earlier part");
+        Ok(())
+    }
+
+    /// Starts from nothing.
+    fn begin(&mut self, why: &str) -> io::Result<()> {
+        if !why.is_empty() {
+            tracing::warn!(transfer = %self.manifest.transfer, "the journal cannot be used, starting anew: {why}");
+        }
+        self.store.set_len(0)?;
+        self.store.cut_journal(0)?;
+        // A crash must not leave the new header before old entries, which could agree with the old part's bytes. An empty
+        // journal is no proof: a process that was killed may have cut it just now.
+        self.store.sync_journal()?;
+        let header = JournalHeader::new(self.manifest.clone()).to_bytes().map_err(io::Error::other)?;
+        self.store.append_journal(&header)?;
+        self.journal_bytes = header.len() as u64;
+        Ok(())
+    }
+
+    /// The chunks that are here.
+    pub fn held(&self) -> &ChunkSet {
+        self.assembler.held()
+    }
+
+    /// How far the file is.
+    pub fn progress(&self) -> Progress {
+        self.assembler.progress()
+    }
+
+    /// Checks a chunk and writes it to its place. After an error from the store, the same call may be made again.
+    ///
+    /// # Errors
+    /// See [`PartError`].
+    pub fn write(&mut self, chunk: &ChunkHeader, payload: Bytes) -> Result<Fate, PartError> {
+        let transfer = self.manifest.transfer;
+        let ChunkHeader { index, offset, length, crc32, encoding } = *chunk;
+        let placement = self.assembler.place(chunk)?;
+        let raw = match encoding.decode(payload, length as usize) {
+            Ok(raw) if crc32fast::hash(&raw) == crc32 => raw,
+            Ok(_) => {
+                tracing::warn!(%transfer, index, "a chunk arrived with a wrong CRC32");
+                return Ok(Fate::Damaged);
+            }
+            Err(error) => {
+                tracing::warn!(%transfer, index, %error, "a chunk arrived damaged");
+                return Ok(Fate::Damaged);
+            }
+        };
+        if placement == Placement::Held {
+            let mut held = vec![0; length as usize];
+            self.store.read_at(&mut held, offset)?;
+            return if held == raw { Ok(Fate::Held) } else { Err(PartError::Conflicting { transfer, index }) };
+        }
+        self.store.write_at(&raw, offset)?;
+        self.note(JournalEntry::from(chunk))?;
+        self.assembler.written(chunk);
+        self.unsynced = Unsynced::Bytes(self.unsynced_bytes() + u64::from(length));
+        if offset == self.hashed {
+            self.hasher.update(&raw);
+            self.hashed += u64::from(length);
+            self.hash_on()?;
+        }
+        Ok(Fate::Written)
+    }
+
+    fn note(&mut self, entry: JournalEntry) -> io::Result<()> {
+        if self.torn {
+            // Behind half an entry no later one would be read back.
+            self.store.cut_journal(self.journal_bytes)?;
+        }
+        let bytes = entry.to_bytes();
+        self.torn = true;
+        self.store.append_journal(&bytes)?;
+        self.torn = false;
+        self.journal_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Digests chunks that came before their turn.
+    fn hash_on(&mut self) -> io::Result<()> {
+        let chunk_size = self.manifest.chunk_size;
+        loop {
+            let index = chunk_size.index_of(self.hashed);
+            // After a short chunk, which is the last one, this is its own index again, with nothing left.
+            if !self.assembler.held().contains(index) || chunk_size.offset(index) != Some(self.hashed) {
+                return Ok(());
+            }
+            let length = self.assembler.size().map_or(chunk_size.bytes(), |size| chunk_size.length(index, size));
+            let mut buffer = vec![0; length as usize];
+            self.store.read_at(&mut buffer, self.hashed)?;
+            self.hasher.update(&buffer);
+            self.hashed += u64::from(length);
+        }
+    }
+
+    /// Takes the closing record.
+    ///
+    /// # Errors
+    /// When it contradicts what is known, or says that the transfer was cancelled.
+    pub fn close(&mut self, record: ClosingRecord) -> Result<Progress, PartError> {
+        self.assembler.close(record)?;
+        Ok(self.assembler.progress())
+    }
+
+    /// Bytes of the file written since the last checkpoint.
+    pub fn unsynced_bytes(&self) -> u64 {
+        match self.unsynced {
+            Unsynced::Nothing => 0,
+            Unsynced::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Makes what was written durable: first the data, then the journal that speaks of it. On success everything written so
+    /// far may be acknowledged.
+    ///
+    /// # Errors
+    /// When the store cannot sync: nothing may be acknowledged.
+    pub fn checkpoint(&mut self) -> io::Result<()> {
+        if self.unsynced != Unsynced::Nothing {
+            self.store.sync()?;
+            self.store.sync_journal()?;
+            self.unsynced = Unsynced::Nothing;
+        }
+        Ok(())
+    }
+
+    /// Compares the digest of a whole file, and cuts the part to its size. Neither synced nor named yet. After an error from
+    /// the store, it may be tried again.
+    ///
+    /// # Errors
+    /// When the digest differs: the part is not to be landed.
+    pub fn finish(&mut self, totals: &Totals) -> Result<(), PartError> {
+        self.hash_on()?;
+        let (transfer, expected, found) = (self.manifest.transfer, totals.digest, self.hasher.clone().finish());
+        if found != expected || self.hashed != totals.size {
+            return Err(PartError::DigestMismatch { transfer, expected, found });
+        }
+        // What an earlier run left longer.
+        self.store.set_len(totals.size)?;
+        Ok(())
+    }
+
+    /// What the file is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where it is kept.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Where it is kept.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+}
+
+impl<S> fmt::Debug for Part<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { manifest, assembler, hashed, .. } = self;
+        let mut part = f.debug_struct("Part");
+        part.field("transfer", &manifest.transfer).field("held", assembler.held()).field("hashed", hashed);
+        part.finish_non_exhaustive()
+    }
+}
