@@ -7,7 +7,9 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use natsfer_common::{Closing, Digest, Manifest, SendError, SendPlan, blocking};
+use natsfer_common::{
+    Closing, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, Totals, blocking, broker::Stored,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -16,82 +18,106 @@ use crate::{
     patience::Patience,
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
     source::Source,
+    tombstone::Tombstone,
     upload::Upload,
 };
+
+/// How often to look again at a transfer on whose subject somebody else publishes, too.
+const MOST_LOOKS: u32 = 10;
 
 /// Everything that sending one transfer's chunks needs.
 pub(crate) struct Chunks<'a> {
     pub(crate) upload: &'a Upload,
-    pub(crate) manifest: &'a Manifest,
     pub(crate) attempt: &'a Attempt,
     pub(crate) patience: &'a Patience,
     pub(crate) path: &'a Path,
 }
 
+/// What came of sending.
+pub(crate) enum Outcome {
+    /// The transfer is whole and closed.
+    Sent(Box<Sent>),
+    /// What is stored was cut from other bytes, perhaps by a run that goes on: it is left alone.
+    Foreign,
+    /// The stream does not hold what it acknowledged, or something else besides: look again, and go on from there.
+    LookAgain,
+}
+
 impl Chunks<'_> {
-    /// Publishes what is missing, and closes. `looked_at` is the source, to see whether it changed meanwhile. `None` if
-    /// what is stored was cut from other bytes, perhaps by a run that goes on: it is left alone.
+    /// Publishes what is missing of what the stream holds, and closes. `looked_at` is the source, to see whether it changed
+    /// meanwhile.
     pub(crate) async fn send(
-        &self, plan: SendPlan, reader: impl io::Read + Send + 'static, looked_at: Option<Source>,
-    ) -> Result<Option<Sent>, ProducerError> {
-        let plan = Arc::new(Mutex::new(plan));
-        let started = Instant::now();
-        let digest = match self.publish_all(&plan, reader).await {
+        &self, stored: StoredTransfer, reader: impl io::Read + Send + 'static, looked_at: Option<Source>,
+    ) -> Result<Outcome, ProducerError> {
+        let (manifest, sequence, closed) = (stored.manifest.clone(), stored.sequence, stored.closing().is_some());
+        let plan = Arc::new(Mutex::new(SendPlan::resume(stored)));
+        let (started, epoch) = (Instant::now(), self.upload.broker.epoch());
+        let digest = match self.publish_all(&manifest, &plan, reader).await {
             Ok(digest) => digest,
-            Err(Stop::Foreign) => return Ok(None),
+            Err(Stop::Foreign) => return Ok(Outcome::Foreign),
+            Err(Stop::LookAgain) => return Ok(Outcome::LookAgain),
             Err(Stop::Failed(error)) => return Err(error),
         };
         let unreadable = |source| ProducerError::Read { path: self.path.into(), source };
-        let changed = match looked_at {
-            Some(source) => blocking(move || source.has_changed()).await.map_err(unreadable)?,
-            None => false,
-        };
-        if changed {
-            return Err(self.cancel(None).await);
-        }
         // The preparing thread has ended: nobody else holds the plan, and nobody else would offer to it.
         let plan = match Arc::try_unwrap(plan) {
             Ok(plan) => plan.into_inner().unwrap_or_else(PoisonError::into_inner),
             Err(_) => return Err(unreadable(io::Error::other("the preparing thread did not end"))),
         };
         let (published, resumed_from) = (plan.published(), plan.resumed_from());
-        let record = match plan.close(digest) {
-            Ok(record) => record,
-            Err(SendError::SourceChanged { .. }) => return Ok(None),
-            Err(error) => return Err(self.cancel(Some(error)).await),
+        // After a disturbance, the stream may be another one than at first: then it is looked at.
+        let disturbed = self.patience.was_needed() || self.upload.broker.epoch() != epoch;
+        let last = Some(plan.last_sequence()).filter(|_| !disturbed);
+        let ending = plan.close(digest);
+        let changed = match looked_at {
+            // What stands closed is what it is, whatever became of the source meanwhile.
+            Some(source) if !closed => blocking(move || source.has_changed()).await.map_err(unreadable)?,
+            _ => false,
         };
-        let Closing::Complete(totals) = record.closing.clone() else { return Err(self.cancel(None).await) };
-        self.upload.close(self.manifest, record.closing, self.attempt, self.patience).await?;
+        let (totals, status) = match ending {
+            _ if changed => return Err(self.cancel(&manifest, None).await),
+            Ok(Ending::Close(totals)) => {
+                if !self.close(&manifest, totals, last).await? {
+                    return Ok(Outcome::LookAgain);
+                }
+                (totals, if resumed_from > 0 { SentStatus::Resumed } else { SentStatus::Sent })
+            }
+            Ok(Ending::Closed(totals)) => {
+                self.list(&manifest, totals).await?;
+                (totals, if published.chunks > 0 { SentStatus::Repaired } else { SentStatus::Unchanged })
+            }
+            Err(SendError::SourceChanged { .. } | SendError::ClosedOtherwise { .. }) => return Ok(Outcome::Foreign),
+            Err(_) if closed => return Ok(Outcome::Foreign),
+            Err(error) => return Err(self.cancel(&manifest, Some(error)).await),
+        };
         self.upload.link.note(published.bytes, started.elapsed());
-        let Manifest { transfer, channel, name, .. } = self.manifest.clone();
-        Ok(Some(Sent {
-            transfer,
-            channel,
-            name,
-            size: totals.size,
-            chunks: totals.chunks,
-            stored_bytes: totals.stored_bytes,
+        Ok(Outcome::Sent(Box::new(Sent {
             published_chunks: published.chunks,
             published_bytes: published.bytes,
             resumed_from,
-            digest,
-            status: if resumed_from > 0 { SentStatus::Resumed } else { SentStatus::Sent },
-        }))
+            status,
+            ..Sent::before(&manifest, totals, sequence)
+        })))
     }
 
     /// Publishes every chunk that is not stored, until the server has acknowledged all of them.
-    async fn publish_all(&self, plan: &SharedPlan, reader: impl io::Read + Send + 'static) -> Result<Digest, Stop> {
+    async fn publish_all(
+        &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static,
+    ) -> Result<Digest, Stop> {
         let Upload { options, progress, buffers, .. } = self.upload;
         let mut prepared = Preparing {
-            chunk_size: self.manifest.chunk_size.bytes() as usize,
+            chunk_size: manifest.chunk_size.bytes() as usize,
             compression: options.compression,
-            digest: self.manifest.digest_algorithm,
+            digest: manifest.digest_algorithm,
             plan: plan.clone(),
             buffers: buffers.clone(),
         }
         .start(reader);
+        let lock = || plan.lock().unwrap_or_else(PoisonError::into_inner);
         let unreadable = |source| Stop::Failed(ProducerError::Read { path: self.path.into(), source });
         let (mut in_flight, mut in_flight_bytes) = (FuturesUnordered::new(), 0);
+        // Of a transfer that is new, the first chunk is only stored if nothing lies on its subject.
+        let mut first = lock().last_sequence() == 0;
         let mut digest = None;
         loop {
             tokio::select! {
@@ -100,7 +126,7 @@ impl Chunks<'_> {
                         Some(Preparation::Chunk(chunk)) => {
                             in_flight_bytes += chunk.payload.len() as u64;
                             progress.send_modify(|progress| progress.bytes_read += u64::from(chunk.chunk.length));
-                            in_flight.push(self.publish(chunk));
+                            in_flight.push(self.publish(manifest, chunk, std::mem::take(&mut first)));
                         }
                         Some(Preparation::Stored(length)) => progress.send_modify(|progress| {
                             progress.bytes_read += u64::from(length);
@@ -112,11 +138,11 @@ impl Chunks<'_> {
                         None => return Err(unreadable(io::Error::other("the preparing thread died"))),
                     }
                 }
-                Some(stored) = in_flight.next(), if !in_flight.is_empty() => {
-                    let Prepared { chunk, payload } = stored.map_err(Stop::Failed)?;
+                Some(published) = in_flight.next(), if !in_flight.is_empty() => {
+                    let (Prepared { chunk, payload }, stored) = published?;
                     let bytes = payload.len() as u64;
                     in_flight_bytes -= bytes;
-                    plan.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(chunk.index, bytes);
+                    lock().acknowledge(chunk.index, bytes, stored.sequence);
                     progress.send_modify(|progress| progress.bytes_stored += u64::from(chunk.length));
                     buffers.give_back(payload);
                 }
@@ -129,23 +155,65 @@ impl Chunks<'_> {
     }
 
     /// Publishes one chunk until it is stored.
-    async fn publish(&self, prepared: Prepared) -> Result<Prepared, ProducerError> {
-        let Manifest { transfer, channel, .. } = self.manifest;
+    async fn publish(&self, manifest: &Manifest, prepared: Prepared, first: bool) -> Result<(Prepared, Stored), Stop> {
         let broker = &self.upload.broker;
-        let subject = broker.subjects().data(channel, *transfer);
+        let subject = broker.subjects().data(&manifest.channel, manifest.transfer);
         let mut headers = prepared.chunk.to_headers().to_vec();
         headers.push(self.attempt.chunk(&prepared.chunk));
         let payload = &prepared.payload;
-        self.patience.until(|| broker.publish(subject.clone(), &headers, payload.clone())).await?;
-        Ok(prepared)
+        let publish = || async {
+            match first {
+                true => broker.publish_behind(subject.clone(), &headers, payload.clone(), 0).await,
+                false => broker.publish(subject.clone(), &headers, payload.clone()).await.map(Some),
+            }
+        };
+        let stored = self.patience.until(publish).await.map_err(Stop::Failed)?;
+        stored.map(|stored| (prepared, stored)).ok_or(Stop::LookAgain)
+    }
+
+    /// Publishes the closing record, behind the chunks and again for lists; `last` is the last message on the subject, if that
+    /// is known. `false` if the stream does not hold what this run knows of: chunks that were acknowledged are gone.
+    async fn close(&self, manifest: &Manifest, totals: Totals, mut last: Option<u64>) -> Result<bool, ProducerError> {
+        let Manifest { transfer, channel, .. } = manifest;
+        let (upload, closing) = (self.upload, Closing::Complete(totals));
+        for _ in 0..MOST_LOOKS {
+            let behind = match last.take() {
+                Some(last) => last,
+                None => match upload.broker.stored_transfer(channel, *transfer).await? {
+                    None => return Ok(false),
+                    Some(stored) => match stored.closing() {
+                        // Another run was faster.
+                        Some(Closing::Complete(standing)) if standing.same_file(&totals) => {
+                            self.list(manifest, *standing).await?;
+                            return Ok(true);
+                        }
+                        _ if !stored.can_close(&totals) => return Ok(false),
+                        _ => stored.last_sequence(),
+                    },
+                },
+            };
+            if upload.close(manifest, closing.clone(), self.attempt, self.patience, behind).await? {
+                return Ok(true);
+            }
+        }
+        Err(ProducerError::IdTaken { transfer: *transfer })
+    }
+
+    /// Makes sure that a closed transfer is listed as such: an earlier run may have died between its two closing records.
+    pub(crate) async fn list(&self, manifest: &Manifest, totals: Totals) -> Result<(), ProducerError> {
+        let Manifest { transfer, channel, .. } = manifest;
+        if self.upload.broker.closing_record(channel, *transfer).await?.is_none() {
+            self.upload.list(manifest, Closing::Complete(totals), self.attempt, self.patience).await?;
+        }
+        Ok(())
     }
 
     /// Takes the transfer back, and says why.
-    async fn cancel(&self, source: Option<SendError>) -> ProducerError {
-        let transfer = self.manifest.transfer;
+    async fn cancel(&self, manifest: &Manifest, source: Option<SendError>) -> ProducerError {
+        let (transfer, channel) = (manifest.transfer, &manifest.channel);
         let reason = "the source changed while it was sent".to_owned();
-        let closing = Closing::Cancelled { reason };
-        if let Err(error) = self.upload.close(self.manifest, closing, self.attempt, self.patience).await {
+        let tombstone = Tombstone { broker: &self.upload.broker, channel, transfer };
+        if let Err(error) = tombstone.place(reason).await {
             return error;
         }
         ProducerError::SourceChanged { path: self.path.into(), transfer, source }
@@ -156,6 +224,8 @@ impl Chunks<'_> {
 enum Stop {
     /// The source is not what is stored.
     Foreign,
+    /// Something lies on the subject of a transfer that was thought new.
+    LookAgain,
     /// Something failed.
     Failed(ProducerError),
 }

@@ -73,6 +73,35 @@ pub enum ProducerError {
         /// What showed it, where the stored chunks did.
         source: Option<SendError>,
     },
+    /// Somebody cancelled the transfer while it was sent.
+    #[error("transfer {transfer} was cancelled while it was sent: {}", reason.escape_debug())]
+    Cancelled {
+        /// The transfer.
+        transfer: TransferId,
+        /// Why, in the words of whoever did it.
+        reason: String,
+    },
+    /// Chunks of a closed transfer are missing, and its source can be read only once: whether it is unchanged must be known
+    /// before they are published again.
+    #[error(
+        "chunks of transfer {transfer} are missing, and cannot be repaired from a source that is read once: send a file"
+    )]
+    NotRepairable {
+        /// The transfer.
+        transfer: TransferId,
+    },
+    /// What the server had acknowledged is gone from the stream, and the source can be read only once.
+    #[error("stored chunks of transfer {transfer} were lost while it was sent: send it again to go on")]
+    Lost {
+        /// The transfer.
+        transfer: TransferId,
+    },
+    /// There is no such transfer.
+    #[error("there is no transfer {transfer} in the stream: it never was, or has been removed")]
+    NoSuchTransfer {
+        /// The transfer.
+        transfer: TransferId,
+    },
     /// The given id belongs to a transfer of other bytes, or a cancelled one.
     #[error("transfer {transfer} exists with other contents, or was cancelled: choose another id")]
     IdTaken {

@@ -18,23 +18,34 @@
 mod attempt;
 mod chunks;
 mod cutter;
+mod deliveries;
 mod error;
+mod inline_file;
 mod input;
 mod options;
 mod patience;
 mod prepare;
 mod producer;
+mod removal;
 mod sending;
 mod sent;
 mod source;
+mod standing;
+mod tombstone;
 mod upload;
+mod verification;
 
+pub use deliveries::{Deliveries, Word};
 pub use error::ProducerError;
 pub use natsfer_common::{
-    Channel, ChunkSize, ChunkSizing, Compression, Digest, DigestAlgorithm, FileName, Metadata, TransferId,
-    broker::{Broker, BrokerError, ConnectOptions, StreamSettings, StreamsReport},
+    Channel, ChannelFilter, ChunkSize, ChunkSizing, Compression, Digest, DigestAlgorithm, FileName, Manifest, Metadata,
+    Receipt, ReceiverName, RepairRequest, TransferId,
+    broker::{Broker, BrokerError, CatalogEntry, ConnectOptions, StreamSettings, StreamsReport, TransferState},
 };
 pub use options::SendOptions;
 pub use producer::Producer;
+pub use removal::{PruneState, Pruning, cancel, remove};
 pub use sending::{Progress, Sending};
 pub use sent::{Sent, SentStatus};
+pub use standing::{Standing, StandingState, standings};
+pub use verification::StoredCopy;

@@ -13,7 +13,10 @@ use natsfer_common::{
 };
 use tokio::{io::AsyncRead, sync::watch};
 
-use crate::{ProducerError, Progress, SendOptions, Sending, cutter::Buffers, source::Source, upload::Upload};
+use crate::{
+    ProducerError, Progress, SendOptions, Sending, StoredCopy, cutter::Buffers, source::Source, upload::Upload,
+    verification::verify_file,
+};
 
 /// Transfers below this say nothing about the link's rate.
 const TELLING: u64 = 8 << 20;
@@ -83,6 +86,19 @@ impl Producer {
             }
             Ok((blocking(move || Source::file(&path)).await?, options))
         })
+    }
+
+    /// Reads the stored copy of a file to its end, and compares it with the file. The options are those it was sent with.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the server does not answer.
+    pub async fn verify_file(
+        &self, path: impl AsRef<Path>, mut options: SendOptions,
+    ) -> Result<StoredCopy, ProducerError> {
+        if options.name.is_none() {
+            options.name = Some(own_name(path.as_ref())?);
+        }
+        verify_file(&self.broker, path.as_ref(), &options).await
     }
 
     /// Sends what a reader gives, to its end. The options must give a name. Sent again, it is another transfer, unless the options

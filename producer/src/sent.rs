@@ -1,6 +1,6 @@
 //! What was sent.
 
-use natsfer_common::{Channel, Digest, FileName, TransferId};
+use natsfer_common::{Channel, Digest, FileName, Manifest, Totals, TransferId};
 use serde::Serialize;
 
 /// A transfer that is whole in the stream.
@@ -29,6 +29,31 @@ pub struct Sent {
     pub digest: Digest,
     /// What this call had to do.
     pub status: SentStatus,
+    /// Its manifest's sequence in the control stream: what receivers say about it comes behind.
+    #[serde(skip)]
+    pub sequence: u64,
+}
+
+impl Sent {
+    /// A transfer that was whole before, of which nothing was published.
+    pub(crate) fn before(manifest: &Manifest, totals: Totals, sequence: u64) -> Self {
+        let Manifest { transfer, channel, name, .. } = manifest.clone();
+        let Totals { chunks, size, stored_bytes, digest } = totals;
+        Self {
+            transfer,
+            channel,
+            name,
+            size,
+            chunks,
+            stored_bytes,
+            published_chunks: 0,
+            published_bytes: 0,
+            resumed_from: size,
+            digest,
+            status: SentStatus::Unchanged,
+            sequence,
+        }
+    }
 }
 
 /// What a call had to do.
@@ -39,6 +64,8 @@ pub enum SentStatus {
     Sent,
     /// What was missing.
     Resumed,
+    /// Chunks that were lost, damaged, or asked for by a receiver.
+    Repaired,
     /// Nothing: it was whole already.
     Unchanged,
 }

@@ -139,12 +139,17 @@ impl Source {
         Some(TransferId::derive(channel, name, &version, revision))
     }
 
-    /// Whether a file is another than when it was opened. Blocking.
+    /// Whether a file is another than when it was opened, or its name now stands for another one. Blocking.
     pub(crate) fn has_changed(&self) -> io::Result<bool> {
         match self {
             Self::File(file) => {
-                let now = Version::of(&file.file.metadata()?);
-                Ok((now.size, now.mtime) != (file.version.size, file.version.mtime))
+                let metadata = file.file.metadata()?;
+                let now = Version::of(&metadata);
+                let altered = (now.size, now.mtime) != (file.version.size, file.version.mtime);
+                // One that was removed meanwhile has been read to its end all the same.
+                let replaced = std::fs::metadata(&file.path)
+                    .is_ok_and(|named| (named.dev(), named.ino()) != (metadata.dev(), metadata.ino()));
+                Ok(altered || replaced)
             }
             _ => Ok(false),
         }

@@ -4,24 +4,33 @@ use std::path::Path;
 
 use bytes::Bytes;
 use natsfer_common::{
-    Closing, ClosingRecord, Compressor, Encoding, FileName, Inline, LinkEstimate, Manifest, SendPlan, StoredTransfer,
-    Totals, TransferId, Verdict, blocking, broker::Broker, header,
+    Closing, ClosingRecord, FileName, Inline, LinkEstimate, Manifest, StoredTransfer, Totals, TransferId, Verdict,
+    broker::{Broker, Stored},
+    header,
 };
 use tokio::sync::watch;
 
 use crate::{
     ProducerError, Progress, SendOptions, Sent, SentStatus,
     attempt::Attempt,
-    chunks::Chunks,
+    chunks::{Chunks, Outcome},
     cutter::Buffers,
+    inline_file::InlineFile,
     input::Input,
     patience::Patience,
     producer::Link,
     source::{Source, Version},
+    tombstone::Tombstone,
 };
 
 /// Sources that agree in name, size and mtime and differ in their bytes are told apart by a number; nobody has so many.
 const MOST_REVISIONS: u32 = 1_000;
+
+/// How often a transfer may be lost from the stream while it is sent, manifest and all.
+const MOST_LOSSES: u32 = 3;
+
+/// How often a transfer may turn out to be stored otherwise than was acknowledged, before something must be wrong.
+const MOST_LOOKS: u32 = 10;
 
 /// One call of a `send_…` method.
 pub(crate) struct Upload {
@@ -34,8 +43,8 @@ pub(crate) struct Upload {
 
 /// What came of opening a transfer.
 enum Opening {
-    /// It is new.
-    New,
+    /// It is new, and its manifest is there in the control stream.
+    New(u64),
     /// There is one of this id.
     Known(Box<StoredTransfer>),
     /// There is something of this id that cannot be read.
@@ -43,7 +52,8 @@ enum Opening {
 }
 
 impl Upload {
-    pub(crate) async fn run(self, source: Source) -> Result<Sent, ProducerError> {
+    pub(crate) async fn run(mut self, source: Source) -> Result<Sent, ProducerError> {
+        self.broker = self.broker.with_patience(self.options.stall_timeout);
         let name = self.options.name.clone().ok_or(ProducerError::NoName)?;
         let path = source.path(&name);
         let unreadable = |source| ProducerError::Read { path: path.clone(), source };
@@ -58,18 +68,29 @@ impl Upload {
             }
             given => given,
         };
-        for revision in 0..MOST_REVISIONS {
+        let (mut revision, mut losses) = (0, 0);
+        while revision < MOST_REVISIONS {
             let derived = input.source().transfer_id(&manifest.channel, &name, revision);
             let transfer = fixed.or(derived).unwrap_or(manifest.transfer);
             manifest.transfer = transfer;
             let attempt = Attempt::new(transfer).map_err(unreadable)?;
             let patience = Patience::new(self.broker.clone(), transfer, self.options.stall_timeout);
-            let again = input.again().filter(|_| fixed.is_none());
-            match self.send_as(manifest.clone(), input, &attempt, &patience, &path).await? {
-                Some(sent) => return Ok(sent),
+            let again = input.again();
+            input = match (self.send_as(manifest.clone(), input, &attempt, &patience, &path).await, again) {
+                (Ok(Some(sent)), _) => return Ok(sent),
                 // Another transfer has this id: the next revision.
-                None => input = again.ok_or(ProducerError::IdTaken { transfer })?,
-            }
+                (Ok(None), Some(again)) if fixed.is_none() => {
+                    revision += 1;
+                    again
+                }
+                (Ok(None), _) => return Err(ProducerError::IdTaken { transfer }),
+                (Err(ProducerError::Lost { .. }), Some(again)) if losses < MOST_LOSSES => {
+                    tracing::warn!(%transfer, "the stream has lost it, or was made anew: beginning anew, too");
+                    losses += 1;
+                    again
+                }
+                (Err(error), _) => return Err(error),
+            };
         }
         Err(ProducerError::IdTaken { transfer: manifest.transfer })
     }
@@ -96,175 +117,182 @@ impl Upload {
     async fn send_as(
         &self, manifest: Manifest, input: Input, attempt: &Attempt, patience: &Patience, path: &Path,
     ) -> Result<Option<Sent>, ProducerError> {
+        let mut inline = None;
         if let Some(raw) = input.whole().cloned()
             && manifest.size.is_none_or(|size| size == raw.len() as u64)
         {
-            let crc32 = (header::CRC32, format!("{:08x}", crc32fast::hash(&raw)));
-            let (manifest, payload) = self.inline(manifest.clone(), raw).await;
-            if fits(&manifest, payload.len(), self.broker.max_payload())? {
-                match self.open(&manifest, payload.clone(), vec![crc32], attempt, patience).await? {
-                    Opening::New => return Ok(Some(sent_inline(&manifest, &payload, SentStatus::Sent))),
-                    Opening::Known(stored) => return self.go_on(*stored, input, attempt, patience, path).await,
-                    Opening::Unreadable => return Ok(None),
-                }
-            }
+            let file = InlineFile::new(manifest.clone(), raw, self.options.compression).await;
+            inline = Some(file).filter(|file| file.fits(self.broker.max_payload()));
         }
-        match self.open(&manifest, Bytes::new(), Vec::new(), attempt, patience).await? {
-            Opening::New => {
-                let chunks = Chunks { upload: self, manifest: &manifest, attempt, patience, path };
-                let looked_at = input.source().again();
-                chunks.send(SendPlan::new(&manifest), input.reader(), looked_at).await
+        let opening = match &inline {
+            Some(file) => self.open(&file.manifest, file.payload.clone(), file.headers(), attempt, patience).await?,
+            None => self.open(&manifest, Bytes::new(), Vec::new(), attempt, patience).await?,
+        };
+        let stored = match (opening, inline) {
+            (Opening::Unreadable, _) => return Ok(None),
+            (Opening::New(sequence), Some(file)) => return Ok(Some(file.sent(sequence))),
+            (Opening::New(sequence), None) => StoredTransfer::new(manifest, sequence),
+            (Opening::Known(stored), Some(file)) if stored.manifest.inline.is_some() => {
+                return self.renew_inline(&stored, file, attempt, patience).await;
             }
-            Opening::Known(stored) => self.go_on(*stored, input, attempt, patience, path).await,
-            Opening::Unreadable => Ok(None),
-        }
+            (Opening::Known(stored), None) if stored.manifest.inline.is_some() => {
+                let unreadable = |source| ProducerError::Read { path: path.into(), source };
+                let (size, inline) = (stored.manifest.size.unwrap_or(0), stored.manifest.inline);
+                let Some(Inline { digest, .. }) = inline else { return Ok(None) };
+                let totals = Totals { chunks: 0, size, stored_bytes: 0, digest };
+                // Small enough when it was sent, and not now.
+                let same = input.has(size, digest).await.map_err(unreadable)?;
+                return Ok(same.then(|| Sent::before(&stored.manifest, totals, stored.sequence)));
+            }
+            (Opening::Known(stored), _) => *stored,
+        };
+        self.send_chunks(stored, input, patience, path).await
     }
 
-    /// Deals with a transfer that the stream knows already.
-    async fn go_on(
-        &self, stored: StoredTransfer, input: Input, attempt: &Attempt, patience: &Patience, path: &Path,
+    /// Goes on with what the stream holds of a transfer in chunks, until it is whole; `None` if the id belongs to other bytes.
+    async fn send_chunks(
+        &self, mut stored: StoredTransfer, mut input: Input, patience: &Patience, path: &Path,
     ) -> Result<Option<Sent>, ProducerError> {
         let unreadable = |source| ProducerError::Read { path: path.into(), source };
-        let manifest = stored.manifest.clone();
-        if let Some(inline) = manifest.inline {
-            let size = manifest.size.unwrap_or(0);
-            let unchanged = input.has(size, inline.digest).await.map_err(unreadable)?;
-            let subject = self.broker.subjects().open(&manifest.channel, manifest.transfer);
-            let control = self.broker.stream().control();
-            let message = patience.until(|| self.broker.last_message(control, &subject)).await?;
-            let payload = message.map(|message| message.payload).unwrap_or_default();
-            return Ok(unchanged.then(|| sent_inline(&manifest, &payload, SentStatus::Unchanged)));
-        }
-        match stored.verdict() {
-            Verdict::Abandon => Ok(None),
-            Verdict::Whole { totals } => {
-                if !input.has(totals.size, totals.digest).await.map_err(unreadable)? {
+        let Manifest { transfer, channel, .. } = stored.manifest.clone();
+        for _ in 0..MOST_LOOKS {
+            let again = input.again();
+            match stored.verdict() {
+                Verdict::Abandon => {
+                    if !matches!(stored.closing(), Some(Closing::Cancelled { .. })) {
+                        // Nobody can put it together: receivers are told, and get it under another id.
+                        let reason = "what is stored of it contradicts itself; it was sent again".to_owned();
+                        Tombstone { broker: &self.broker, channel: &channel, transfer }.place(reason).await?;
+                    }
                     return Ok(None);
                 }
-                self.list(&manifest, totals, attempt, patience).await?;
-                Ok(Some(sent_before(manifest, totals)))
+                Verdict::Repair { totals } => {
+                    let source =
+                        again.as_ref().and_then(Input::again).ok_or(ProducerError::NotRepairable { transfer })?;
+                    if !source.has(totals.size, totals.digest).await.map_err(unreadable)? {
+                        return Ok(None);
+                    }
+                }
+                Verdict::Whole { .. } | Verdict::Resume => {}
             }
-            Verdict::Resume => {
-                let looked_at = input.source().again();
-                let chunks = Chunks { upload: self, manifest: &manifest, attempt, patience, path };
-                chunks.send(SendPlan::resume(stored), input.reader(), looked_at).await
+            // Of its own each time: what was acknowledged to the last one may be gone, and is to be stored again.
+            let attempt = Attempt::new(transfer).map_err(unreadable)?;
+            let looked_at = input.source().again();
+            let chunks = Chunks { upload: self, attempt: &attempt, patience, path };
+            match chunks.send(stored, input.reader(), looked_at).await? {
+                Outcome::Sent(sent) => return Ok(Some(*sent)),
+                Outcome::Foreign => return Ok(None),
+                Outcome::LookAgain => {}
             }
+            tracing::warn!(%transfer, "the stream does not hold what was sent, or something else besides: looking again");
+            stored = match self.broker.stored_transfer(&channel, transfer).await? {
+                Some(stored) => stored,
+                // The manifest, too: the stream was recreated, or came back from an older disk.
+                None => return Err(ProducerError::Lost { transfer }),
+            };
+            if let Some(Closing::Cancelled { reason }) = stored.closing() {
+                return Err(ProducerError::Cancelled { transfer, reason: reason.clone() });
+            }
+            input = again.ok_or(ProducerError::Lost { transfer })?;
         }
+        Err(ProducerError::Lost { transfer })
     }
 
-    /// Makes sure that a whole transfer is listed as such: an earlier run may have died between its two closing records.
-    async fn list(
-        &self, manifest: &Manifest, totals: Totals, attempt: &Attempt, patience: &Patience,
-    ) -> Result<(), ProducerError> {
-        let Manifest { transfer, channel, .. } = manifest;
-        if patience.until(|| self.broker.closing_record(channel, *transfer)).await?.is_none() {
-            self.close(manifest, Closing::Complete(totals), attempt, patience).await?;
+    /// Deals with a small file that is there already: one that is stored damaged is replaced.
+    async fn renew_inline(
+        &self, stored: &StoredTransfer, file: InlineFile, attempt: &Attempt, patience: &Patience,
+    ) -> Result<Option<Sent>, ProducerError> {
+        let Some(inline) = stored.manifest.inline else { return Ok(None) };
+        if Some(inline.digest) != file.manifest.inline.map(|inline| inline.digest) {
+            return Ok(None);
         }
-        Ok(())
-    }
-
-    /// The manifest and payload of a file that travels in one message.
-    async fn inline(&self, mut manifest: Manifest, raw: Bytes) -> (Manifest, Bytes) {
-        let (compression, algorithm) = (self.options.compression, manifest.digest_algorithm);
-        let size = raw.len() as u64;
-        let (digest, encoding, payload) = blocking(move || {
-            let digest = algorithm.digest(&raw);
-            match Compressor::new(compression).compress(&raw) {
-                Some((encoding, payload)) => (digest, encoding, payload.into()),
-                None => (digest, Encoding::Identity, raw),
-            }
-        })
-        .await;
-        manifest.size = Some(size);
-        manifest.inline = Some(Inline { encoding, digest });
-        (manifest, payload)
+        let Manifest { transfer, channel, .. } = &stored.manifest;
+        let subject = self.broker.subjects().open(channel, *transfer);
+        let message = self.broker.last_message(self.broker.stream().control(), &subject).await?;
+        let Some(message) = message else { return Err(ProducerError::Lost { transfer: *transfer }) };
+        let sound = inline.decode(&stored.manifest, message.payload.clone(), message.header(header::CRC32)).is_ok();
+        if sound {
+            let (size, digest) = (stored.manifest.size.unwrap_or(0), inline.digest);
+            let totals = Totals { chunks: 0, size, stored_bytes: message.payload.len() as u64, digest };
+            return Ok(Some(Sent::before(&stored.manifest, totals, message.sequence)));
+        }
+        let headers = self.opening_headers(&file.manifest, file.headers(), attempt)?;
+        let publish = || self.broker.publish_behind(subject.clone(), &headers, file.payload.clone(), message.sequence);
+        match patience.until(publish).await? {
+            Some(Stored { sequence, .. }) => Ok(Some(Sent { status: SentStatus::Repaired, ..file.sent(sequence) })),
+            None => Err(ProducerError::Lost { transfer: *transfer }),
+        }
     }
 
     /// Publishes the manifest, unless there is one: the server compares, so that two runs cannot both open a transfer.
     async fn open(
-        &self, manifest: &Manifest, payload: Bytes, mut headers: Vec<(&'static str, String)>, attempt: &Attempt,
+        &self, manifest: &Manifest, payload: Bytes, headers: Vec<(&'static str, String)>, attempt: &Attempt,
         patience: &Patience,
     ) -> Result<Opening, ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
-        let record = manifest.to_header().map_err(|source| ProducerError::Manifest { transfer: *transfer, source })?;
-        headers.extend([(header::MANIFEST, record), attempt.open()]);
+        let headers = self.opening_headers(manifest, headers, attempt)?;
         let subject = self.broker.subjects().open(channel, *transfer);
         let opened = patience.until(|| self.broker.publish_once(subject.clone(), &headers, payload.clone())).await?;
-        if opened {
-            return Ok(Opening::New);
+        if let Some(Stored { sequence, .. }) = opened {
+            return Ok(Opening::New(sequence));
         }
-        let stored = patience.until(|| self.broker.stored_transfer(channel, *transfer)).await?;
+        let stored = self.broker.stored_transfer(channel, *transfer).await?;
         Ok(stored.map_or(Opening::Unreadable, |stored| Opening::Known(Box::new(stored))))
     }
 
-    /// Publishes a closing record: behind the chunks, and again for lists.
+    fn opening_headers(
+        &self, manifest: &Manifest, mut headers: Vec<(&'static str, String)>, attempt: &Attempt,
+    ) -> Result<Vec<(&'static str, String)>, ProducerError> {
+        let transfer = manifest.transfer;
+        let record = manifest.to_header().map_err(|source| ProducerError::Manifest { transfer, source })?;
+        headers.extend([(header::MANIFEST, record), attempt.open()]);
+        Ok(headers)
+    }
+
+    /// Publishes a closing record: behind the chunks, and again for lists. `false` if the last message behind which it belongs
+    /// is not the last one on its subject.
     ///
-    /// Fails with [`ProducerError::IdTaken`] when another run has ended the transfer otherwise.
+    /// Fails with [`ProducerError::IdTaken`] or [`ProducerError::Cancelled`] when another run has ended the transfer otherwise.
     pub(crate) async fn close(
+        &self, manifest: &Manifest, closing: Closing, attempt: &Attempt, patience: &Patience, last: u64,
+    ) -> Result<bool, ProducerError> {
+        let Manifest { transfer, channel, .. } = manifest;
+        let data = self.broker.subjects().data(channel, *transfer);
+        let headers = closing_headers(*transfer, closing.clone(), attempt)?;
+        let publish = || self.broker.publish_behind(data.clone(), &headers, Bytes::new(), last);
+        if patience.until(publish).await?.is_none() {
+            return Ok(false);
+        }
+        self.list(manifest, closing, attempt, patience).await?;
+        Ok(true)
+    }
+
+    /// Publishes a closing record for lists.
+    ///
+    /// Fails as [`Upload::close`] does.
+    pub(crate) async fn list(
         &self, manifest: &Manifest, closing: Closing, attempt: &Attempt, patience: &Patience,
     ) -> Result<(), ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
-        let record = ClosingRecord::new(*transfer, closing.clone()).to_header();
-        let record = record.map_err(|source| ProducerError::Manifest { transfer: *transfer, source })?;
-        let subjects = self.broker.subjects();
-        let (data, close) = (subjects.data(channel, *transfer), subjects.close(channel, *transfer));
-        let headers = [(header::CLOSING, record), attempt.closing()];
-        patience.until(|| self.broker.publish(data.clone(), &headers, Bytes::new())).await?;
+        let subject = self.broker.subjects().close(channel, *transfer);
+        let headers = closing_headers(*transfer, closing.clone(), attempt)?;
         // A transfer ends once: the first record stands.
-        if patience.until(|| self.broker.publish_once(close.clone(), &headers, Bytes::new())).await? {
+        let publish = || self.broker.publish_once(subject.clone(), &headers, Bytes::new());
+        if patience.until(publish).await?.is_some() {
             return Ok(());
         }
-        let standing = patience.until(|| self.broker.closing_record(channel, *transfer)).await?;
-        if standing.is_some_and(|standing| standing.closing != closing) {
-            return Err(ProducerError::IdTaken { transfer: *transfer });
+        match (self.broker.closing_record(channel, *transfer).await?.map(|record| record.closing), closing) {
+            (Some(Closing::Complete(standing)), Closing::Complete(ours)) if standing.same_file(&ours) => Ok(()),
+            (Some(Closing::Cancelled { reason }), _) => Err(ProducerError::Cancelled { transfer: *transfer, reason }),
+            _ => Err(ProducerError::IdTaken { transfer: *transfer }),
         }
-        Ok(())
     }
 }
 
-/// Whether a file fits in its manifest's message.
-fn fits(manifest: &Manifest, payload: usize, max_payload: usize) -> Result<bool, ProducerError> {
-    /// Of the other headers, which are of fixed lengths.
-    const OTHER_HEADERS: usize = 512;
-    let record =
-        manifest.to_header().map_err(|source| ProducerError::Manifest { transfer: manifest.transfer, source })?;
-    Ok(record.len() + OTHER_HEADERS + payload <= max_payload)
-}
-
-fn sent_before(manifest: Manifest, totals: Totals) -> Sent {
-    let Manifest { transfer, channel, name, .. } = manifest;
-    let Totals { chunks, size, stored_bytes, digest } = totals;
-    let (published_chunks, published_bytes, status) = (0, 0, SentStatus::Unchanged);
-    Sent {
-        transfer,
-        channel,
-        name,
-        size,
-        chunks,
-        stored_bytes,
-        published_chunks,
-        published_bytes,
-        resumed_from: size,
-        digest,
-        status,
-    }
-}
-
-fn sent_inline(manifest: &Manifest, payload: &Bytes, status: SentStatus) -> Sent {
-    let size = manifest.size.unwrap_or(0);
-    let Manifest { transfer, channel, name, inline, digest_algorithm, .. } = manifest.clone();
-    let published = status == SentStatus::Sent;
-    Sent {
-        transfer,
-        channel,
-        name,
-        size,
-        chunks: 0,
-        stored_bytes: payload.len() as u64,
-        published_chunks: 0,
-        published_bytes: if published { payload.len() as u64 } else { 0 },
-        resumed_from: if published { 0 } else { size },
-        digest: inline.map_or_else(|| digest_algorithm.digest(b""), |inline| inline.digest),
-        status,
-    }
+fn closing_headers(
+    transfer: TransferId, closing: Closing, attempt: &Attempt,
+) -> Result<[(&'static str, String); 2], ProducerError> {
+    let record = ClosingRecord::new(transfer, closing).to_header();
+    let record = record.map_err(|source| ProducerError::Manifest { transfer, source })?;
+    Ok([(header::CLOSING, record), attempt.closing()])
 }

@@ -1,6 +1,6 @@
 //! `send`: files, directories and standard input.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -10,12 +10,15 @@ use natsfer_common::{
     cli::{ByteCount, Outcome, human_bytes, print_line, report, stop_signal},
 };
 use natsfer_producer::{
-    Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, ProducerError, SendOptions, Sent,
-    SentStatus, TransferId,
+    Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, ProducerError, ReceiverName, SendOptions,
+    Sent, SentStatus, TransferId,
 };
 use serde::Serialize;
 
-use super::sources::{Item, walk};
+use super::{
+    delivery::Delivery,
+    sources::{Item, walk},
+};
 
 /// Send files, directories (with all that is in them) or standard input
 #[derive(Debug, clap::Args)]
@@ -50,9 +53,13 @@ pub(crate) struct Send {
     /// Most bytes under way, of all files together
     #[arg(long, default_value = "8MiB", value_name = "BYTES")]
     window: ByteCount,
-    /// Give up when nothing moved for so long
+    /// Give up when nothing could be published for so long
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
     stall_timeout: Duration,
+    /// Return only when these receivers have landed everything, however long that takes; comma-separated. Chunks that they
+    /// miss are sent again meanwhile
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    wait_for: Vec<ReceiverName>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -89,6 +96,11 @@ impl Send {
         super::Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, wrong).exit();
     }
 
+    /// How long to wait for a server that is not there.
+    pub(crate) fn patience(&self) -> Duration {
+        self.stall_timeout
+    }
+
     fn options(&self, name: FileName, transfer: Option<TransferId>) -> SendOptions {
         let mut options = SendOptions::default()
             .with_channel(self.channel.clone())
@@ -112,35 +124,52 @@ impl Send {
             .map(|item| self.send(&producer, item))
             .buffer_unordered(concurrency);
         let mut outcome = Outcome::Done;
-        loop {
-            tokio::select! {
-                () = &mut stop => {
-                    report(&anyhow::anyhow!("stopped; run the same command again to go on from here"));
-                    return Ok(Outcome::Failed);
-                }
-                sent = sends.next() => match sent {
-                    None => return Ok(outcome),
-                    Some(sent) => {
-                        if let Err(error) = sent.and_then(|sent| self.print(&sent)) {
-                            report(&error);
-                            outcome = Outcome::Failed;
-                        }
+        let (receivers, json) = (&self.wait_for[..], self.json);
+        let mut delivery = Delivery { producer: &producer, receivers, json, sources: HashMap::new(), sent: Vec::new() };
+        let all_sent = async {
+            while let Some(done) = sends.next().await {
+                match done.and_then(|done| self.print(&done.1).map(|()| done)) {
+                    Ok((source, sent)) if !self.wait_for.is_empty() => {
+                        delivery.sources.extend(source.map(|source| (sent.transfer, source)));
+                        delivery.sent.push(sent);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        report(&error);
+                        outcome = Outcome::Failed;
                     }
                 }
             }
+            match delivery.wait().await? {
+                Outcome::Done => Ok(outcome),
+                Outcome::Failed => Ok(Outcome::Failed),
+            }
+        };
+        tokio::select! {
+            () = &mut stop => {
+                report(&anyhow::anyhow!("stopped; run the same command again to go on from here"));
+                Ok(Outcome::Failed)
+            }
+            outcome = all_sent => outcome,
         }
     }
 
-    async fn send(&self, producer: &Producer, item: anyhow::Result<Item>) -> anyhow::Result<Sent> {
+    /// Sends one thing, and says how to send it again, where that can be done.
+    async fn send(
+        &self, producer: &Producer, item: anyhow::Result<Item>,
+    ) -> anyhow::Result<(Option<(PathBuf, SendOptions)>, Sent)> {
         match item? {
             Item::StandardInput => {
                 let name = self.name.clone().ok_or(ProducerError::NoName)?;
                 let options = self.options(name, self.transfer_id);
-                producer.send_reader(tokio::io::stdin(), options).await.context("cannot send standard input")
+                let sent = producer.send_reader(tokio::io::stdin(), options).await;
+                Ok((None, sent.context("cannot send standard input")?))
             }
             Item::File(path, name) => {
-                let sending = producer.send_file(&path, self.options(name, None));
-                sending.await.with_context(|| format!("cannot send {}", path.display()))
+                let options = self.options(name, None);
+                let sent = producer.send_file(&path, options.clone()).await;
+                let sent = sent.with_context(|| format!("cannot send {}", path.display()))?;
+                Ok((Some((path, options)), sent))
             }
         }
     }
@@ -157,6 +186,10 @@ impl Send {
             SentStatus::Resumed => {
                 let stored = human_bytes(sent.resumed_from);
                 format!("resumed  {transfer}  {name}  {size} ({stored} were stored, {published} published)")
+            }
+            SentStatus::Repaired => {
+                let chunks = sent.published_chunks;
+                format!("repaired  {transfer}  {name}  {size} ({chunks} chunks, {published} published)")
             }
             SentStatus::Unchanged => format!("unchanged  {transfer}  {name}  {size}"),
         })?)

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
+use natsfer_common::STAGING_DIRECTORY;
 use natsfer_producer::FileName;
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 /// One thing to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,9 @@ fn file(path: PathBuf, name: Option<&FileName>) -> anyhow::Result<Item> {
 fn directory(root: PathBuf) -> impl Iterator<Item = anyhow::Result<Item>> {
     let nameless = root.as_os_str().to_string_lossy().ends_with("/.");
     let prefix = if nameless { None } else { root.file_name().map(PathBuf::from) };
-    WalkDir::new(&root).sort_by_file_name().into_iter().filter_map(move |entry| {
+    // What receivers keep there is unfinished.
+    let sent = |entry: &DirEntry| entry.depth() == 0 || entry.file_name() != STAGING_DIRECTORY;
+    WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(sent).filter_map(move |entry| {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => return Some(Err(anyhow!(error))),
@@ -89,7 +92,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let photos = root.path().join("photos");
         std::fs::create_dir_all(photos.join("b/c")).unwrap();
-        for file in ["z", "a b", "b/c/ü"] {
+        std::fs::create_dir_all(photos.join("b/.natsfer/receivers")).unwrap();
+        for file in ["z", "a b", "b/c/ü", "b/.natsfer/receivers/part"] {
             std::fs::write(photos.join(file), "").unwrap();
         }
         std::os::unix::fs::symlink("z", photos.join("link")).unwrap();

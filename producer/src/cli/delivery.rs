@@ -1,0 +1,98 @@
+//! `send --wait-for`: until receivers have what was sent; chunks that they miss are sent again meanwhile.
+
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use natsfer_common::cli::{Outcome, print_line, report};
+use natsfer_producer::{Deliveries, FileName, Producer, ReceiverName, SendOptions, Sent, TransferId, Word};
+use serde_json::json;
+
+/// How often to say what is awaited.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// What was sent, and how to send it again.
+pub(crate) struct Delivery<'a> {
+    pub(crate) producer: &'a Producer,
+    pub(crate) receivers: &'a [ReceiverName],
+    pub(crate) json: bool,
+    /// The files, and the options they were sent with.
+    pub(crate) sources: HashMap<TransferId, (PathBuf, SendOptions)>,
+    pub(crate) sent: Vec<Sent>,
+}
+
+impl Delivery<'_> {
+    /// Waits as long as it takes.
+    pub(crate) async fn wait(&self) -> anyhow::Result<Outcome> {
+        if self.sent.is_empty() || self.receivers.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let mut deliveries = Deliveries::of(self.producer.broker(), &self.sent, self.receivers).await?;
+        let names: HashMap<_, _> = self.sent.iter().map(|sent| (sent.transfer, &sent.name)).collect();
+        let mut reminder = tokio::time::interval_at(tokio::time::Instant::now() + REMINDER, REMINDER);
+        let mut outcome = Outcome::Done;
+        tracing::info!("everything is stored; {}", awaited(&deliveries, &names));
+        loop {
+            let word = tokio::select! {
+                word = deliveries.next() => word?,
+                _ = reminder.tick() => {
+                    tracing::info!("{}", awaited(&deliveries, &names));
+                    continue;
+                }
+            };
+            match word {
+                None => break,
+                Some(Word::Landed(receipt)) => {
+                    let name = names.get(&receipt.transfer).map_or("", |name| FileName::as_str(name));
+                    print_line(&if self.json {
+                        json!({
+                            "event": "landed",
+                            "transfer": receipt.transfer,
+                            "name": name,
+                            "receiver": receipt.receiver,
+                            "digest": receipt.digest,
+                            "size": receipt.size,
+                            "landed_at": receipt.landed_at,
+                        })
+                        .to_string()
+                    } else {
+                        format!("landed  {}  {name}  at {}", receipt.transfer, receipt.receiver)
+                    })?;
+                }
+                Some(Word::Wanted(request)) => {
+                    let (transfer, receiver, chunks) = (request.transfer, request.receiver, request.chunks);
+                    tracing::info!(%transfer, %receiver, %chunks, "asked to send chunks again");
+                    if let Err(error) = self.send_again(transfer).await {
+                        report(&error.context("chunks that a receiver needs were not sent again"));
+                        outcome = Outcome::Failed;
+                    }
+                }
+            }
+        }
+        deliveries.close().await;
+        Ok(outcome)
+    }
+
+    async fn send_again(&self, transfer: TransferId) -> anyhow::Result<()> {
+        let (path, options) = self.sources.get(&transfer).context("standard input cannot be read again")?;
+        let sent = self.producer.send_file(path, options.clone()).await?;
+        anyhow::ensure!(sent.transfer == transfer, "{} has changed since it was sent", path.display());
+        let (chunks, bytes) = (sent.published_chunks, sent.published_bytes);
+        tracing::info!(%transfer, chunks, bytes, "sent again");
+        Ok(())
+    }
+}
+
+/// What is waited for, in words.
+fn awaited(deliveries: &Deliveries, names: &HashMap<TransferId, &FileName>) -> String {
+    match deliveries.awaited().next() {
+        None => "every receipt is there".into(),
+        Some((transfer, receiver)) => {
+            let name = names.get(&transfer).map_or("", |name| name.as_str());
+            let more = match deliveries.outstanding() - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more receipts"),
+            };
+            format!("waiting for '{receiver}' to land {name} ({transfer}){more}")
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! How far each receiver is with a transfer.
+
+use jiff::Timestamp;
+use natsfer_common::{
+    Manifest, ReceiverName,
+    broker::{Broker, CatalogEntry, ConsumerState},
+    selects,
+};
+
+use crate::ProducerError;
+
+/// One receiver and one transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The receiver.
+    pub receiver: ReceiverName,
+    /// How far it is.
+    pub state: StandingState,
+}
+
+/// How far a receiver is with a transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StandingState {
+    /// It has it, and says since when.
+    Landed {
+        /// By the receiver's clock.
+        at: Timestamp,
+    },
+    /// It is done with it, and has not said that it has it: it skipped it, refused it, or may not publish receipts.
+    Done,
+    /// It has begun.
+    Receiving {
+        /// Stored messages of the transfer, its chunks and closing record, that it was not given yet.
+        remaining: u64,
+    },
+    /// It was given the transfer, and has received nothing of it.
+    Taken,
+    /// Its turn has not come.
+    Waiting,
+}
+
+impl StandingState {
+    /// The state's name.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Landed { .. } => "landed",
+            Self::Done => "done",
+            Self::Receiving { .. } => "receiving",
+            Self::Taken => "taken",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// Every receiver that has said that it has the transfer, and every one that listens on its channel.
+///
+/// # Errors
+/// When the server does not answer, or this user may not look at consumers.
+pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Standing>, ProducerError> {
+    let Manifest { transfer, channel, .. } = &entry.manifest;
+    let mut standings: Vec<Standing> = Vec::new();
+    for receipt in broker.receipts(channel, *transfer).await? {
+        if !standings.iter().any(|standing| standing.receiver == receipt.receiver) {
+            let state = StandingState::Landed { at: receipt.landed_at };
+            standings.push(Standing { receiver: receipt.receiver, state });
+        }
+    }
+    let subject = broker.subjects().open(channel, *transfer);
+    let cursors = broker.consumers(&broker.stream().data()).await?;
+    for inbox in broker.consumers(broker.stream().control()).await? {
+        let listens = inbox.durable && inbox.filters.iter().any(|filter| selects(filter, &subject));
+        let Ok(receiver) = inbox.name.parse::<ReceiverName>() else { continue };
+        if listens && !standings.iter().any(|standing| standing.receiver == receiver) {
+            let name = format!("{receiver}-{transfer}");
+            let cursor = cursors.iter().find(|cursor| cursor.name == name);
+            standings.push(Standing { receiver, state: state(entry, &inbox, cursor) });
+        }
+    }
+    standings.sort_by(|a, b| a.receiver.cmp(&b.receiver));
+    Ok(standings)
+}
+
+fn state(entry: &CatalogEntry, inbox: &ConsumerState, cursor: Option<&ConsumerState>) -> StandingState {
+    if inbox.acknowledged_to >= entry.sequence {
+        return StandingState::Done;
+    }
+    match cursor {
+        Some(cursor) => StandingState::Receiving { remaining: cursor.pending },
+        None if inbox.delivered_to >= entry.sequence => StandingState::Taken,
+        None => StandingState::Waiting,
+    }
+}
