@@ -12,8 +12,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("NATS_URL").unwrap_or_else(|_| "nats://127.0.0.1:4222".into());
     let server = ConnectOptions::default().with_server(url);
 
-    let mut receiver = Receiver::connect(&server, ReceiverOptions::new("files".parse()?)).await?;
     let inbox = TargetDirectory::open("inbox")?;
+    let options = ReceiverOptions::new("files".parse()?).with_home(&inbox);
+    let mut receiver = Receiver::connect(&server, options).await?;
     while let Some(incoming) = receiver.next().await? {
         // A failure settles this one transfer, now or for later, and must not end the others.
         match incoming.save_into(&inbox, &SaveOptions::default()).await {

@@ -1,6 +1,6 @@
 //! A receiver's place in one transfer's chunks.
 
-use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+use std::{ops::ControlFlow, time::Duration};
 
 use bytes::Bytes;
 use natsfer_common::{
@@ -25,18 +25,28 @@ pub(crate) struct Cursor {
     manifest: Manifest,
     spec: ConsumerSpec,
     pull: Pull,
-    /// The last chunk or record that came: where it is in the stream, and its subject's place in it is checked before it is
-    /// relied on.
+    /// The last chunk or record that came: where it is in the stream, and its index. Looked at before it is relied on.
     last: Option<(u64, Option<u64>)>,
+    /// Up to here in the stream, an earlier run was given everything.
+    earlier: u64,
+    state: State,
+}
+
+/// Whether the consumer is there.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Standing,
+    /// It is to be made anew.
+    Lost,
 }
 
 /// One message of the transfer.
 #[derive(Debug)]
 pub(crate) enum Piece {
-    /// A chunk as it came, its payload not checked yet.
-    Chunk { chunk: ChunkHeader, payload: Bytes, ack_subject: String },
+    /// A chunk as it came, its payload not checked yet; `again` if an earlier run was given it.
+    Chunk { chunk: ChunkHeader, payload: Bytes, ack_subject: String, again: bool },
     /// The end.
-    Closing(ClosingRecord),
+    Closing { record: ClosingRecord, ack_subject: String },
 }
 
 impl Cursor {
@@ -58,6 +68,7 @@ impl Cursor {
             ConsumerKind::Cursor => broker.consumer(&spec.stream, &spec.name).await?,
             _ => None,
         };
+        let earlier = standing.as_ref().map_or(0, |state| state.delivered_to);
         match standing {
             // What was delivered and not acknowledged would come again only after the server's wait for it.
             Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.is_empty()) => {}
@@ -71,7 +82,16 @@ impl Cursor {
         }
         let settings = PullSettings::Flow { window };
         let pull = Pull::new(broker, &spec.stream, &spec.name, settings).await?;
-        Ok(Self { broker: broker.clone(), manifest: manifest.clone(), spec, pull, last: None })
+        let (broker, manifest, state) = (broker.clone(), manifest.clone(), State::Standing);
+        Ok(Self { broker, manifest, spec, pull, last: None, earlier, state })
+    }
+
+    /// Whether a receiver's cursor stands, and has delivered and been acknowledged all that is stored.
+    pub(crate) async fn has_nothing_new(
+        broker: &Broker, receiver: &ReceiverName, manifest: &Manifest,
+    ) -> Result<bool, ReceiveError> {
+        let state = broker.consumer(&broker.stream().data(), &durable_name(receiver, manifest)).await?;
+        Ok(state.is_some_and(|state| state.pending == 0 && state.unacknowledged == 0))
     }
 
     /// Deletes the cursor that an earlier run may have left.
@@ -85,19 +105,23 @@ impl Cursor {
 
     /// The next message of the transfer. Messages that are none of the protocol's are passed over.
     ///
-    /// Cancel safe, but for the time in which a lost consumer is made anew: then that begins again.
+    /// Cancel safe: a lost consumer is then made anew with the next call.
     pub(crate) async fn next(&mut self) -> Result<Piece, ReceiveError> {
         loop {
+            if self.state == State::Lost {
+                self.renew().await?;
+                self.state = State::Standing;
+            }
             let delivery = match self.pull.next().await {
                 Ok(delivery) => delivery,
                 Err(BrokerError::ConsumerGone { .. }) => {
-                    self.renew().await?;
+                    self.state = State::Lost;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
             let transfer = self.manifest.transfer;
-            match read(&delivery, &self.manifest) {
+            match read(&delivery, &self.manifest, self.earlier) {
                 Ok(piece) => {
                     let index = if let Piece::Chunk { chunk, .. } = &piece { Some(chunk.index) } else { None };
                     self.last = Some((delivery.stream_sequence, index));
@@ -149,16 +173,6 @@ impl Cursor {
             self.close().await;
         }
     }
-
-    /// Where in the stream the copies of these chunks are.
-    pub(crate) async fn locate(&self, wanted: &ChunkSet) -> Result<BTreeMap<u64, Vec<u64>>, ReceiveError> {
-        locate(&self.broker, &self.manifest, wanted).await
-    }
-
-    /// Reads one chunk by its place in the stream; `None` if it is no longer there.
-    pub(crate) async fn fetch(&self, sequence: u64) -> Result<Option<(ChunkHeader, Bytes)>, ReceiveError> {
-        fetch(&self.broker, &self.manifest, sequence).await
-    }
 }
 
 /// What a receiver's cursor over one transfer is called: see PROTOCOL.md.
@@ -170,59 +184,36 @@ fn no_randomness(source: std::io::Error) -> ReceiveError {
     ReceiveError::Disk { doing: "cannot get randomness from", path: "the operating system".into(), source }
 }
 
-/// Where in the stream the copies of these chunks are, in stream order. Reads headers only.
-pub(crate) async fn locate(
-    broker: &Broker, manifest: &Manifest, wanted: &ChunkSet,
-) -> Result<BTreeMap<u64, Vec<u64>>, ReceiveError> {
-    let mut found = BTreeMap::<u64, Vec<u64>>::new();
-    broker
-        .scan(manifest, |sequence, scanned| {
-            if let Scanned::Chunk(chunk, _) = scanned
-                && wanted.contains(chunk.index)
-            {
-                found.entry(chunk.index).or_default().push(sequence);
-            }
-            ControlFlow::Continue(())
-        })
-        .await?;
-    Ok(found)
-}
-
-/// Reads one chunk by its place in the stream; `None` if there is no chunk of this transfer.
-pub(crate) async fn fetch(
-    broker: &Broker, manifest: &Manifest, sequence: u64,
-) -> Result<Option<(ChunkHeader, Bytes)>, ReceiveError> {
-    let subject = broker.subjects().data(&manifest.channel, manifest.transfer);
-    let message = broker.message_at(&broker.stream().data(), sequence).await?;
-    let Some(message) = message.filter(|message| message.subject == subject) else { return Ok(None) };
-    let chunk = ChunkHeader::from_headers(|name| message.header(name), manifest.chunk_size).ok();
-    Ok(chunk.map(|chunk| (chunk, message.payload)))
-}
-
 /// Where to begin when these chunks are held: at the first one that is not, found without moving payloads.
 async fn start_behind(broker: &Broker, manifest: &Manifest, held: &ChunkSet) -> Result<StartAt, ReceiveError> {
     if held.first_missing() == 0 {
         return Ok(StartAt::First);
     }
-    let mut start = StartAt::First;
-    broker
-        .scan(manifest, |sequence, scanned| match scanned {
-            Scanned::Chunk(chunk, _) if held.contains(chunk.index) => ControlFlow::Continue(()),
-            _ => {
-                start = StartAt::Sequence(sequence);
-                ControlFlow::Break(())
-            }
-        })
-        .await?;
-    Ok(start)
+    let what = format!("looking for the first chunk of transfer {} that is not here", manifest.transfer);
+    let found = broker.patiently(&what, || async {
+        let mut start = StartAt::First;
+        broker
+            .scan(manifest, |place, scanned| match scanned {
+                Scanned::Chunk(chunk, _) if held.contains(chunk.index) => ControlFlow::Continue(()),
+                _ => {
+                    start = StartAt::Sequence(place.sequence);
+                    ControlFlow::Break(())
+                }
+            })
+            .await?;
+        Ok(start)
+    });
+    Ok(found.await?)
 }
 
-fn read(delivery: &Delivery, manifest: &Manifest) -> Result<Piece, String> {
+fn read(delivery: &Delivery, manifest: &Manifest, earlier: u64) -> Result<Piece, String> {
+    let ack_subject = delivery.ack_subject();
     if let Some(text) = delivery.header(header::CLOSING) {
         let record = ClosingRecord::from_header(text, manifest.transfer).map_err(|error| error.to_string())?;
-        return Ok(Piece::Closing(record));
+        return Ok(Piece::Closing { record, ack_subject });
     }
     let chunk = ChunkHeader::from_headers(|name| delivery.header(name), manifest.chunk_size);
     let chunk = chunk.map_err(|error| error.to_string())?;
-    Ok(Piece::Chunk { chunk, payload: delivery.payload(), ack_subject: delivery.ack_subject() })
+    let again = delivery.stream_sequence <= earlier;
+    Ok(Piece::Chunk { chunk, payload: delivery.payload(), ack_subject, again })
 }

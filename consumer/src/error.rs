@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use natsfer_common::{ChunkSet, Contradiction, Digest, RecordError, TransferId, broker::BrokerError};
+use natsfer_common::{ChunkSet, Contradiction, Digest, PartError, RecordError, TransferId, broker::BrokerError};
 
 /// Why a transfer was not received, or a receiver not opened.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum ReceiveError {
         transfer: TransferId,
     },
     /// Its messages cannot all be true, or its sender took it back.
-    #[error("the transfer cannot be put together")]
+    #[error(transparent)]
     Contradiction(#[from] Contradiction),
     /// Its record cannot be read.
     #[error("a record of transfer {transfer} cannot be read")]
@@ -44,15 +44,16 @@ pub enum ReceiveError {
         /// What is wrong with it.
         source: RecordError,
     },
-    /// Chunks are gone from the stream, or stored damaged.
-    #[error("chunks {missing} of transfer {transfer} are missing from the stream or damaged in it: {reason}")]
+    /// Chunks are gone from the stream, or stored damaged. A receiver has asked for them: it will be tried again.
+    #[error(
+        "chunks {missing} of transfer {transfer} are missing from the stream or damaged in it: run `natsfer-producer \
+         send` on the unchanged source again"
+    )]
     ChunksMissing {
         /// The transfer.
         transfer: TransferId,
         /// The chunks.
         missing: ChunkSet,
-        /// What was found in their place.
-        reason: String,
     },
     /// Two chunks of one index hold different bytes.
     #[error("chunk {index} of transfer {transfer} came twice with different bytes")]
@@ -155,7 +156,11 @@ impl ReceiveError {
             {
                 Failure::Final
             }
-            Self::Broker(_) | Self::Disk { .. } | Self::Stalled { .. } | Self::Busy { .. } => Failure::Passing,
+            Self::Broker(_)
+            | Self::Disk { .. }
+            | Self::Stalled { .. }
+            | Self::Busy { .. }
+            | Self::ChunksMissing { .. } => Failure::Passing,
             _ => Failure::Final,
         }
     }
@@ -163,5 +168,18 @@ impl ReceiveError {
     pub(crate) fn disk(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Disk { doing, path, source }
+    }
+}
+
+impl From<PartError> for ReceiveError {
+    fn from(error: PartError) -> Self {
+        match error {
+            PartError::Store(source) => Self::Disk { doing: "cannot write", path: "the part file".into(), source },
+            PartError::Contradiction(contradiction) => contradiction.into(),
+            PartError::Conflicting { transfer, index } => Self::Conflicting { transfer, index },
+            PartError::DigestMismatch { transfer, expected, found } => {
+                Self::DigestMismatch { transfer, expected, found }
+            }
+        }
     }
 }

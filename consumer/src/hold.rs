@@ -1,21 +1,28 @@
 //! A transfer taken from the inbox: kept for this process while it is worked on, then settled or put back.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use natsfer_common::broker::{Acknowledgement, Broker};
-use tokio::sync::oneshot;
+use natsfer_common::broker::{Acknowledgement, Broker, BrokerError, Delivery};
+use tokio::{sync::oneshot, time::Instant};
 use tokio_util::task::TaskTracker;
 
-/// Attempts to have the server confirm that a transfer is done, before leaving it to redelivery.
-const CONFIRMATIONS: u32 = 5;
-/// Rest between them.
-const REST: Duration = Duration::from_millis(500);
+use crate::ledger::Entry;
 
-/// Tells the server, every third of the takeover time, that the transfer is being worked on. Dropped, it puts the transfer
+/// How long to wait until the server says that it knows. One that has forgotten what it delivered never does.
+const CONFIRMATION: Duration = Duration::from_secs(10);
+
+/// Tells the server, ten times in the takeover time, that the transfer is being worked on. Dropped, it puts the transfer
 /// back at once.
 #[derive(Debug)]
 pub(crate) struct Hold {
     settle: oneshot::Sender<Settlement>,
+    lapsed: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -24,11 +31,41 @@ struct Settlement {
     settled: oneshot::Sender<()>,
 }
 
+/// One delivery of an inbox.
+#[derive(Debug)]
+struct Held {
+    broker: Broker,
+    ack_subject: String,
+    /// What was delivered, and where it was.
+    subject: String,
+    sequence: u64,
+    /// The broker's epoch then.
+    epoch: u64,
+    /// The server was not told in time, and may have given the transfer to another process.
+    lapsed: Arc<AtomicBool>,
+}
+
 impl Hold {
-    pub(crate) fn new(broker: Broker, ack_subject: String, takeover: Duration, tasks: &TaskTracker) -> Self {
+    pub(crate) fn new(
+        broker: &Broker, delivery: &Delivery, takeover: Duration, entry: Option<Entry>, tasks: &TaskTracker,
+    ) -> Self {
         let (settle, settlement) = oneshot::channel();
-        tasks.spawn(keep(broker, ack_subject, takeover, settlement));
-        Self { settle }
+        let lapsed = Arc::<AtomicBool>::default();
+        let held = Held {
+            broker: broker.clone(),
+            ack_subject: delivery.ack_subject(),
+            subject: delivery.subject().to_owned(),
+            sequence: delivery.stream_sequence,
+            epoch: broker.epoch(),
+            lapsed: lapsed.clone(),
+        };
+        tasks.spawn(held.keep(takeover, entry, settlement));
+        Self { settle, lapsed }
+    }
+
+    /// Whether another process may have been given the transfer meanwhile: this one stood still for too long.
+    pub(crate) fn may_be_lost(&self) -> bool {
+        self.lapsed.load(Ordering::Relaxed)
     }
 
     /// Settles it; on return the server knows, or could not be reached: it will then deliver the transfer again, which is
@@ -42,32 +79,54 @@ impl Hold {
     }
 }
 
-async fn keep(broker: Broker, ack_subject: String, takeover: Duration, mut settlement: oneshot::Receiver<Settlement>) {
-    let mut interval = tokio::time::interval(takeover / 3);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    interval.tick().await;
-    let settlement = loop {
-        tokio::select! {
-            biased;
-            settlement = &mut settlement => break settlement,
-            _ = interval.tick() => broker.acknowledge(&ack_subject, Acknowledgement::InProgress).await,
-        }
-    };
-    match settlement {
-        // Dropped without a word.
-        Err(_) => broker.acknowledge(&ack_subject, Acknowledgement::Again(Duration::ZERO)).await,
-        Ok(Settlement { acknowledgement, settled }) => {
-            for attempt in 1..=CONFIRMATIONS {
-                match broker.confirm(&ack_subject, acknowledgement.clone()).await {
-                    Ok(()) => break,
-                    Err(error) => {
-                        tracing::warn!(%error, attempt, "the server did not confirm an acknowledgement");
-                        tokio::time::sleep(REST).await;
+impl Held {
+    async fn keep(self, takeover: Duration, entry: Option<Entry>, mut settlement: oneshot::Receiver<Settlement>) {
+        let Self { broker, ack_subject, .. } = &self;
+        let mut interval = tokio::time::interval(takeover / 10);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut renewed = interval.tick().await;
+        let settlement = loop {
+            tokio::select! {
+                biased;
+                settlement = &mut settlement => break settlement,
+                _ = interval.tick() => {
+                    if renewed.elapsed() >= takeover {
+                        self.lapsed.store(true, Ordering::Relaxed);
                     }
+                    renewed = Instant::now();
+                    broker.acknowledge(ack_subject, Acknowledgement::InProgress).await;
+                    entry.as_ref().inspect(|entry| entry.renewed());
                 }
             }
-            // Whoever waits may have gone.
-            let _ = settled.send(());
+        };
+        match settlement {
+            // Dropped without a word.
+            Err(_) => broker.acknowledge(ack_subject, Acknowledgement::Again(Duration::ZERO)).await,
+            Ok(Settlement { acknowledgement, settled }) => {
+                if let Err(error) = self.confirm(acknowledgement).await {
+                    tracing::warn!(
+                        subject = self.subject,
+                        "an acknowledgement was not confirmed; the transfer will come again: {error}"
+                    );
+                }
+                // Whoever waits may have gone.
+                let _ = settled.send(());
+            }
         }
+        drop(entry);
+    }
+
+    async fn confirm(&self, acknowledgement: Acknowledgement) -> Result<(), BrokerError> {
+        let last = matches!(acknowledgement, Acknowledgement::Done | Acknowledgement::Never);
+        if last && self.broker.epoch() != self.epoch {
+            // The server may be another one than before: its message of this sequence would be done without having been
+            // received.
+            let message = self.broker.message_at(self.broker.stream().control(), self.sequence).await?;
+            if message.is_none_or(|message| message.subject != self.subject) {
+                tracing::info!(subject = self.subject, "not acknowledged: the server has another message in its place");
+                return Ok(());
+            }
+        }
+        self.broker.with_patience(CONFIRMATION).confirm(&self.ack_subject, acknowledgement).await
     }
 }

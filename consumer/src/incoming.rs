@@ -4,14 +4,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use natsfer_common::{
-    Manifest,
+    Digest, Manifest,
     broker::{Acknowledgement, Broker},
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    Failure, ReceiveError, SaveOptions, Saved, TargetDirectory, TransferReader, cursor::Cursor, flow::Flows,
-    hold::Hold, save::Save, staging::Owner,
+    Failure, Landing, ReceiveError, SaveOptions, Saved, TargetDirectory, TransferReader,
+    cursor::Cursor,
+    flow::Flows,
+    hold::Hold,
+    inline::decode_inline,
+    report::{Before, Report},
+    save::Save,
+    staging::Owner,
 };
 
 /// Longest time a transfer that could not be received now is left alone before it is tried again.
@@ -53,6 +59,15 @@ impl Incoming {
         &self.manifest
     }
 
+    /// The whole file, verified, if it came inside its manifest's message.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn inline(&self) -> Option<Result<Bytes, ReceiveError>> {
+        let inline = self.manifest.inline?;
+        Some(decode_inline(&self.manifest, inline, self.payload.clone(), self.crc32.as_deref()))
+    }
+
     /// Lands the file in a directory, under the name it was sent with: whole and verified, or not at all.
     ///
     /// # Cancel safety
@@ -65,11 +80,22 @@ impl Incoming {
     pub async fn save_into(self, target: &TargetDirectory, options: &SaveOptions) -> Result<Saved, ReceiveError> {
         let Self { broker, manifest, payload, crc32, origin, flows } = self;
         let owner = origin.owner();
-        let save = Save { broker: &broker, owner: &owner, manifest: &manifest, target, options, flows: &flows };
-        let result = match manifest.inline {
+        let delivered = origin.delivered();
+        let save =
+            Save { broker: &broker, owner: &owner, manifest: &manifest, target, options, flows: &flows, delivered };
+        let mut result = match manifest.inline {
             Some(inline) => save.inline(inline, payload, crc32).await,
             None => save.chunks().await,
         };
+        if let (Ok(saved), Origin::Inbox { hold, .. }) = (&result, &origin)
+            && saved.landing != Landing::Skipped
+        {
+            let first = delivered == 1 && saved.landing == Landing::Landed && !hold.may_be_lost();
+            let before = if first { Before::No } else { Before::Perhaps };
+            // Before the inbox forgets it: whoever takes it up after a crash says it then.
+            let told = origin.report(&broker, &manifest, saved.digest, saved.size, before).await;
+            result = told.and(result);
+        }
         origin.settle(result.as_ref().err()).await;
         result
     }
@@ -107,6 +133,23 @@ impl Incoming {
 }
 
 impl Origin {
+    /// Says, for a receiver, that it has the file.
+    pub(crate) async fn report(
+        &self, broker: &Broker, manifest: &Manifest, digest: Digest, size: u64, before: Before,
+    ) -> Result<(), ReceiveError> {
+        match self {
+            Self::Inbox { owner: Owner::Receiver(receiver), .. } => {
+                Report { broker, receiver, manifest }.landed(digest, size, before).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many times the transfer was delivered.
+    pub(crate) fn delivered(&self) -> u64 {
+        if let Self::Inbox { delivered, .. } = self { *delivered } else { 1 }
+    }
+
     pub(crate) fn owner(&self) -> Owner {
         match self {
             Self::Inbox { owner, .. } => owner.clone(),
@@ -116,7 +159,7 @@ impl Origin {
 
     /// Tells the server how it ended.
     pub(crate) async fn settle(self, error: Option<&ReceiveError>) {
-        let delivered = if let Self::Inbox { delivered, .. } = &self { *delivered } else { 1 };
+        let delivered = self.delivered();
         let acknowledgement = match error.map(ReceiveError::failure) {
             None | Some(Failure::Cancelled) => Acknowledgement::Done,
             Some(Failure::Final) => Acknowledgement::Never,

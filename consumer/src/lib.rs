@@ -8,9 +8,9 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use natsfer_consumer::{ConnectOptions, Receiver, ReceiverOptions, SaveOptions, TargetDirectory};
 //!
-//! let options = ReceiverOptions::new("billing".parse()?).with_channels("invoices.>".parse()?);
-//! let mut receiver = Receiver::connect(&ConnectOptions::default(), options).await?;
 //! let inbox = TargetDirectory::open("inbox")?;
+//! let options = ReceiverOptions::new("billing".parse()?).with_channels("invoices.>".parse()?).with_home(&inbox);
+//! let mut receiver = Receiver::connect(&ConnectOptions::default(), options).await?;
 //! while let Some(incoming) = receiver.next().await? {
 //!     println!("{}", incoming.save_into(&inbox, &SaveOptions::default()).await?.path.display());
 //! }
@@ -20,20 +20,27 @@
 //!
 //! [`Replays`] reads past transfers again without disturbing any receiver, and [`read_range`] a part of one.
 
+mod bench;
+mod checkpoint;
 mod cursor;
 mod error;
 mod flow;
 mod hold;
 mod incoming;
+mod inline;
 mod landing;
+mod ledger;
 mod options;
-mod part;
+mod part_files;
 mod range;
 mod reader;
 mod receiver;
 mod replay;
+mod report;
+mod room;
 mod save;
 mod staging;
+mod sweep;
 mod target;
 
 pub use error::{Failure, ReceiveError};

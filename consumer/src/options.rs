@@ -4,6 +4,8 @@ use std::{str::FromStr, time::Duration};
 
 use natsfer_common::{ChannelFilter, ReceiverName};
 
+use crate::TargetDirectory;
+
 /// A receiver's name, channels and limits.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -18,6 +20,9 @@ pub struct ReceiverOptions {
     pub window: u64,
     /// Time after which another process of the same name takes over the transfers of one that has died: 30 s by default.
     pub takeover: Duration,
+    /// Where the receiver notes what it holds, so that after a crash the next process of the name gets it at once and not
+    /// after the takeover time: the directory it lands files in. Nowhere by default.
+    pub home: Option<TargetDirectory>,
 }
 
 impl ReceiverOptions {
@@ -29,6 +34,7 @@ impl ReceiverOptions {
             concurrency: 4,
             window: 16 << 20,
             takeover: Duration::from_secs(30),
+            home: None,
         }
     }
 
@@ -50,6 +56,13 @@ impl ReceiverOptions {
     #[must_use]
     pub fn with_window(mut self, bytes: u64) -> Self {
         self.window = bytes;
+        self
+    }
+
+    /// With notes of what it holds, in the directory it lands files in.
+    #[must_use]
+    pub fn with_home(mut self, home: &TargetDirectory) -> Self {
+        self.home = Some(home.clone());
         self
     }
 

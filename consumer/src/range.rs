@@ -2,19 +2,14 @@
 
 use std::{num::ParseIntError, str::FromStr};
 
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use natsfer_common::{
-    ChunkSet, Manifest,
+    ChunkSet,
     broker::{Broker, CatalogEntry, TransferState},
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::{
-    ReceiveError, Replays,
-    cursor::{fetch, locate},
-    save::decode_inline,
-};
+use crate::{ReceiveError, Replays, inline::decode_inline};
 
 /// Chunks fetched at once.
 const AHEAD: usize = 4;
@@ -89,39 +84,19 @@ pub async fn read_range(
     if start == end {
         return Ok(0);
     }
-    let mut wanted = ChunkSet::default();
     let chunks = manifest.chunk_size.index_of(start)..manifest.chunk_size.index_of(end - 1) + 1;
-    wanted.insert_run(chunks.clone());
-    let places = locate(broker, manifest, &wanted).await?;
-    let mut fetched = stream::iter(chunks)
-        .map(|index| sound_copy(broker, manifest, size, index, places.get(&index).map_or(&[][..], Vec::as_slice)))
-        .buffered(AHEAD);
+    let copies = broker.copies(manifest, &ChunkSet::run(chunks.clone())).await?;
+    let fetch = async |index| match broker.sound_chunk(manifest, size, index, &copies).await? {
+        Some((chunk, raw)) => Ok((chunk.offset, raw)),
+        None => Err(ReceiveError::ChunksMissing { transfer, missing: [index].into_iter().collect() }),
+    };
+    let mut fetched = stream::iter(chunks).map(fetch).buffered(AHEAD);
     while let Some((offset, raw)) = fetched.try_next().await? {
         let from = start.saturating_sub(offset) as usize;
         let to = (end - offset).min(raw.len() as u64) as usize;
         output.write_all(&raw[from..to]).await.map_err(failed)?;
     }
     Ok(end - start)
-}
-
-/// The first stored copy of a chunk that is sound.
-async fn sound_copy(
-    broker: &Broker, manifest: &Manifest, size: u64, index: u64, sequences: &[u64],
-) -> Result<(u64, Bytes), ReceiveError> {
-    let expected = (index, manifest.chunk_size.length(index, size));
-    for sequence in sequences {
-        let Some((chunk, payload)) = fetch(broker, manifest, *sequence).await? else { continue };
-        match chunk.encoding.decode(payload, chunk.length as usize) {
-            Ok(raw) if (chunk.index, chunk.length) == expected && crc32fast::hash(&raw) == chunk.crc32 => {
-                return Ok((chunk.offset, raw));
-            }
-            _ => tracing::warn!(transfer = %manifest.transfer, index, sequence, "a stored chunk is damaged"),
-        }
-    }
-    let mut missing = ChunkSet::default();
-    missing.insert(index);
-    let reason = format!("{} damaged copies were found", sequences.len());
-    Err(ReceiveError::ChunksMissing { transfer: manifest.transfer, missing, reason })
 }
 
 #[cfg(test)]

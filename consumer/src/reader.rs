@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use natsfer_common::{
-    Assembler, ChunkHeader, ChunkSet, Hasher, Manifest, Placement, Progress, Totals,
+    Assembler, ChunkHeader, ChunkSet, Digest, Event, Hasher, Manifest, Next, Placement, Reception, Totals,
     broker::{Acknowledgement, Broker, BrokerError},
 };
 use tokio::{
@@ -25,7 +25,9 @@ use crate::{
     cursor::{self, Cursor},
     flow::Flow,
     incoming::Origin,
-    save::decode_inline,
+    inline::decode_inline,
+    report::{Before, Report},
+    staging::Owner,
 };
 
 /// Chunks that came before their turn are kept up to so many bytes; beyond that they are fetched again when their turn comes.
@@ -40,6 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Dropped earlier, or never finished, the transfer goes back to the server and comes again.
 #[derive(Debug)]
 pub struct TransferReader {
+    broker: Broker,
     manifest: Manifest,
     origin: Option<Origin>,
     pieces: mpsc::Receiver<Result<Piece, ReceiveError>>,
@@ -55,7 +58,7 @@ enum State {
     /// More may come.
     Reading,
     /// Everything came, and is verified.
-    Verified,
+    Verified { size: u64, digest: Digest },
     /// It ended in this error.
     Failed(Arc<ReceiveError>),
 }
@@ -65,8 +68,8 @@ enum State {
 enum Piece {
     /// The next bytes.
     Bytes(Bytes),
-    /// The end: the digest agrees.
-    End,
+    /// The end: size and digest agree.
+    End(u64, Digest),
 }
 
 impl TransferReader {
@@ -77,12 +80,20 @@ impl TransferReader {
         let pump = match manifest.inline {
             Some(inline) => {
                 let raw = decode_inline(&manifest, inline, payload, crc32.as_deref());
+                let owner = origin.owner();
+                let (broker, manifest) = (broker.clone(), manifest.clone());
                 tokio::spawn(async move {
-                    let verified = raw.is_ok();
+                    let size = raw.as_ref().ok().map(|raw| raw.len() as u64);
+                    if let (None, Owner::Receiver(receiver)) = (size, &owner) {
+                        // The sender publishes the whole message again, and it comes as a new one.
+                        let report = Report { broker: &broker, receiver, manifest: &manifest };
+                        let asked = report.ask(&[0].into_iter().collect()).await;
+                        asked.unwrap_or_else(|error| tracing::warn!("a damaged file was not asked for: {error}"));
+                    }
                     // The reader may have gone.
                     let _ = sender.send(raw.map(Piece::Bytes)).await;
-                    if verified {
-                        let _ = sender.send(Ok(Piece::End)).await;
+                    if let Some(size) = size {
+                        let _ = sender.send(Ok(Piece::End(size, inline.digest))).await;
                     }
                 })
             }
@@ -105,6 +116,7 @@ impl TransferReader {
                     early: BTreeMap::new(),
                     early_bytes: 0,
                     next: 0,
+                    owner,
                     manifest: manifest.clone(),
                     sender,
                 };
@@ -112,7 +124,7 @@ impl TransferReader {
             }
         };
         let current = Bytes::new();
-        Ok(Self { manifest, origin: Some(origin), pieces, current, state: State::Reading, pump })
+        Ok(Self { broker, manifest, origin: Some(origin), pieces, current, state: State::Reading, pump })
     }
 
     /// What the file is.
@@ -120,17 +132,23 @@ impl TransferReader {
         &self.manifest
     }
 
-    /// Ends the reading, once what was read is dealt with. A transfer that was read to its end is taken for done; one whose
+    /// Ends the reading, once what was read is dealt with. A transfer that was read to its end is taken for done, and its
+    /// sender told so by a receipt; one whose
     /// reading failed is put back or given up, as [`ReceiveError::failure`] says; any other goes back to the server at once, and
     /// comes again.
     pub async fn finish(mut self) {
         let Some(origin) = self.origin.take() else { return };
         match &self.state {
             State::Reading => {}
-            State::Verified => {
+            State::Verified { size, digest } => {
                 // The pump ends by itself: it has handed over the end.
                 let _ = (&mut self.pump).await;
-                origin.settle(None).await;
+                let before = if origin.delivered() == 1 { Before::No } else { Before::Perhaps };
+                let told = origin.report(&self.broker, &self.manifest, *digest, *size, before).await;
+                if let Err(error) = &told {
+                    tracing::warn!(transfer = %self.manifest.transfer, "no receipt could be published: {error}");
+                }
+                origin.settle(told.err().as_ref()).await;
             }
             State::Failed(error) => origin.settle(Some(error)).await,
         }
@@ -155,12 +173,12 @@ impl AsyncRead for TransferReader {
         while self.current.is_empty() {
             match &self.state {
                 State::Reading => {}
-                State::Verified => return Poll::Ready(Ok(())),
+                State::Verified { .. } => return Poll::Ready(Ok(())),
                 State::Failed(error) => return Poll::Ready(Err(io::Error::other(error.clone()))),
             }
             match ready!(self.pieces.poll_recv(context)) {
                 Some(Ok(Piece::Bytes(bytes))) => self.current = bytes,
-                Some(Ok(Piece::End)) => self.state = State::Verified,
+                Some(Ok(Piece::End(size, digest))) => self.state = State::Verified { size, digest },
                 Some(Err(error)) => self.state = State::Failed(Arc::new(error)),
                 // The pump died without a word.
                 None => {
@@ -180,6 +198,7 @@ impl AsyncRead for TransferReader {
 struct Pump {
     broker: Broker,
     _flow: Flow,
+    owner: Owner,
     manifest: Manifest,
     assembler: Assembler,
     hasher: Hasher,
@@ -198,59 +217,59 @@ impl Pump {
         let sender = self.sender.clone();
         let result = tokio::select! {
             result = self.pump(&mut cursor) => result,
-            () = sender.closed() => Ok(Err(Gone)),
+            () = sender.closed() => Ok(None),
         };
-        match result {
-            Ok(Ok(())) => {
-                cursor.close().await;
-                let _ = self.sender.send(Ok(Piece::End)).await;
-            }
-            Ok(Err(Gone)) => cursor.close().await,
-            Err(error) => {
-                cursor.close().await;
-                let _ = self.sender.send(Err(error)).await;
+        cursor.close().await;
+        // The reader may have gone.
+        let _ = match result {
+            Ok(Some(Totals { size, digest, .. })) => self.sender.send(Ok(Piece::End(size, digest))).await,
+            Ok(None) => return,
+            Err(error) => self.sender.send(Err(error)).await,
+        };
+    }
+
+    /// Until the last chunk is handed out and the digest agrees; `None` if the reader has gone.
+    async fn pump(&mut self, cursor: &mut Cursor) -> Result<Option<Totals>, ReceiveError> {
+        let transfer = self.manifest.transfer;
+        let (mut reception, mut event) = (Reception::default(), Event::Begun);
+        loop {
+            event = match reception.next(event, self.assembler.progress()) {
+                Next::Read => self.next(cursor).await?,
+                Next::LookForClose => {
+                    if let Some(record) = self.broker.closing_anywhere(&self.manifest).await? {
+                        self.assembler.close(record)?;
+                    }
+                    Event::Looked
+                }
+                Next::Refetch(missing) => {
+                    if self.refetch(missing).await?.is_err() {
+                        return Ok(None);
+                    }
+                    Event::Refetched
+                }
+                Next::Ask(missing) | Next::AwaitRepair(missing) => {
+                    return Err(ReceiveError::ChunksMissing { transfer, missing });
+                }
+                Next::Unfinished => return Err(ReceiveError::Stalled { transfer }),
+                Next::Land(totals) => return self.verify(totals).map(|()| Some(totals)),
+            };
+            if self.hand_out().await.is_err() {
+                return Ok(None);
             }
         }
     }
 
-    /// Until the last chunk is handed out and the digest agrees.
-    async fn pump(&mut self, cursor: &mut Cursor) -> Result<Result<(), Gone>, ReceiveError> {
-        loop {
-            let piece = match tokio::time::timeout(PATIENCE, cursor.next()).await {
-                Ok(piece) => piece?,
-                Err(_) => {
-                    let transfer = self.manifest.transfer;
-                    match self.broker.closing_record(&self.manifest.channel, transfer).await? {
-                        Some(record) => cursor::Piece::Closing(record),
-                        None => return Err(ReceiveError::Stalled { transfer }),
-                    }
-                }
-            };
-            match piece {
-                cursor::Piece::Chunk { chunk, payload, ack_subject } => {
-                    self.take(chunk, payload)?;
-                    if self.hand_out().await.is_err() {
-                        return Ok(Err(Gone));
-                    }
-                    cursor.acknowledge(&ack_subject).await;
-                }
-                cursor::Piece::Closing(record) => {
-                    self.assembler.close(record)?;
-                    let totals = match self.assembler.progress() {
-                        Progress::Whole(totals) => totals,
-                        Progress::Missing(missing) => {
-                            if self.refetch(cursor, missing).await?.is_err() {
-                                return Ok(Err(Gone));
-                            }
-                            match self.assembler.progress() {
-                                Progress::Whole(totals) => totals,
-                                _ => continue,
-                            }
-                        }
-                        Progress::Open => continue,
-                    };
-                    return self.verify(totals).map(Ok);
-                }
+    async fn next(&mut self, cursor: &mut Cursor) -> Result<Event, ReceiveError> {
+        let Ok(piece) = tokio::time::timeout(PATIENCE, cursor.next()).await else { return Ok(Event::Silence) };
+        match piece? {
+            cursor::Piece::Chunk { chunk, payload, ack_subject, .. } => {
+                self.take(chunk, payload)?;
+                cursor.acknowledge(&ack_subject).await;
+                Ok(Event::Chunk)
+            }
+            cursor::Piece::Closing { record, .. } => {
+                self.assembler.close(record)?;
+                Ok(Event::Closed)
             }
         }
     }
@@ -287,12 +306,14 @@ impl Pump {
         Ok(())
     }
 
-    /// Fetches, in order, the chunks that did not come, came damaged, or came too early to be kept.
-    async fn refetch(&mut self, cursor: &Cursor, missing: ChunkSet) -> Result<Result<(), Gone>, ReceiveError> {
+    /// Fetches, in order, the chunks that did not come, came damaged, or came too early to be kept. Asks for those of which
+    /// no sound copy is stored.
+    async fn refetch(&mut self, missing: ChunkSet) -> Result<Result<(), Gone>, ReceiveError> {
         let transfer = self.manifest.transfer;
-        for (index, sequences) in cursor.locate(&missing).await? {
-            for sequence in sequences {
-                if let Some((chunk, payload)) = cursor.fetch(sequence).await?
+        let copies = self.broker.copies(&self.manifest, &missing).await?;
+        for index in missing.iter() {
+            for place in copies.of(index) {
+                if let Some((chunk, payload)) = self.broker.chunk_at(&self.manifest, place.sequence).await?
                     && !self.assembler.held().contains(index)
                 {
                     self.take(chunk, payload)?;
@@ -301,14 +322,17 @@ impl Pump {
             if self.hand_out().await.is_err() {
                 return Ok(Err(Gone));
             }
-        }
-        match self.assembler.progress() {
-            Progress::Missing(missing) => {
-                let reason = "no sound copy was found".into();
-                Err(ReceiveError::ChunksMissing { transfer, missing, reason })
+            if !self.assembler.held().contains(index) {
+                let absent = missing.without(&copies.chunks()).and(&[index].into_iter().collect());
+                if let Owner::Receiver(receiver) = &self.owner {
+                    let report = Report { broker: &self.broker, receiver, manifest: &self.manifest };
+                    let awaited = report.awaited(&absent, &copies).await?;
+                    report.ask(&absent.without(&awaited)).await?;
+                }
+                return Err(ReceiveError::ChunksMissing { transfer, missing: absent });
             }
-            _ => Ok(Ok(())),
         }
+        Ok(Ok(()))
     }
 
     fn verify(&mut self, totals: Totals) -> Result<(), ReceiveError> {

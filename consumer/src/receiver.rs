@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use natsfer_common::{
-    Manifest,
+    Kind, Manifest, blocking,
     broker::{
-        Acknowledgement, Broker, BrokerError, ConnectOptions, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings,
-        StartAt,
+        Acknowledgement, Broker, BrokerError, ConnectOptions, ConsumerKind, ConsumerSpec, ConsumerState, Delivery,
+        Pull, PullSettings, StartAt,
     },
     header,
 };
@@ -15,7 +15,13 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Incoming, ReceiveError, ReceiverName, ReceiverOptions, flow::Flows, hold::Hold, incoming::Origin, staging::Owner,
+    Incoming, ReceiveError, ReceiverName, ReceiverOptions,
+    flow::Flows,
+    hold::Hold,
+    incoming::Origin,
+    ledger::Ledger,
+    staging::{Owner, StagingDirectory},
+    sweep::sweep,
 };
 
 /// A durable receiver: every file on its channels, each until it is dealt with. See the crate's documentation.
@@ -28,6 +34,7 @@ pub struct Receiver {
     hands: Arc<Semaphore>,
     flows: Flows,
     tasks: TaskTracker,
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// How much a receiver has before it.
@@ -59,7 +66,7 @@ impl Receiver {
         let spec = ConsumerSpec {
             stream: broker.stream().control().into(),
             name: options.name.to_string(),
-            filters: vec![broker.subjects().open_filter(&options.channels)],
+            filters: vec![broker.subjects().filter(Kind::Open, &options.channels)],
             start: StartAt::First,
             headers_only: false,
             kind: ConsumerKind::Inbox { ack_wait: options.takeover },
@@ -78,7 +85,8 @@ impl Receiver {
         let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::Single).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
         let flows = Flows::new(&broker, options.window, options.concurrency);
-        Ok(Self { broker, options, spec, pull, hands, flows, tasks: TaskTracker::new() })
+        let ledger = take_over(&broker, &options).await?;
+        Ok(Self { broker, options, spec, pull, hands, flows, tasks: TaskTracker::new(), ledger })
     }
 
     /// The next transfer. Waits while there is none, and while as many are held as [`ReceiverOptions::concurrency`] allows.
@@ -105,7 +113,8 @@ impl Receiver {
                 Err(error) => return Err(error.into()),
             };
             self.pull.want(0);
-            let hold = Hold::new(self.broker.clone(), delivery.ack_subject(), self.options.takeover, &self.tasks);
+            let entry = self.ledger.as_ref().and_then(|ledger| ledger.note(&delivery.ack_subject()));
+            let hold = Hold::new(&self.broker, &delivery, self.options.takeover, entry, &self.tasks);
             match self.read(&delivery) {
                 Ok(manifest) => {
                     let owner = Owner::Receiver(self.options.name.clone());
@@ -145,10 +154,8 @@ impl Receiver {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         match self.broker.create_consumer(&self.spec).await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_passing() => {
-                tracing::warn!(%error, "the server is not ready; waiting for it");
-                Ok(())
-            }
+            // It has been waited for, and is waited for on.
+            Err(error) if error.is_passing() => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -177,6 +184,18 @@ impl Receiver {
         })
     }
 
+    /// Removes what earlier runs of this receiver left, in its home, of transfers that have been removed from the stream since.
+    /// Says how many there were.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the directory cannot be read.
+    pub async fn sweep(&self) -> Result<u64, ReceiveError> {
+        match &self.options.home {
+            Some(home) => sweep(&self.broker, home, &Owner::Receiver(self.options.name.clone())).await,
+            None => Ok(0),
+        }
+    }
+
     /// The transfers as a stream, for as long as the receiver lives.
     pub fn into_stream(self) -> impl Stream<Item = Result<Incoming, ReceiveError>> {
         futures_util::stream::unfold(self, async |mut receiver| {
@@ -203,7 +222,7 @@ impl Receiver {
     pub async fn forget(broker: &Broker, name: &ReceiverName) -> Result<bool, ReceiveError> {
         let control = broker.stream().control().to_owned();
         let data = broker.stream().data();
-        for consumer in broker.consumer_names(&data).await? {
+        for ConsumerState { name: consumer, .. } in broker.consumers(&data).await? {
             let owned = consumer.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('-'));
             if owned.is_some_and(|id| id.parse::<crate::TransferId>().is_ok()) {
                 broker.delete_consumer(&data, &consumer).await?;
@@ -211,4 +230,24 @@ impl Receiver {
         }
         Ok(broker.delete_consumer(&control, name.as_str()).await?)
     }
+}
+
+/// Opens this process's ledger, and puts back what processes held that have died since.
+async fn take_over(broker: &Broker, options: &ReceiverOptions) -> Result<Option<Arc<Ledger>>, ReceiveError> {
+    let Some(home) = options.home.clone() else { return Ok(None) };
+    let (owner, path) = (Owner::Receiver(options.name.clone()), home.path().to_owned());
+    // A tenth of the takeover time may have passed since the server was last told.
+    let within = options.takeover * 9 / 10;
+    let (ledger, left_behind) = blocking(move || {
+        let directory = StagingDirectory::open(&home, &owner)?;
+        let opened = Ledger::left_behind(&directory, within)
+            .and_then(|left_behind| Ledger::open(&directory).map(|ledger| (ledger, left_behind)));
+        opened.map_err(ReceiveError::disk("cannot keep a ledger in", path))
+    })
+    .await?;
+    for ack_subject in left_behind {
+        tracing::debug!(ack_subject, "putting back what a process held that has died");
+        broker.acknowledge(&ack_subject, Acknowledgement::Again(std::time::Duration::ZERO)).await;
+    }
+    Ok(Some(ledger))
 }

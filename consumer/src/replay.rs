@@ -51,8 +51,7 @@ impl Replays {
     pub async fn select(&self, selection: &Selection) -> Result<Vec<CatalogEntry>, ReceiveError> {
         match selection {
             Selection::Transfer(transfer) => {
-                let mut catalog = self.broker.catalog(&ChannelFilter::default()).await?;
-                catalog.retain(|entry| entry.manifest.transfer == *transfer);
+                let catalog = self.broker.find(*transfer).await?;
                 if catalog.is_empty() {
                     return Err(ReceiveError::NoSuchTransfer { transfer: *transfer });
                 }

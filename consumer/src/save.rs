@@ -1,24 +1,36 @@
 //! Saving one transfer: pull, verify, write, acknowledge, land.
 
-use std::{io::Write as _, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use natsfer_common::{
-    Channel, ChunkSet, Closing, ClosingRecord, Digest, FileName, Inline, Manifest, Progress, Totals, TransferId,
-    blocking, broker::Broker, header,
+    Channel, ChunkSet, Closing, ClosingRecord, Contradiction, Digest, Event, Fate, FileName, Inline, Manifest, Next,
+    Reception, Totals, TransferId, blocking,
+    broker::{Broker, Copies},
 };
 
+use tokio::time::Instant;
+
 use crate::{
-    ConflictPolicy, Landing, ReceiveError, SaveOptions, TargetDirectory,
+    Failure, Landing, ReceiveError, SaveOptions, TargetDirectory,
+    bench::Bench,
+    checkpoint::Checkpoint,
     cursor::{Cursor, Piece},
     flow::Flows,
-    landing::{Forecast, forecast, land},
-    part::{Fate, Part, finish_file},
+    inline::{decode_inline, land_inline},
+    landing::{Forecast, forecast},
+    part_files::PartFiles,
+    report::Report,
+    room::Room,
     staging::{Owner, Staging},
 };
 
+/// Every so many deliveries, a transfer that was put back is looked into, whatever seems to have happened to it.
+const LOOK_INTO: u64 = 16;
+
 /// A transfer that was saved.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Saved {
     /// Its id.
     pub transfer: TransferId,
@@ -34,6 +46,11 @@ pub struct Saved {
     pub digest: Digest,
     /// What became of it.
     pub landing: Landing,
+    /// Bytes of the file that came once more than needed in this call: an earlier run was given them already, or they came
+    /// twice, or damaged.
+    pub refetched_bytes: u64,
+    /// Chunks that were stored damaged or not at all, and came after they had been asked for.
+    pub repaired_chunks: u64,
 }
 
 /// Everything a save needs.
@@ -44,37 +61,69 @@ pub(crate) struct Save<'a> {
     pub(crate) target: &'a TargetDirectory,
     pub(crate) options: &'a SaveOptions,
     pub(crate) flows: &'a Flows,
+    /// How many times the transfer was delivered.
+    pub(crate) delivered: u64,
+}
+
+/// What a save has cost beyond the file itself.
+#[derive(Debug, Default)]
+struct Extra {
+    refetched_bytes: u64,
+    repaired_chunks: u64,
+    /// Chunks that were asked for.
+    asked: ChunkSet,
 }
 
 impl Save<'_> {
-    fn saved(&self, landing: Landing, path: PathBuf, size: u64, digest: Digest) -> Saved {
+    fn saved(&self, landing: Landing, path: PathBuf, size: u64, digest: Digest, extra: &Extra) -> Saved {
         let Manifest { transfer, channel, name, .. } = self.manifest.clone();
-        Saved { transfer, channel, name, path, size, digest, landing }
+        let Extra { refetched_bytes, repaired_chunks, .. } = *extra;
+        Saved { transfer, channel, name, path, size, digest, landing, refetched_bytes, repaired_chunks }
+    }
+
+    /// Who may speak about it; a replay may not.
+    fn report(&self) -> Option<Report<'_>> {
+        let Owner::Receiver(receiver) = self.owner else { return None };
+        Some(Report { broker: self.broker, receiver, manifest: self.manifest })
     }
 
     /// A file that came inside its manifest's message.
     pub(crate) async fn inline(
         self, inline: Inline, payload: Bytes, crc32: Option<String>,
     ) -> Result<Saved, ReceiveError> {
-        let raw = decode_inline(self.manifest, inline, payload, crc32.as_deref())?;
-        let (manifest, target, owner) = (self.manifest.clone(), self.target.clone(), self.owner.clone());
-        let policy = self.options.on_conflict;
-        let (size, digest) = (raw.len() as u64, inline.digest);
-        let (landing, path) = blocking(move || land_inline(&manifest, &target, &owner, policy, &raw, digest)).await?;
-        Ok(self.saved(landing, path, size, digest))
+        let raw = match decode_inline(self.manifest, inline, payload, crc32.as_deref()) {
+            Ok(raw) => raw,
+            Err(error) => {
+                if let Some(report) = self.report() {
+                    // The sender publishes the whole message again, and it comes as a new one.
+                    report.ask(&[0].into_iter().collect()).await?;
+                }
+                return Err(error);
+            }
+        };
+        let (size, digest, policy) = (raw.len() as u64, inline.digest, self.options.on_conflict);
+        let mut room = Room::new(self.manifest.transfer);
+        loop {
+            let (manifest, target, owner) = (self.manifest.clone(), self.target.clone(), self.owner.clone());
+            let raw = raw.clone();
+            match blocking(move || land_inline(&manifest, &target, &owner, policy, &raw, digest)).await {
+                Ok((landing, path)) => return Ok(self.saved(landing, path, size, digest, &Extra::default())),
+                Err(ReceiveError::Disk { source, .. }) if room.try_again(&source).await => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// A file in chunks.
     pub(crate) async fn chunks(self) -> Result<Saved, ReceiveError> {
-        let record = self.broker.closing_record(&self.manifest.channel, self.manifest.transfer).await?;
-        let known = match record.map(|record| record.closing) {
-            Some(Closing::Complete(totals)) => Some(totals),
-            Some(Closing::Cancelled { reason }) => {
-                self.forget().await;
-                let transfer = self.manifest.transfer;
-                return Err(natsfer_common::Contradiction::Cancelled { transfer, reason }.into());
+        let known = match self.closing().await {
+            Ok(known) => known,
+            Err(error) => {
+                if error.failure() == Failure::Cancelled {
+                    self.forget().await;
+                }
+                return Err(error);
             }
-            None => None,
         };
         let content = known.map(|totals: Totals| (totals.size, totals.digest));
         let (name, target, policy) = (self.manifest.name.clone(), self.target.clone(), self.options.on_conflict);
@@ -82,9 +131,26 @@ impl Save<'_> {
             && let Some((size, digest)) = content
         {
             self.forget().await;
-            return Ok(self.saved(landing, path, size, digest));
+            return Ok(self.saved(landing, path, size, digest, &Extra::default()));
         }
-        self.transfer(known).await
+        let mut extra = Extra::default();
+        if self.delivered > 1
+            && !self.delivered.is_multiple_of(LOOK_INTO)
+            && let Some(report) = self.report()
+        {
+            self.anything_new(report, known, &mut extra).await?;
+        }
+        self.transfer(known, extra).await
+    }
+
+    /// What the close subject says. Fails when the transfer was cancelled.
+    async fn closing(&self) -> Result<Option<Totals>, ReceiveError> {
+        let Manifest { transfer, channel, .. } = self.manifest;
+        match self.broker.closing_record(channel, *transfer).await?.map(|record| record.closing) {
+            Some(Closing::Complete(totals)) => Ok(Some(totals)),
+            Some(Closing::Cancelled { reason }) => Err(Contradiction::Cancelled { transfer: *transfer, reason }.into()),
+            None => Ok(None),
+        }
     }
 
     /// Drops what an earlier run left of a transfer that is not needed any more.
@@ -99,181 +165,173 @@ impl Save<'_> {
         Cursor::forget(self.broker, self.owner, self.manifest).await;
     }
 
-    async fn transfer(&self, known: Option<Totals>) -> Result<Saved, ReceiveError> {
+    /// A transfer that was put back comes again and again, until it can be received. As long as nothing has happened to it, it
+    /// is put back at once, without reading its part from disk: however many there are, they do not hold up others.
+    async fn anything_new(
+        &self, report: Report<'_>, known: Option<Totals>, extra: &mut Extra,
+    ) -> Result<(), ReceiveError> {
+        let transfer = self.manifest.transfer;
+        let all_read = Cursor::has_nothing_new(self.broker, report.receiver, self.manifest).await?;
+        let Some(totals) = known else {
+            return if all_read { Err(ReceiveError::Stalled { transfer }) } else { Ok(()) };
+        };
         let (target, owner, manifest) = (self.target.clone(), self.owner.clone(), self.manifest.clone());
-        let mut part = blocking(move || Part::open(&target, &owner, &manifest)).await?;
+        let claimed = blocking(move || PartFiles::claimed(&target, &owner, &manifest)).await;
+        let missing = claimed.missing(totals.chunks);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // Without looking at what is stored: an answer would show in the cursor.
+        extra.asked = report.awaited(&missing, &Copies::default()).await?;
+        if all_read && missing.without(&extra.asked).is_empty() {
+            return Err(ReceiveError::ChunksMissing { transfer, missing });
+        }
+        Ok(())
+    }
+
+    async fn transfer(&self, known: Option<Totals>, mut extra: Extra) -> Result<Saved, ReceiveError> {
+        let mut bench = Bench::open(self.target, self.owner, self.manifest).await?;
+        let result = self.receive(known, &mut bench, &mut extra).await;
+        if let Err(error) = &result
+            && error.failure() != Failure::Passing
+        {
+            bench.discard().await;
+        }
+        result
+    }
+
+    async fn receive(
+        &self, known: Option<Totals>, bench: &mut Bench, extra: &mut Extra,
+    ) -> Result<Saved, ReceiveError> {
         if let Some(totals) = known {
-            let record = ClosingRecord::new(self.manifest.transfer, Closing::Complete(totals));
-            (part, _) = on_part(part, move |part| part.close(record)).await?;
+            self.close(bench, ClosingRecord::new(self.manifest.transfer, Closing::Complete(totals))).await?;
         }
         let flow = self.flows.open().await;
-        let mut cursor = Cursor::open(self.broker, self.owner, self.manifest, part.held(), flow.window).await?;
-        let received = self.receive(part, &mut cursor).await;
-        let result = match received {
-            Ok((part, totals)) => {
-                let policy = self.options.on_conflict;
-                blocking(move || part.land(totals, policy))
-                    .await
-                    .map(|(landing, path, digest)| self.saved(landing, path, totals.size, digest))
-            }
+        let held = bench.part()?.held().clone();
+        let mut cursor = Cursor::open(self.broker, self.owner, self.manifest, &held, flow.window).await?;
+        let result = match self.read(bench, &mut cursor, extra).await {
+            Ok(totals) => bench
+                .land(totals, self.options.on_conflict)
+                .await
+                .map(|(landing, path, digest)| self.saved(landing, path, totals.size, digest, extra)),
             Err(error) => Err(error),
         };
         match &result {
-            Err(error) if error.failure() == crate::Failure::Passing => cursor.pause().await,
+            Err(error) if error.failure() == Failure::Passing => cursor.pause().await,
             _ => cursor.close().await,
         }
         result
     }
 
-    /// Receives until every chunk is here.
-    async fn receive(&self, mut part: Part, cursor: &mut Cursor) -> Result<(Part, Totals), ReceiveError> {
-        loop {
-            if let Progress::Whole(totals) = part.progress() {
-                return Ok((part, totals));
-            }
-            let piece;
-            (part, piece) = self.next(part, cursor).await?;
-            match piece {
-                Some(Piece::Chunk { chunk, payload, ack_subject }) => {
-                    let durable;
-                    (part, durable) =
-                        on_part(part, move |part| part.write(&chunk, payload).and_then(|_| part.checkpoint_if_due()))
-                            .await?;
-                    if durable {
-                        cursor.acknowledge(&ack_subject).await;
-                    }
-                }
-                Some(Piece::Closing(record)) => {
-                    let progress;
-                    (part, progress) = on_part(part, move |part| part.close(record)).await?;
-                    if let Progress::Missing(missing) = progress {
-                        part = self.refetch(part, cursor, missing).await?;
-                    }
-                }
-                // Silence. What is missing of a closed transfer will not come by itself any more.
-                None => match part.progress() {
-                    Progress::Missing(missing) => part = self.refetch(part, cursor, missing).await?,
-                    _ => part = self.look_for_close(part).await?,
-                },
-            }
-        }
+    async fn close(&self, bench: &mut Bench, record: ClosingRecord) -> Result<(), ReceiveError> {
+        bench.work(move |part| part.close(record.clone()).map(drop)).await
     }
 
-    /// The next message, or `None` after a silence as long as is allowed. Checkpoints are written meanwhile.
-    async fn next(&self, mut part: Part, cursor: &mut Cursor) -> Result<(Part, Option<Piece>), ReceiveError> {
-        const TICK: Duration = Duration::from_secs(1);
-        let started = tokio::time::Instant::now();
-        let mut next = std::pin::pin!(cursor.next());
-        loop {
-            match tokio::time::timeout(TICK, &mut next).await {
-                Ok(Ok(piece)) => return Ok((part, Some(piece))),
-                Ok(Err(error)) => return Err(give_up(part, error).await),
-                Err(_) if started.elapsed() >= self.options.patience => return Ok((part, None)),
-                Err(_) => (part, _) = on_part(part, Part::checkpoint_if_due).await?,
-            }
-        }
-    }
-
-    /// Nothing comes of an open transfer: it has stalled, unless its closing record was missed.
-    async fn look_for_close(&self, part: Part) -> Result<Part, ReceiveError> {
+    /// Does what [`Reception`] says, until every chunk is here.
+    async fn read(&self, bench: &mut Bench, cursor: &mut Cursor, extra: &mut Extra) -> Result<Totals, ReceiveError> {
         let transfer = self.manifest.transfer;
-        match self.broker.closing_record(&self.manifest.channel, transfer).await {
-            Ok(Some(record)) => on_part(part, move |part| part.close(record)).await.map(|(part, _)| part),
-            // What was received is kept for the next try.
-            Ok(None) => Err(give_up(part, ReceiveError::Stalled { transfer }).await),
-            Err(error) => Err(give_up(part, error).await),
+        let (mut reception, mut event) = (Reception::default(), Event::Begun);
+        let (mut checkpoint, mut copies) = (Checkpoint::new(), Copies::default());
+        loop {
+            event = match reception.next(event, bench.progress()) {
+                Next::Read => self.next(bench, cursor, &mut checkpoint, extra).await?,
+                Next::LookForClose => {
+                    if let Some(record) = self.broker.closing_anywhere(self.manifest).await? {
+                        self.close(bench, record).await?;
+                    }
+                    Event::Looked
+                }
+                Next::Refetch(missing) => {
+                    copies = self.refetch(bench, &missing, extra).await?;
+                    Event::Refetched
+                }
+                Next::Ask(missing) => {
+                    self.ask(missing, &copies, extra).await?;
+                    Event::Asked
+                }
+                Next::Land(totals) => return Ok(totals),
+                // What was received is kept for the next try.
+                Next::Unfinished => {
+                    checkpoint.write(bench, self.broker).await?;
+                    return Err(ReceiveError::Stalled { transfer });
+                }
+                Next::AwaitRepair(missing) => {
+                    checkpoint.write(bench, self.broker).await?;
+                    return Err(ReceiveError::ChunksMissing { transfer, missing });
+                }
+            }
+        }
+    }
+
+    /// The next message, or a silence as long as is allowed. Checkpoints are written meanwhile.
+    async fn next(
+        &self, bench: &mut Bench, cursor: &mut Cursor, checkpoint: &mut Checkpoint, extra: &mut Extra,
+    ) -> Result<Event, ReceiveError> {
+        let silence = Instant::now() + self.options.patience;
+        let piece = {
+            let mut next = std::pin::pin!(cursor.next());
+            loop {
+                let wake = silence.min(checkpoint.due_at());
+                match tokio::time::timeout_at(wake, &mut next).await {
+                    Ok(piece) => break piece?,
+                    Err(_) if wake == silence => return Ok(Event::Silence),
+                    Err(_) => checkpoint.write(bench, self.broker).await?,
+                }
+            }
+        };
+        match piece {
+            Piece::Chunk { chunk, payload, ack_subject, again } => {
+                let fate = bench.work(move |part| part.write(&chunk, payload.clone())).await?;
+                if again || fate != Fate::Written {
+                    extra.refetched_bytes += u64::from(chunk.length);
+                }
+                extra.note(chunk.index, fate);
+                checkpoint.covers(ack_subject);
+                checkpoint.write_if_due(bench, self.broker).await?;
+                Ok(if fate == Fate::Damaged { Event::Damaged } else { Event::Chunk })
+            }
+            Piece::Closing { record, ack_subject } => {
+                checkpoint.covers(ack_subject);
+                self.close(bench, record).await?;
+                Ok(Event::Closed)
+            }
         }
     }
 
     /// Fetches chunks by themselves that did not come, or came damaged: every stored copy, until one is sound.
-    async fn refetch(&self, mut part: Part, cursor: &Cursor, missing: ChunkSet) -> Result<Part, ReceiveError> {
-        let transfer = self.manifest.transfer;
-        tracing::info!(%transfer, chunks = %missing, "fetching chunks that did not come");
-        let mut damaged = 0;
-        let places = match cursor.locate(&missing).await {
-            Ok(places) => places,
-            Err(error) => return Err(give_up(part, error).await),
+    async fn refetch(&self, bench: &mut Bench, missing: &ChunkSet, extra: &mut Extra) -> Result<Copies, ReceiveError> {
+        // Chunks that are gone may have been removed with the transfer.
+        self.closing().await?;
+        tracing::info!(transfer = %self.manifest.transfer, chunks = %missing, "fetching chunks that did not come");
+        let copies = self.broker.copies(self.manifest, missing).await?;
+        for (index, place) in copies.iter() {
+            if bench.part()?.held().contains(index) {
+                continue;
+            }
+            if let Some((chunk, payload)) = self.broker.chunk_at(self.manifest, place.sequence).await? {
+                let fate = bench.work(move |part| part.write(&chunk, payload.clone())).await?;
+                extra.note(index, fate);
+            }
+        }
+        Ok(copies)
+    }
+
+    /// Asks for chunks of which no sound copy is stored, unless they were asked for.
+    async fn ask(&self, missing: ChunkSet, copies: &Copies, extra: &mut Extra) -> Result<(), ReceiveError> {
+        let Some(report) = self.report() else {
+            return Err(ReceiveError::ChunksMissing { transfer: self.manifest.transfer, missing });
         };
-        for sequence in places.into_values().flatten() {
-            match cursor.fetch(sequence).await {
-                Ok(None) => {}
-                Ok(Some((chunk, payload))) => {
-                    let fate;
-                    (part, fate) = on_part(part, move |part| part.write(&chunk, payload)).await?;
-                    damaged += u64::from(fate == Fate::Damaged);
-                }
-                Err(error) => return Err(give_up(part, error).await),
-            }
-        }
-        match part.progress() {
-            Progress::Missing(missing) => {
-                let reason = format!("{damaged} damaged copies were found");
-                Err(give_up(part, ReceiveError::ChunksMissing { transfer, missing, reason }).await)
-            }
-            _ => Ok(part),
+        let awaited = report.awaited(&missing, copies).await?;
+        report.ask(&missing.without(&awaited)).await?;
+        extra.asked = missing;
+        Ok(())
+    }
+}
+
+impl Extra {
+    fn note(&mut self, index: u64, fate: Fate) {
+        if fate == Fate::Written && self.asked.contains(index) {
+            self.repaired_chunks += 1;
         }
     }
-}
-
-/// Does something blocking with a part. If that fails, the part is dealt with as the failure says.
-async fn on_part<T: Send + 'static>(
-    mut part: Part, work: impl FnOnce(&mut Part) -> Result<T, ReceiveError> + Send + 'static,
-) -> Result<(Part, T), ReceiveError> {
-    let (part, result) = blocking(move || {
-        let result = work(&mut part);
-        (part, result)
-    })
-    .await;
-    match result {
-        Ok(done) => Ok((part, done)),
-        Err(error) => Err(give_up(part, error).await),
-    }
-}
-
-/// Drops the part of a transfer that will never be whole; keeps the others.
-async fn give_up(part: Part, error: impl Into<ReceiveError>) -> ReceiveError {
-    let error = error.into();
-    let passing = error.failure() == crate::Failure::Passing;
-    blocking(move || if passing { drop(part) } else { part.discard() }).await;
-    error
-}
-
-/// Checks a file that came inside its manifest's message.
-pub(crate) fn decode_inline(
-    manifest: &Manifest, inline: Inline, payload: Bytes, crc32: Option<&str>,
-) -> Result<Bytes, ReceiveError> {
-    let transfer = manifest.transfer;
-    let damaged = |reason: String| ReceiveError::InlineDamaged { transfer, reason };
-    let length = manifest.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
-    let raw = inline.encoding.decode(payload, length).map_err(|error| damaged(error.to_string()))?;
-    if crc32 != Some(&format!("{:08x}", crc32fast::hash(&raw))) {
-        return Err(damaged(format!("header {} does not agree", header::CRC32)));
-    }
-    let (expected, found) = (inline.digest, manifest.digest_algorithm.digest(&raw));
-    if found != expected {
-        return Err(ReceiveError::DigestMismatch { transfer, expected, found });
-    }
-    Ok(raw)
-}
-
-fn land_inline(
-    manifest: &Manifest, target: &TargetDirectory, owner: &Owner, policy: ConflictPolicy, raw: &[u8], digest: Digest,
-) -> Result<(Landing, PathBuf), ReceiveError> {
-    let content = (raw.len() as u64, digest);
-    if let Forecast::Settled(landing, path) = forecast(target, &manifest.name, policy, Some(content))? {
-        return Ok((landing, path));
-    }
-    let staging = Staging::open(target, owner, manifest.transfer)?;
-    let disk = |source| ReceiveError::Disk { doing: "cannot write", path: target.path_of(&manifest.name), source };
-    // Held, and with it its lock, until the file has its name.
-    let Some(mut file) = staging.locked(&staging.part).map_err(disk)? else {
-        return Err(ReceiveError::Busy { transfer: manifest.transfer });
-    };
-    let written = file.set_len(0).and_then(|()| file.write_all(raw)).and_then(|()| finish_file(&file, manifest));
-    let landed =
-        written.map_err(disk).and_then(|()| land(&staging.dir, &staging.part, target, &manifest.name, policy, content));
-    if landed.is_err() {
-        staging.clear();
-    }
-    landed
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    io,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
 };
 
@@ -21,16 +21,27 @@ pub(crate) enum Owner {
     Replay,
 }
 
-/// One transfer's files in the staging directory.
+/// Where one owner's unfinished files are.
+#[derive(Debug)]
+pub(crate) struct StagingDirectory {
+    pub(crate) dir: Dir,
+}
+
+/// One transfer's files in it.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    pub(crate) dir: Dir,
+    pub(crate) directory: StagingDirectory,
     pub(crate) part: String,
     pub(crate) journal: String,
 }
 
-impl Staging {
-    pub(crate) fn open(target: &TargetDirectory, owner: &Owner, transfer: TransferId) -> Result<Self, ReceiveError> {
+/// What journals' names end in.
+pub(crate) const JOURNAL: &str = ".journal";
+/// What parts' names end in.
+pub(crate) const PART: &str = ".part";
+
+impl StagingDirectory {
+    pub(crate) fn open(target: &TargetDirectory, owner: &Owner) -> Result<Self, ReceiveError> {
         let components = match owner {
             Owner::Receiver(name) => vec![STAGING_DIRECTORY, "receivers", name.as_str()],
             Owner::Replay => vec![STAGING_DIRECTORY, "replays"],
@@ -39,10 +50,23 @@ impl Staging {
         let dir = target
             .directory(&components)
             .map_err(|error| ReceiveError::disk("cannot open staging directory", path())(error))?;
-        Ok(Self { dir, part: format!("{transfer}.part"), journal: format!("{transfer}.journal") })
+        Ok(Self { dir })
     }
 
-    /// Opens one of the files for reading and writing, creating it where it does not exist.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { dir: self.dir.try_clone()? })
+    }
+
+    /// The names that end so. One that is no text is none of ours.
+    pub(crate) fn names(&self, suffix: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in self.dir.read_dir(".")? {
+            names.extend(entry?.file_name().into_string().ok().filter(|name| name.ends_with(suffix)));
+        }
+        Ok(names)
+    }
+
+    /// Opens a file for reading and writing, creating it where it does not exist.
     pub(crate) fn file(&self, name: &str) -> io::Result<File> {
         match self.open_file(name) {
             // A run that died while landing has given it a mode that forbids writing: begin anew.
@@ -54,7 +78,7 @@ impl Staging {
         }
     }
 
-    /// Opens one of the files, locked against other processes until it is closed; `None` if one of them holds it.
+    /// Opens a file, locked against other processes until it is closed; `None` if one of them holds it.
     pub(crate) fn locked(&self, name: &str) -> io::Result<Option<File>> {
         loop {
             let file = self.file(name)?;
@@ -71,17 +95,44 @@ impl Staging {
         }
     }
 
+    /// Locks a file that is there. `Ok(None)` if it is not; fails with [`io::ErrorKind::WouldBlock`] if another process holds it.
+    pub(crate) fn locked_if_there(&self, name: &str) -> io::Result<Option<File>> {
+        match self.dir.symlink_metadata(name) {
+            Ok(_) => self.locked(name)?.map(Some).ok_or_else(|| io::ErrorKind::WouldBlock.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn open_file(&self, name: &str) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).follow(FollowSymlinks::No);
         Ok(self.dir.open_with(name, &options)?.into_std())
     }
 
+    /// A file's bytes, without a lock.
+    pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut options = OpenOptions::new();
+        options.read(true).follow(FollowSymlinks::No);
+        let mut bytes = Vec::new();
+        self.dir.open_with(name, &options)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Removes a file, so far as it is there. Left over at worst: found again, and checked, should it be needed.
+    pub(crate) fn remove(&self, name: &str) {
+        let _ = self.dir.remove_file(name);
+    }
+}
+
+impl Staging {
+    pub(crate) fn open(target: &TargetDirectory, owner: &Owner, transfer: TransferId) -> Result<Self, ReceiveError> {
+        let directory = StagingDirectory::open(target, owner)?;
+        Ok(Self { directory, part: format!("{transfer}{PART}"), journal: format!("{transfer}{JOURNAL}") })
+    }
+
     /// Removes both files, so far as they are there.
     pub(crate) fn clear(&self) {
-        for name in [&self.part, &self.journal] {
-            // Left over at worst: found again, and checked, should the transfer come back.
-            let _ = self.dir.remove_file(name);
-        }
+        [&self.part, &self.journal].into_iter().for_each(|name| self.directory.remove(name));
     }
 }

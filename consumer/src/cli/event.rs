@@ -20,7 +20,7 @@ impl Format {
 
     /// Says that a file was received.
     pub(crate) fn received(self, saved: &Saved) -> std::io::Result<()> {
-        let Saved { transfer, channel, name, path, size, digest, landing } = saved;
+        let Saved { transfer, channel, name, path, size, digest, landing, .. } = saved;
         let (event, verb) = match landing {
             Landing::Landed => ("received", "received"),
             Landing::Identical => ("received", "already here"),
@@ -36,9 +36,17 @@ impl Format {
                 "size": size,
                 "digest": digest,
                 "identical": *landing == Landing::Identical,
+                "refetched_bytes": saved.refetched_bytes,
+                "repaired_chunks": saved.repaired_chunks,
             })
             .to_string(),
-            Self::Text => format!("{verb}  {}  {}  {digest}", path.display(), human_bytes(*size)),
+            Self::Text => {
+                let mut line = format!("{verb}  {}  {}  {digest}", path.display(), human_bytes(*size));
+                if saved.repaired_chunks > 0 {
+                    line += &format!("  ({} chunks repaired)", saved.repaired_chunks);
+                }
+                line
+            }
         })
     }
 }

@@ -6,6 +6,9 @@ mod forget;
 mod list;
 mod receive;
 mod replay;
+mod verify;
+
+use std::time::Duration;
 
 use natsfer_common::cli::{Outcome, ServerArguments};
 
@@ -30,6 +33,8 @@ Examples:
     natsfer-consumer replay 4be6c1e2d4b0f7a09c1d2e3f40516273 --into again
   Read the first KiB of a stored file:
     natsfer-consumer cat 4be6c1e2d4b0f7a09c1d2e3f40516273 --range 0-1023
+  Check every stored byte of one:
+    natsfer-consumer verify 4be6c1e2d4b0f7a09c1d2e3f40516273
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 
@@ -39,18 +44,22 @@ enum Command {
     List(list::List),
     Replay(replay::Replay),
     Cat(cat::Cat),
+    Verify(verify::Verify),
     Forget(forget::Forget),
 }
 
 /// Runs one command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     arguments.server.start_logging();
-    let broker = arguments.server.connect("natsfer-consumer").await?;
+    // A receiver that runs as a service waits for its server.
+    let patience = if let Command::Receive(_) = &arguments.command { Duration::MAX } else { Duration::ZERO };
+    let broker = arguments.server.connect("natsfer-consumer", patience).await?;
     let result = match arguments.command {
         Command::Receive(receive) => receive.run(&broker).await,
         Command::List(list) => list.run(&broker).await,
         Command::Replay(replay) => replay.run(&broker).await,
         Command::Cat(cat) => cat.run(&broker).await,
+        Command::Verify(verify) => verify.run(&broker).await,
         Command::Forget(forget) => forget.run(&broker).await,
     };
     broker.close().await;

@@ -18,6 +18,8 @@ use super::event::Format;
 
 /// How often a draining receiver looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// How often to look for parts whose transfers were removed from the stream.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Land files in a directory, verified and whole
 #[derive(Debug, clap::Args)]
@@ -90,6 +92,7 @@ impl Receive {
         let target = TargetDirectory::open(&self.into)?;
         let options = ReceiverOptions::new(self.name.clone())
             .with_channels(self.channel.clone())
+            .with_home(&target)
             .with_concurrency(self.concurrency.into())
             .with_takeover(self.takeover);
         let mut receiver = Receiver::open(broker.clone(), options).await?;
@@ -107,11 +110,16 @@ impl Receive {
         let outcome = result?;
         for (transfer, parked) in &tally.parked {
             if *parked == Parked::Unfinished {
-                tracing::warn!(%transfer, "not finished by its sender: it will be received when it is");
+                tracing::warn!("transfer {transfer} is not finished by its sender: it will be received when it is");
             }
         }
         let failed = tally.failed > 0 || tally.parked.values().any(|parked| *parked == Parked::Failed);
-        Ok(if failed { Outcome::Failed } else { outcome })
+        Ok(match until {
+            // What is put back comes again, and what failed was told when it did.
+            Until::Stopped => outcome,
+            _ if failed => Outcome::Failed,
+            _ => outcome,
+        })
     }
 
     async fn receive(
@@ -120,6 +128,8 @@ impl Receive {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let mut look = tokio::time::interval(DRAIN_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut turns = Turns::default();
         let options = SaveOptions::default().with_on_conflict(self.on_conflict).with_patience(self.patience);
         loop {
@@ -144,6 +154,11 @@ impl Receive {
                     let turn = turns.take(&incoming.manifest().name, self.on_conflict);
                     saves.spawn(save(incoming, target.clone(), options.clone(), turn));
                 }
+                _ = sweep.tick() => match receiver.sweep().await {
+                    Ok(0) => {}
+                    Ok(parts) => tracing::info!(parts, "removed what was left of transfers that are no longer stored"),
+                    Err(error) => tracing::warn!("cannot look for leftovers: {:#}", anyhow::Error::from(error)),
+                },
                 _ = look.tick(), if matches!(until, Until::Drained(_)) && saves.is_empty() => {
                     let backlog = receiver.backlog().await?;
                     let all_done = matches!(until, Until::Drained(Some(last)) if backlog.done_to >= last);

@@ -1,0 +1,125 @@
+//! Where a transfer's part is worked on: off the runtime, one piece of work at a time, waiting where the disk is full.
+
+use std::path::PathBuf;
+
+use natsfer_common::{Digest, Manifest, Part, PartError, Progress, Totals, blocking};
+
+use crate::{
+    ConflictPolicy, Landing, ReceiveError, TargetDirectory,
+    landing::land,
+    part_files::{PartFiles, finish_file},
+    room::Room,
+    staging::Owner,
+};
+
+/// A part in work. Dropped, it stays on disk for the next run.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    manifest: Manifest,
+    target: TargetDirectory,
+    room: Room,
+    /// Away while it is worked on; for good if that work was given up by dropping it.
+    part: Option<Part<PartFiles>>,
+}
+
+impl Bench {
+    /// Opens the part, and checks what an earlier run left.
+    pub(crate) async fn open(
+        target: &TargetDirectory, owner: &Owner, manifest: &Manifest,
+    ) -> Result<Self, ReceiveError> {
+        let mut room = Room::new(manifest.transfer);
+        loop {
+            let (files_target, owner, of) = (target.clone(), owner.clone(), manifest.clone());
+            let opened = blocking(move || {
+                let files = PartFiles::open(&files_target, &owner, &of)?;
+                Part::open(files, &of).map_err(|source| disk(&files_target, &of, source))
+            });
+            match opened.await {
+                Ok(part) => {
+                    room.found();
+                    let (manifest, target) = (manifest.clone(), target.clone());
+                    return Ok(Self { manifest, target, room, part: Some(part) });
+                }
+                Err(ReceiveError::Disk { source, .. }) if room.try_again(&source).await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// How far the file is.
+    pub(crate) fn progress(&self) -> Progress {
+        self.part.as_ref().map_or(Progress::Open, Part::progress)
+    }
+
+    /// The part, between two pieces of work.
+    pub(crate) fn part(&self) -> Result<&Part<PartFiles>, ReceiveError> {
+        self.part.as_ref().ok_or_else(|| self.gone())
+    }
+
+    fn gone(&self) -> ReceiveError {
+        disk(&self.target, &self.manifest, std::io::Error::other("the part was left in the middle of a write"))
+    }
+
+    /// Does something with the part; again, as long as it fails because the disk is full.
+    pub(crate) async fn work<T: Send + 'static>(
+        &mut self, work: impl Fn(&mut Part<PartFiles>) -> Result<T, PartError> + Clone + Send + 'static,
+    ) -> Result<T, ReceiveError> {
+        loop {
+            let mut part = self.part.take().ok_or_else(|| self.gone())?;
+            let once = work.clone();
+            let (part, result) = blocking(move || {
+                let result = once(&mut part);
+                (part, result)
+            })
+            .await;
+            self.part = Some(part);
+            match result {
+                Ok(done) => {
+                    self.room.found();
+                    return Ok(done);
+                }
+                Err(PartError::Store(error)) if self.room.try_again(&error).await => {}
+                Err(PartError::Store(error)) => return Err(disk(&self.target, &self.manifest, error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Lands the file: digest compared, times and mode set, synced, renamed, directory synced. Part and journal are gone
+    /// afterwards.
+    pub(crate) async fn land(
+        &mut self, totals: Totals, policy: ConflictPolicy,
+    ) -> Result<(Landing, PathBuf, Digest), ReceiveError> {
+        self.work(move |part| {
+            part.finish(&totals)?;
+            Ok(finish_file(&part.store().part, part.manifest())?)
+        })
+        .await?;
+        let part = self.part.take().ok_or_else(|| self.gone())?;
+        let (target, name) = (self.target.clone(), self.manifest.name.clone());
+        let (part, landed) = blocking(move || {
+            let staging = &part.store().staging;
+            let landed =
+                land(&staging.directory.dir, &staging.part, &target, &name, policy, (totals.size, totals.digest));
+            if landed.is_ok() {
+                staging.clear();
+            }
+            // Held, and with it its lock, until the file has its name.
+            (part, landed)
+        })
+        .await;
+        self.part = Some(part);
+        landed.map(|(landing, path)| (landing, path, totals.digest))
+    }
+
+    /// Gives the transfer up for good: nothing stays on disk.
+    pub(crate) async fn discard(self) {
+        if let Some(part) = self.part {
+            blocking(move || part.store().staging.clear()).await;
+        }
+    }
+}
+
+fn disk(target: &TargetDirectory, manifest: &Manifest, source: std::io::Error) -> ReceiveError {
+    ReceiveError::Disk { doing: "cannot write the part file of", path: target.path_of(&manifest.name), source }
+}

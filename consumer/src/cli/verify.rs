@@ -1,0 +1,50 @@
+//! `verify`: whether the stored copy of a transfer is whole.
+
+use natsfer_common::{
+    Totals, TransferId,
+    broker::{Broker, CatalogEntry, TransferState},
+    cli::{Outcome, Stored, print_line},
+};
+use natsfer_consumer::{Replays, Selection};
+
+/// Read every stored byte of a transfer, and say whether it is whole
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Transfer to check
+    id: TransferId,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        let replays = Replays::new(broker.clone());
+        let mut outcome = Outcome::Done;
+        for entry in replays.select(&Selection::Transfer(self.id)).await? {
+            let stored = check(broker, &replays, &entry).await?;
+            if !stored.is_whole() {
+                outcome = Outcome::Failed;
+            }
+            print_line(&if self.json { stored.to_json(&entry.manifest) } else { stored.to_text(&entry.manifest) })?;
+        }
+        Ok(outcome)
+    }
+}
+
+async fn check(broker: &Broker, replays: &Replays, entry: &CatalogEntry) -> anyhow::Result<Stored> {
+    let manifest = &entry.manifest;
+    let TransferState::Complete { size, stored_bytes, digest } = entry.state.clone() else {
+        return Ok(Stored::Unfinished(entry.state.as_str()));
+    };
+    if let Some(file) = replays.open(entry).await?.inline() {
+        return Ok(match file {
+            Ok(_) => Stored::Whole { size, digest },
+            Err(error) => Stored::Damaged(error.to_string()),
+        });
+    }
+    let chunks = manifest.chunk_size.count(size);
+    let totals = Totals { chunks, size, stored_bytes, digest };
+    let found = broker.verify(manifest, &totals).await?;
+    Ok(Stored::from_verification(found, &totals))
+}

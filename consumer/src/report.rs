@@ -1,0 +1,85 @@
+//! What a receiver says about a transfer: that it has it, or that chunks of it are needed again.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use natsfer_common::{
+    ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, RepairRequest,
+    broker::{Broker, BrokerError, Copies},
+    header,
+};
+
+use crate::ReceiveError;
+
+/// One receiver's voice about one transfer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Report<'a> {
+    pub(crate) broker: &'a Broker,
+    pub(crate) receiver: &'a ReceiverName,
+    pub(crate) manifest: &'a Manifest,
+}
+
+/// Whether a receipt may have been published before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// It cannot.
+    No,
+    /// An earlier run, or another process of the name, may have done so.
+    Perhaps,
+}
+
+impl Report<'_> {
+    /// Says that the file is here: synced, under its name. Said once for each receiver.
+    pub(crate) async fn landed(&self, digest: Digest, size: u64, before: Before) -> Result<(), ReceiveError> {
+        let Manifest { transfer, channel, .. } = self.manifest;
+        if before == Before::Perhaps {
+            match self.broker.receipts(channel, *transfer).await {
+                Ok(receipts) if receipts.iter().any(|receipt| receipt.receiver == *self.receiver) => return Ok(()),
+                // Who may not look says it again.
+                Ok(_) | Err(BrokerError::Denied { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let receipt = Receipt::new(*transfer, self.receiver.clone(), digest, size, Timestamp::now());
+        let record = receipt.to_header().map_err(|source| ReceiveError::Record { transfer: *transfer, source })?;
+        let id = format!("{transfer}-receipt-{}", self.receiver);
+        self.publish(Kind::Receipt, vec![(header::RECEIPT, record), (header::MESSAGE_ID, id)]).await
+    }
+
+    /// The chunks among these that this receiver has asked for already, and of which no copy was stored since.
+    pub(crate) async fn awaited(&self, missing: &ChunkSet, copies: &Copies) -> Result<ChunkSet, ReceiveError> {
+        let Manifest { transfer, channel, .. } = self.manifest;
+        let mut awaited = ChunkSet::default();
+        for (request, at) in self.broker.repair_requests(channel, *transfer).await? {
+            if request.receiver == *self.receiver {
+                let answered = copies.iter().filter(|(_, copy)| copy.stored_at > at).map(|(index, _)| index).collect();
+                awaited = awaited.and(&missing.within(&request.chunks).without(&answered));
+            }
+        }
+        Ok(awaited)
+    }
+
+    /// Asks for chunks.
+    pub(crate) async fn ask(&self, chunks: &ChunkSet) -> Result<(), ReceiveError> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let transfer = self.manifest.transfer;
+        tracing::warn!(%transfer, %chunks, "no sound copy of these is stored: asking for them to be sent again");
+        let request = RepairRequest::new(transfer, self.receiver.clone(), chunks);
+        let record = request.to_header().map_err(|source| ReceiveError::Record { transfer, source })?;
+        self.publish(Kind::Repair, vec![(header::REPAIR, record)]).await
+    }
+
+    async fn publish(&self, kind: Kind, headers: Vec<(&'static str, String)>) -> Result<(), ReceiveError> {
+        let Manifest { transfer, channel, .. } = self.manifest;
+        let subject = self.broker.subjects().of(kind, channel, *transfer);
+        match self.broker.say(subject, &headers, Bytes::new()).await {
+            Ok(()) => Ok(()),
+            Err(BrokerError::Denied { violation, .. }) => {
+                tracing::warn!(%transfer, "no {} is published: {violation}", kind.as_str());
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What earlier runs left of transfers that are no longer in the stream.
+
+use natsfer_common::{
+    Journal, Manifest, blocking,
+    broker::{Broker, BrokerError},
+};
+
+use crate::{
+    ReceiveError, TargetDirectory,
+    staging::{JOURNAL, Owner, PART, StagingDirectory},
+};
+
+/// An unfinished transfer on disk that no process works on.
+struct Leftover {
+    /// Its files' common beginning.
+    stem: String,
+    /// What its journal says it is; `None` where there is no journal that can be read, hence nothing to go on from.
+    manifest: Option<Manifest>,
+}
+
+/// Removes parts whose transfers have been removed from the stream: nobody will ask for them. Says how many.
+pub(crate) async fn sweep(broker: &Broker, target: &TargetDirectory, owner: &Owner) -> Result<u64, ReceiveError> {
+    let (of, whose, path) = (target.clone(), owner.clone(), target.path().to_owned());
+    let leftovers = blocking(move || {
+        let directory = StagingDirectory::open(&of, &whose)?;
+        leftovers(&directory).map_err(ReceiveError::disk("cannot look at unfinished files in", path))
+    });
+    let mut removed = 0;
+    for Leftover { stem, manifest } in leftovers.await? {
+        if let Some(manifest) = &manifest
+            && is_stored(broker, manifest).await?
+        {
+            continue;
+        }
+        let (of, whose) = (target.clone(), owner.clone());
+        removed += u64::from(blocking(move || remove(&StagingDirectory::open(&of, &whose)?, &stem)).await?);
+    }
+    Ok(removed)
+}
+
+async fn is_stored(broker: &Broker, manifest: &Manifest) -> Result<bool, BrokerError> {
+    let subject = broker.subjects().open(&manifest.channel, manifest.transfer);
+    Ok(broker.last_message_of_leader(broker.stream().control(), &subject).await?.is_some())
+}
+
+fn leftovers(directory: &StagingDirectory) -> std::io::Result<Vec<Leftover>> {
+    let mut found = Vec::new();
+    for name in directory.names(JOURNAL)? {
+        // One that has landed meanwhile cannot be read.
+        let journal = directory.read(&name).ok().and_then(|bytes| Journal::from_bytes(&bytes).ok());
+        let manifest = journal.map(|journal| journal.header.manifest);
+        found.extend(name.strip_suffix(JOURNAL).map(|stem| Leftover { stem: stem.to_owned(), manifest }));
+    }
+    for name in directory.names(PART)? {
+        if let Some(stem) = name.strip_suffix(PART)
+            && !found.iter().any(|leftover: &Leftover| leftover.stem == stem)
+        {
+            found.push(Leftover { stem: stem.to_owned(), manifest: None });
+        }
+    }
+    Ok(found)
+}
+
+/// Removes one, unless a process works on it.
+fn remove(directory: &StagingDirectory, stem: &str) -> Result<bool, ReceiveError> {
+    let (journal, part) = (format!("{stem}{JOURNAL}"), format!("{stem}{PART}"));
+    // Of a transfer in chunks the journal is locked, of a small file the part.
+    let (Ok(_journal), Ok(_part)) = (directory.locked_if_there(&journal), directory.locked_if_there(&part)) else {
+        return Ok(false);
+    };
+    directory.remove(&part);
+    directory.remove(&journal);
+    Ok(true)
+}
