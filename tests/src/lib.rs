@@ -20,6 +20,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod files;
+pub mod nemesis;
 pub mod steps;
 
 mod binary;

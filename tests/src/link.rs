@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::files::Random;
 use crate::lock;
 
 /// The largest run of bytes handled at once.
@@ -17,6 +18,15 @@ const PIECE: usize = 64 * 1024;
 
 /// How many pieces may be on their way: bounds what latency can hold.
 const IN_FLIGHT: usize = 256;
+
+/// What one packet carries on an Ethernet.
+const SEGMENT: usize = 1460;
+
+/// How long a sender waits before it repeats a packet: Linux' shortest time.
+const RETRANSMISSION: Duration = Duration::from_millis(200);
+
+/// A packet that is lost so often ends a real connection.
+const MOST_REPEATS: u32 = 6;
 
 /// How the proxy's cable behaves at the moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) latency: Duration,
     /// Bytes per second; none is as fast as it goes.
     pub(crate) rate: Option<u64>,
+    /// The share of packets that are lost, from 0 to 1.
+    pub(crate) loss: f64,
     /// Counts the cuts: a connection ends when it is no longer its own.
     pub(crate) cuts: u64,
 }
@@ -36,11 +48,14 @@ pub(crate) struct Link {
     settings: watch::Receiver<Settings>,
     free_at: Mutex<Instant>,
     carried: AtomicU64,
+    losses: Mutex<Random>,
 }
 
 impl Link {
-    pub(crate) fn new(settings: watch::Receiver<Settings>) -> Self {
-        Self { settings, free_at: Mutex::new(Instant::now()), carried: AtomicU64::new(0) }
+    /// A link whose losses are drawn from that seed.
+    pub(crate) fn new(settings: watch::Receiver<Settings>, seed: u64) -> Self {
+        let losses = Mutex::new(Random::new(seed));
+        Self { settings, free_at: Mutex::new(Instant::now()), carried: AtomicU64::new(0), losses }
     }
 
     /// Bytes delivered so far.
@@ -61,6 +76,10 @@ impl Link {
                 }
                 self.open().await;
                 self.pace(count).await;
+                let stall = self.stall(count);
+                if !stall.is_zero() {
+                    sleep(stall).await;
+                }
                 let due = Instant::now() + self.settings.borrow().latency;
                 let sent = entry.send((due, piece[..count].to_vec())).await;
                 if sent.is_err() {
@@ -70,7 +89,10 @@ impl Link {
         };
         let leave = async move {
             while let Some((due, piece)) = far_end.recv().await {
-                sleep_until(due).await;
+                // Even a sleep that is over takes a timer's tick, a millisecond: 64 MiB/s at most.
+                if due > Instant::now() {
+                    sleep_until(due).await;
+                }
                 self.open().await;
                 to.write_all(&piece).await?;
                 let count = piece.len() as u64;
@@ -107,5 +129,23 @@ impl Link {
             *free_at
         };
         sleep_until(done).await;
+    }
+
+    /// How long lost packets hold up so many bytes, and all behind them: nothing if none is lost, otherwise one
+    /// retransmission time, doubled whenever the repeated packet is lost as well.
+    fn stall(&self, count: usize) -> Duration {
+        let loss = self.settings.borrow().loss;
+        if loss <= 0.0 {
+            return Duration::ZERO;
+        }
+        let mut losses = lock(&self.losses);
+        let mut lost = || (losses.number() as f64) < loss * u64::MAX as f64;
+        let segments = count.div_ceil(SEGMENT);
+        // All are drawn, so that the next piece's luck does not hang on this one's.
+        if (0..segments).filter(|_| lost()).count() == 0 {
+            return Duration::ZERO;
+        }
+        let repeats = (0..MOST_REPEATS).take_while(|_| lost()).count();
+        RETRANSMISSION * (1 << repeats)
     }
 }

@@ -40,8 +40,8 @@ impl Proxy {
         let address = listener.local_addr().context("a port without a number")?;
         let (settings, seen) = watch::channel(Settings::default());
         let (count, open) = watch::channel(0);
-        let up = Arc::new(Link::new(seen.clone()));
-        let down = Arc::new(Link::new(seen.clone()));
+        let up = Arc::new(Link::new(seen.clone(), 1));
+        let down = Arc::new(Link::new(seen.clone(), 2));
         let cable = Cable { target, settings: seen, up: Arc::clone(&up), down: Arc::clone(&down) };
         let acceptor = tokio::spawn(cable.accept(listener, count));
         Ok(Self { address, settings, up, down, open, acceptor })
@@ -85,6 +85,19 @@ impl Proxy {
     pub fn rate(&self, bytes_per_second: impl Into<Option<u64>>) {
         let rate = bytes_per_second.into();
         self.settings.send_modify(|now| now.rate = rate);
+    }
+
+    /// Imitates what an application notices of lost packets: each run of
+    /// 1,460 bytes is lost with that probability (0 to 1, each way), and a loss
+    /// holds up its direction of its connection for a retransmission timeout of
+    /// 200 ms, doubled for each time the packet is lost again. The losses come
+    /// from a fixed seed.
+    ///
+    /// It is an imitation: no packet is dropped, there is no congestion window
+    /// that shrinks, and no fast retransmission; losses within up to 64 KiB that
+    /// are under way together cost one timeout.
+    pub fn loss(&self, probability: f64) {
+        self.settings.send_modify(|now| now.loss = probability.clamp(0.0, 1.0));
     }
 
     /// How many connections are open.

@@ -99,6 +99,38 @@ pub async fn consumers(server: &Server, name: &str) -> Vec<String> {
     names
 }
 
+/// The parts and journals that a receiver keeps of what it has not landed.
+#[must_use]
+pub fn staged_files(inbox: &Path, receiver: &str) -> Vec<std::path::PathBuf> {
+    let entries = inbox.join(".natsfer/receivers").join(receiver).read_dir().into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| path.extension().is_some_and(|end| end == "part" || end == "journal")).collect()
+}
+
+/// Who has said that it has which transfer, sorted: a receiver that says it twice is there twice.
+///
+/// # Panics
+/// When the server does not answer.
+pub async fn receipts(server: &Server) -> Vec<(String, String)> {
+    must(try_receipts(server).await, "cannot read the receipts")
+}
+
+async fn try_receipts(server: &Server) -> Result<Vec<(String, String)>> {
+    let mut stream = server.jetstream().await.get_stream("NATSFER").await?;
+    let state = stream.info().await?.state.clone();
+    let mut receipts = Vec::new();
+    // One by one: a consumer would be left behind.
+    for sequence in state.first_sequence..=state.last_sequence {
+        let Ok(message) = stream.get_raw_message(sequence).await else { continue };
+        if let Some(header) = message.headers.get("Natsfer-Receipt") {
+            let receipt: Value = serde_json::from_str(header.as_str())?;
+            receipts.push((text(&receipt, "receiver").to_owned(), text(&receipt, "transfer").to_owned()));
+        }
+    }
+    receipts.sort();
+    Ok(receipts)
+}
+
 /// Waits until nothing of ours is left at the server but these receivers' inboxes: no connection, no cursor.
 ///
 /// # Panics

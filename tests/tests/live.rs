@@ -199,3 +199,37 @@ async fn sigterm_releases_what_is_under_way_to_another_process_at_once() {
     assert!(names_in(&first).is_empty());
     nothing_left_but(&server, &["shift"]).await;
 }
+
+/// A slow process keeps its file for as long as it takes; a dead one's goes to the other, after the takeover time.
+#[tokio::test]
+async fn a_slow_process_keeps_its_file_and_a_dead_one_does_not() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let inboxes = ["slow", "quick"].map(|name| home.path().join(name));
+    let thin = Proxy::to(&server.url()).await;
+    thin.rate(2 << 20);
+    let options = ["--takeover", "2s"];
+    let slow = receiving(&thin, "team", &inboxes[0], &options).spawn().await;
+    let sources = ["first.bin", "second.bin"].map(|name| home.path().join(name));
+    files::random_file(&sources[0], 12 << 20, 1);
+    send(&server, &[], &[&sources[0]]).await;
+    part_reaches(&inboxes[0], "team", 1).await;
+    let quick = receiving(&server, "team", &inboxes[1], &options).spawn().await;
+    // It takes three times the takeover time.
+    slow.event(SOON, |event| event["name"] == "first.bin").await;
+    assert!(names_in(&inboxes[1]).is_empty());
+    quick.pause();
+
+    files::random_file(&sources[1], 12 << 20, 2);
+    send(&server, &[], &[&sources[1]]).await;
+    // Whichever of the two was given it: the one that can work on it is the slow one, and it dies.
+    part_reaches(&inboxes[0], "team", 1).await;
+    slow.kill();
+    let _ = slow.wait().await;
+    quick.resume();
+    quick.event(SOON, |event| event["name"] == "second.bin").await;
+    files::assert_same(&sources[1], inboxes[1].join("second.bin"));
+    quick.terminate();
+    let _ = quick.wait().await.success();
+    assert_eq!(natsfer_tests::steps::receipts(&server).await.len(), 2);
+    nothing_left_but(&server, &["team"]).await;
+}

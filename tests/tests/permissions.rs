@@ -19,7 +19,9 @@ accounts { APP { jetstream: enabled, users: [
         "$JS.API.DIRECT.GET.NATSFER", "$JS.API.DIRECT.GET.NATSFER.>",
         "$JS.API.DIRECT.GET.NATSFER_DATA", "$JS.API.DIRECT.GET.NATSFER_DATA.>",
         "$JS.API.CONSUMER.CREATE.NATSFER_DATA.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
-        "$JS.API.CONSUMER.DELETE.NATSFER_DATA.>"
+        "$JS.API.CONSUMER.DELETE.NATSFER_DATA.>",
+        "$JS.API.CONSUMER.CREATE.NATSFER.*.natsfer.repair.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER.>",
+        "$JS.API.CONSUMER.DELETE.NATSFER.>"
       ] } }
   { user: receiver, password: secret, permissions: {
       subscribe: ["_INBOX.>"]
@@ -28,7 +30,14 @@ accounts { APP { jetstream: enabled, users: [
         "$JS.API.CONSUMER.MSG.NEXT.NATSFER.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
         "$JS.API.DIRECT.GET.NATSFER", "$JS.API.DIRECT.GET.NATSFER.>",
         "$JS.API.DIRECT.GET.NATSFER_DATA", "$JS.API.DIRECT.GET.NATSFER_DATA.>",
-        "$JS.ACK.NATSFER.>", "$JS.ACK.NATSFER_DATA.>"
+        "$JS.ACK.NATSFER.>", "$JS.ACK.NATSFER_DATA.>", "natsfer.receipt.>", "natsfer.repair.>"
+      ] } }
+  { user: mute, password: secret, permissions: {
+      subscribe: ["_INBOX.>"]
+      publish: [
+        "$JS.API.CONSUMER.*.NATSFER.>", "$JS.API.CONSUMER.*.NATSFER_DATA.>",
+        "$JS.API.CONSUMER.MSG.NEXT.NATSFER.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
+        "$JS.API.DIRECT.GET.NATSFER.>", "$JS.API.DIRECT.GET.NATSFER", "$JS.ACK.NATSFER.>", "$JS.ACK.NATSFER_DATA.>"
       ] } }
   { user: onlooker, password: secret, permissions: { subscribe: ["_INBOX.>"], publish: ["elsewhere"] } }
 ] } }
@@ -62,6 +71,11 @@ async fn a_sender_and_a_receiver_need_no_right_to_create_or_see_streams() {
     assert_eq!(drain(receiver.as_str(), "limited", &inbox, &[]).await.len(), 8);
     files::assert_same(&outbox, &inbox);
     assert!(consumers(&server, "NATSFER_DATA").await.is_empty());
+
+    // Who may not say that it has a file, has it all the same.
+    let (mute, quiet) = (url(&server, "mute"), home.path().join("quiet"));
+    assert_eq!(drain(mute.as_str(), "mute", &quiet, &[]).await.len(), 8);
+    files::assert_same(&outbox, &quiet);
 }
 
 #[tokio::test]

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use natsfer_tests::steps::{drain, send, text};
-use natsfer_tests::{Cluster, consumer, files, producer};
+use std::time::Duration;
+
+use natsfer_tests::steps::{drain, receiving, send, sending, staged_files, text};
+use natsfer_tests::{Cluster, consumer, eventually, files, producer};
+
+const SOON: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn three_copies_of_everything() {
@@ -21,10 +25,36 @@ async fn three_copies_of_everything() {
     assert_eq!(sent.len(), 31);
 
     let inbox = home.path().join("inbox");
+    // Whoever comes while a new leader is elected waits for it.
+    cluster.kill(cluster.leader_of("NATSFER_DATA").await).await;
     assert_eq!(drain(&cluster, "r", &inbox, &[]).await.len(), 31);
     files::assert_same(&outbox, &inbox);
 
     let large = sent.iter().find(|event| event["name"] == "large.bin").unwrap();
     let range = ["cat", text(large, "transfer"), "--range", "39999990-"];
     assert_eq!(consumer(range).server(&cluster).run().await.success().stdout.len(), 10);
+}
+
+/// The leader dies while a file is on its way: that costs seconds.
+#[tokio::test]
+async fn a_leader_killed_while_files_are_sent_and_received() {
+    let (cluster, home) = (Cluster::start(3).await, tempfile::tempdir().unwrap());
+    let _ = producer(["init", "--replicas", "3", "--max-bytes", "4GiB"]).server(&cluster).run().await.success();
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    files::random_file(outbox.join("large.bin"), 60_000_000, 3);
+    files::tree(outbox.join("small"), 20, 0..5_000, 4);
+    let receiver = receiving(&cluster, "r", &inbox, &[]).spawn().await;
+    let sender = sending(&cluster, &[], &[outbox.join(".")]).spawn().await;
+    eventually("a part is here", SOON, || async { (!staged_files(&inbox, "r").is_empty()).then_some(()) }).await;
+    let victim = cluster.leader_of("NATSFER_DATA").await;
+    cluster.kill(victim).await;
+    let sent = sender.wait().await.success().json_lines();
+    assert_eq!(sent.len(), 21);
+    for event in &sent {
+        receiver.event(SOON, |received| received["name"] == event["name"]).await;
+    }
+    cluster.restart(victim).await;
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+    files::assert_same(&outbox, &inbox);
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use natsfer_tests::steps::{drain, nothing_left_but, number, receiving, send, sending, stream};
+use natsfer_tests::steps::{drain, nothing_left_but, number, receiving, send, sending, staged_files, stream};
 use natsfer_tests::{Proxy, Server, eventually, files};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -48,6 +48,102 @@ async fn a_receiver_killed_half_way_fetches_only_the_rest() {
     files::assert_same(&source, inbox.join("big.bin"));
     assert!(fast.bytes_down() < 28 * MIB, "{} bytes were fetched again", fast.bytes_down());
     nothing_left_but(&server, &["phoenix"]).await;
+}
+
+/// Nobody else can hold what a killed process held: the next one has it at once, whatever the takeover time, and also the
+/// files that it held without having received anything of them.
+#[tokio::test]
+async fn a_receiver_killed_and_started_again_need_not_wait_to_be_given_its_files() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    for seed in 0..6 {
+        files::random_file(outbox.join(format!("{seed}.bin")), 6 * MIB, seed);
+    }
+    send(&server, &["--chunk-size", "256KiB"], &[outbox.join(".")]).await;
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(6 * MIB);
+    let options = ["--takeover", "10m"];
+    let victim = receiving(&slow, "phoenix", &inbox, &options).spawn().await;
+    eventually("some of it is here", SOON, || async { (slow.bytes_down() > 4 * MIB).then_some(()) }).await;
+    victim.kill();
+    let _ = victim.wait().await;
+    let fast = Proxy::to(&server.url()).await;
+    let received = drain(&fast, "phoenix", &inbox, &options).await;
+    assert_eq!(received.len(), 6, "{received:?}");
+    files::assert_same(&outbox, &inbox);
+    // What was written is not fetched again, though it was never acknowledged.
+    let (before, after) = (slow.bytes_down(), fast.bytes_down());
+    assert!(before + after < 36 * MIB + 18 * MIB, "{before} and {after} bytes were fetched");
+    nothing_left_but(&server, &["phoenix"]).await;
+}
+
+/// A journal or a part that is not what it was is not believed.
+#[tokio::test]
+async fn what_is_damaged_on_the_receivers_disk_is_fetched_again() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox) = (home.path().join("big.bin"), home.path().join("inbox"));
+    files::random_file(&source, 16 * MIB, 4);
+    send(&server, &["--chunk-size", "256KiB"], &[&source]).await;
+    for (number, damage) in
+        ["part torn", "part altered", "part gone", "journal torn", "journal altered", "journal gone"]
+            .into_iter()
+            .enumerate()
+    {
+        let name = format!("r{number}");
+        let slow = Proxy::to(&server.url()).await;
+        slow.rate(16 * MIB);
+        let victim = receiving(&slow, &name, &inbox, &[]).spawn().await;
+        eventually("a part is here", SOON, || async { (staged(&inbox, &name).1 > 4 * MIB).then_some(()) }).await;
+        victim.kill();
+        let _ = victim.wait().await;
+        let (file, how) = damage.split_once(' ').unwrap();
+        let path = staged_files(&inbox, &name).into_iter().find(|path| path.extension().unwrap() == file).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        match how {
+            "torn" => bytes.truncate(bytes.len() * 2 / 3),
+            "altered" => {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            }
+            _ => bytes.clear(),
+        }
+        if how == "gone" {
+            std::fs::remove_file(&path).unwrap()
+        } else {
+            std::fs::write(&path, bytes).unwrap()
+        }
+        let received = drain(&server, &name, &inbox, &["--on-conflict", "overwrite"]).await;
+        assert_eq!(received.len(), 1, "{damage}: {received:?}");
+        files::assert_same(&source, inbox.join("big.bin"));
+        std::fs::remove_file(inbox.join("big.bin")).unwrap();
+    }
+}
+
+/// A pipe that is read again from its beginning.
+#[tokio::test]
+async fn standard_input_with_an_id_goes_on_where_it_ended() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("dump.sql");
+    files::random_file(&source, 16 * MIB, 5);
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(8 * MIB);
+    let id = "abcdefabcdefabcdefabcdefabcdefab";
+    let command = || natsfer_tests::producer(["send", "--json", "--name", "dump.sql", "--transfer-id", id, "-"]);
+    let victim = command().stdin_file(&source).server(&slow).spawn().await;
+    eventually("a good part of it is stored", SOON, || async {
+        (stream(&server, "NATSFER_DATA").await["state"]["bytes"].as_u64()? >= 6 * MIB).then_some(())
+    })
+    .await;
+    victim.kill();
+    let _ = victim.wait().await;
+    let resumed = command().stdin_file(&source).server(&server).run().await.success().json_lines().remove(0);
+    assert_eq!(resumed["status"], "resumed", "{resumed}");
+    assert!(number(&resumed, "resumed_from") >= 5 * MIB, "{resumed}");
+    let again = command().stdin_file(&source).server(&server).run().await.success().json_lines().remove(0);
+    assert_eq!(again["status"], "unchanged", "{again}");
+    drain(&server, "after", home.path().join("inbox"), &[]).await;
+    let bytes = |path| std::fs::read(path).unwrap();
+    assert!(bytes(home.path().join("inbox/dump.sql")) == bytes(source));
 }
 
 #[tokio::test]

@@ -84,8 +84,19 @@ impl Running {
     /// # Panics
     /// When there is none within `limit` or before the command's end, with all
     /// it has said.
-    pub async fn line(&self, limit: Duration, mut wanted: impl FnMut(&str) -> bool) -> String {
-        let mut lines = self.lines();
+    pub async fn line(&self, limit: Duration, wanted: impl FnMut(&str) -> bool) -> String {
+        self.find(self.lines(), limit, wanted).await
+    }
+
+    /// Waits for a line of standard error, an earlier one included.
+    ///
+    /// # Panics
+    /// As [`line`](Self::line).
+    pub async fn log_line(&self, limit: Duration, wanted: impl FnMut(&str) -> bool) -> String {
+        self.find(self.stderr.lines(), limit, wanted).await
+    }
+
+    async fn find(&self, mut lines: Lines, limit: Duration, mut wanted: impl FnMut(&str) -> bool) -> String {
         let search = async {
             while let Some(line) = lines.next().await {
                 if wanted(&line) {
@@ -127,7 +138,8 @@ impl Running {
         }
     }
 
-    async fn end(&self) -> Result<Output> {
+    /// Waits for its end, and leaves it to others to look on meanwhile.
+    pub(crate) async fn end(&self) -> Result<Output> {
         let exit = timeout(self.limit, self.process.wait())
             .await
             .with_context(|| format!("still running after {:?}", self.limit))??;

@@ -1,0 +1,68 @@
+//! No room: a full stream makes the sender wait, a full disk the receiver.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use natsfer_tests::steps::{drain, list, receipts, send, sending, text};
+use natsfer_tests::{Server, files, our_binary, producer, program};
+
+const SOON: Duration = Duration::from_secs(60);
+const MIB: u64 = 1 << 20;
+
+#[tokio::test]
+async fn a_full_stream_is_waited_for() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (first, second) = (home.path().join("first"), home.path().join("second"));
+    files::random_file(&first, 12 * MIB, 1);
+    files::random_file(&second, 12 * MIB, 2);
+    let _ = producer(["init", "--max-bytes", "16MiB"]).server(&server).run().await.success();
+    send(&server, &[], &[&first]).await;
+    let sender = sending(&server, &[], &[&second]).spawn().await;
+    sender.log_line(SOON, |line| line.contains("the stream is full: waiting for room")).await;
+    let first_id = list(&server, &[]).await.iter().find(|entry| entry["name"] == "first").unwrap().clone();
+    assert!(sender.is_running());
+    let _ = producer(["cancel", text(&first_id, "transfer")]).server(&server).run().await.success();
+    let sent = sender.wait().await.success();
+    assert!(sent.errors().contains("going on"), "{}", sent.errors());
+    drain(&server, "r", home.path().join("inbox"), &[]).await;
+    files::assert_same(&second, home.path().join("inbox/second"));
+}
+
+/// A receiver on a small disk of its own, as its process sees it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_is_waited_for_and_holds_nobody_else_up() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox) = (home.path().join("big.bin"), home.path().join("inbox"));
+    fs::create_dir(&inbox).unwrap();
+    files::random_file(&source, 12 * MIB, 3);
+    send(&server, &[], &[&source]).await;
+    // A file system in a mount namespace: no right beyond the process's own is needed.
+    let script = "mount -t tmpfs -o size=16m tmpfs \"$2\" && head -c 8388608 /dev/zero > \"$2/filler\" && exec \"$1\" \
+                  receive --json -n small --into \"$2\"";
+    let consumer = our_binary("natsfer-consumer").unwrap();
+    let arguments = ["--map-root-user", "--mount", "sh", "-c", script, "sh"].map(Into::into);
+    let arguments: Vec<PathBuf> = arguments.into_iter().chain([consumer, inbox.clone()]).collect();
+    let small = program("unshare", arguments).server(&server).spawn().await;
+    small.log_line(SOON, |line| line.contains("the disk is full: waiting for room")).await;
+
+    // Nobody else is held up, nor another file of this receiver that fits.
+    drain(&server, "other", home.path().join("other"), &[]).await;
+    files::assert_same(&source, home.path().join("other/big.bin"));
+    files::random_file(home.path().join("empty"), 0, 4);
+    send(&server, &[], &[home.path().join("empty")]).await;
+    small.event(SOON, |event| event["name"] == "empty").await;
+    assert_eq!(receipts(&server).await.len(), 2);
+
+    // What the receiver sees is below its process's root.
+    let seen = |path: &Path| PathBuf::from(format!("/proc/{}/root", small.id())).join(path.strip_prefix("/").unwrap());
+    fs::remove_file(seen(&inbox.join("filler"))).unwrap();
+    let received = small.event(SOON, |event| event["name"] == "big.bin").await;
+    assert_eq!(received["refetched_bytes"], 0, "{received}");
+    assert!(fs::read(seen(&inbox.join("big.bin"))).unwrap() == fs::read(&source).unwrap());
+    small.terminate();
+    let _ = small.wait().await.success();
+}

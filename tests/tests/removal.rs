@@ -1,0 +1,200 @@
+//! Transfers that are taken back or removed: receivers drop what they have of them, and nothing is left.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use natsfer_tests::steps::{drain, list, nothing_left_but, receiving, send, sending, staged_files, stream, text};
+use natsfer_tests::{Proxy, Server, eventually, files, producer};
+
+const SOON: Duration = Duration::from_secs(60);
+const MIB: u64 = 1 << 20;
+
+async fn messages(server: &Server, name: &str) -> u64 {
+    stream(server, name).await["state"]["messages"].as_u64().unwrap()
+}
+
+async fn in_part(inbox: &Path, receiver: &str) {
+    eventually("a part is there", SOON, || async { (!staged_files(inbox, receiver).is_empty()).then_some(()) }).await;
+}
+
+async fn no_part(inbox: &Path, receiver: &str) {
+    eventually("no part is left", SOON, || async { staged_files(inbox, receiver).is_empty().then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_transfer_is_dropped_by_those_who_receive_it_and_those_who_come_later() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox, away) = (home.path().join("big.bin"), home.path().join("inbox"), home.path().join("away"));
+    files::random_file(&source, 24 * MIB, 1);
+    let sent = send(&server, &[], &[&source]).await;
+    let id = text(&sent[0], "transfer");
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(4 * MIB);
+    // One is receiving it, another was and is away.
+    let offline = receiving(&slow, "offline", &away, &[]).spawn().await;
+    in_part(&away, "offline").await;
+    offline.kill();
+    let _ = offline.wait().await;
+    let live = receiving(&slow, "live", &inbox, &[]).spawn().await;
+    in_part(&inbox, "live").await;
+
+    let cancelled = producer(["cancel", id, "--reason", "wrong customer"]).server(&server).run().await.success();
+    assert!(cancelled.text().contains("cancelled"), "{}", cancelled.text());
+    no_part(&inbox, "live").await;
+    live.log_line(SOON, |line| line.contains("wrong customer")).await;
+    live.terminate();
+    let _ = live.wait().await.success();
+    drain(&server, "offline", &away, &["--takeover", "2s"]).await;
+    no_part(&away, "offline").await;
+    drain(&server, "later", home.path().join("later"), &[]).await;
+    for receiver in ["inbox", "away", "later"] {
+        assert!(!home.path().join(receiver).join("big.bin").exists(), "{receiver} has it");
+    }
+    assert_eq!(list(&server, &[]).await[0]["state"], "cancelled");
+    // Nothing but its mark.
+    assert_eq!(messages(&server, "NATSFER_DATA").await, 1);
+
+    // Sent again, it is another transfer.
+    let again = send(&server, &[], &[&source]).await;
+    assert_ne!(text(&again[0], "transfer"), id);
+    drain(&server, "later", home.path().join("later"), &[]).await;
+    files::assert_same(&source, home.path().join("later/big.bin"));
+    nothing_left_but(&server, &["later", "live", "offline"]).await;
+}
+
+#[tokio::test]
+async fn a_sender_whose_transfer_is_cancelled_says_so() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("big.bin");
+    files::random_file(&source, 16 * MIB, 2);
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(4 * MIB);
+    let sender = sending(&slow, &[], &[&source]).spawn().await;
+    let opened = eventually("the transfer is open", SOON, || async { list(&server, &[]).await.pop() }).await;
+    let _ = producer(["cancel", text(&opened, "transfer")]).server(&server).run().await.success();
+    let errors = sender.wait().await.exited(1).errors();
+    assert!(errors.contains("was cancelled while it was sent"), "{errors}");
+    assert_eq!(list(&server, &[]).await.len(), 1, "it was not sent under another id");
+}
+
+/// Appended to, cut, or replaced: what is stored would be neither the old file nor the new one.
+#[tokio::test]
+async fn a_source_that_changes_while_it_is_sent_is_cancelled_with_the_reason() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(8 * MIB);
+    for how in ["appended", "cut", "replaced"] {
+        let source = home.path().join(how);
+        files::random_file(&source, 12 * MIB, 3);
+        let sender = sending(&slow, &["-c", how], &[&source]).spawn().await;
+        eventually("the transfer is open", SOON, || async { list(&server, &["-c", how]).await.pop() }).await;
+        match how {
+            "appended" => {
+                use std::io::Write as _;
+                std::fs::File::options().append(true).open(&source).unwrap().write_all(b"more").unwrap();
+            }
+            "cut" => std::fs::File::options().write(true).open(&source).unwrap().set_len(MIB).unwrap(),
+            _ => {
+                files::random_file(home.path().join("new"), 12 * MIB, 4);
+                std::fs::rename(home.path().join("new"), &source).unwrap();
+            }
+        }
+        let errors = sender.wait().await.exited(1).errors();
+        assert!(errors.contains("changed while it was sent"), "{how}: {errors}");
+        assert_eq!(list(&server, &["-c", how]).await[0]["state"], "cancelled", "{how}");
+        // And then what there is now.
+        send(&server, &["-c", how], &[&source]).await;
+        drain(&server, how, home.path().join("inbox").join(how), &["-c", how]).await;
+        files::assert_same(&source, home.path().join("inbox").join(how).join(how));
+    }
+}
+
+#[tokio::test]
+async fn prune_removes_whole_transfers_and_only_those_that_were_meant() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let path = |name: &str| home.path().join(name);
+    for (seed, name) in ["delivered", "half", "abandoned"].into_iter().enumerate() {
+        files::random_file(path(name), 6 * MIB, seed as u64);
+    }
+    files::random_file(path("small"), 100, 9);
+    send(&server, &[], &[path("delivered"), path("small")]).await;
+    for receiver in ["a", "b"] {
+        drain(&server, receiver, path(receiver), &[]).await;
+    }
+    send(&server, &[], &[path("half")]).await;
+    drain(&server, "a", path("a"), &[]).await;
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(2 * MIB);
+    let sender = sending(&slow, &[], &[path("abandoned")]).spawn().await;
+    eventually("some of it is stored", SOON, || async {
+        (list(&server, &[]).await.len() == 4 && messages(&server, "NATSFER_DATA").await > 15).then_some(())
+    })
+    .await;
+    sender.kill();
+    let _ = sender.wait().await;
+    // A receiver has a part of it, and is away when it is removed.
+    let daemon = receiving(&server, "a", path("a"), &["--patience", "1s"]).spawn().await;
+    in_part(&path("a"), "a").await;
+    daemon.kill();
+    let _ = daemon.wait().await;
+
+    let prune = async |options: &[&str]| {
+        let output = producer(["prune", "--json"]).args(options).server(&server).run().await.success();
+        let mut names: Vec<_> = output.json_lines().iter().map(|line| text(line, "name").to_owned()).collect();
+        names.sort();
+        names
+    };
+    let _ = producer(["prune"]).server(&server).run().await.exited(2);
+    let _ = producer(["prune", "--state", "complete"]).server(&server).run().await.exited(2);
+    assert_eq!(prune(&["--delivered-to", "a,b", "--dry-run"]).await, ["delivered", "small"]);
+    assert_eq!(list(&server, &[]).await.len(), 4);
+    assert_eq!(prune(&["--delivered-to", "a,b"]).await, ["delivered", "small"]);
+    assert_eq!(prune(&["--older-than", "1h"]).await, [""; 0]);
+    assert_eq!(prune(&["--state", "open", "--older-than", "0s"]).await, ["abandoned"]);
+    let left: Vec<_> = list(&server, &[]).await.iter().map(|entry| text(entry, "name").to_owned()).collect();
+    assert_eq!(left, ["half"]);
+    drain(&server, "a", path("a"), &["--takeover", "2s"]).await;
+    no_part(&path("a"), "a").await;
+    assert_eq!(prune(&["--older-than", "0s"]).await, ["half"]);
+    assert_eq!((messages(&server, "NATSFER").await, messages(&server, "NATSFER_DATA").await), (0, 0));
+
+    // What was removed can be sent again.
+    send(&server, &[], &[path("abandoned"), path("small")]).await;
+    assert_eq!(drain(&server, "c", path("c"), &[]).await.len(), 2);
+    nothing_left_but(&server, &["a", "b", "c"]).await;
+}
+
+/// However many senders have gone away half-way, what others send is received.
+#[tokio::test]
+async fn abandoned_transfers_hold_nobody_up() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let context = server.jetstream().await;
+    files::random_file(home.path().join("first"), 100, 1);
+    send(&server, &[], &[home.path().join("first")]).await;
+    for number in 0..60u64 {
+        let id = format!("{number:032x}");
+        let manifest = serde_json::json!({
+            "version": 1, "transfer": id, "channel": "default", "name": format!("open-{number}"), "chunk_size": 65536,
+            "digest_algorithm": "blake3",
+        });
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Natsfer-Manifest", manifest.to_string());
+        let subject = format!("natsfer.open.default.{id}");
+        context.publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
+    }
+    let inbox = home.path().join("inbox");
+    let daemon = receiving(&server, "r", &inbox, &["--patience", "1s", "--concurrency", "2"]).spawn().await;
+    daemon.event(SOON, |event| event["name"] == "first").await;
+    // All are parked once, and come again and again: two hands would be full of them.
+    daemon.log_line(SOON, |line| line.contains("put back for later") && line.contains(&format!("{:032x}", 59))).await;
+    for number in 0..5 {
+        let name = format!("later-{number}");
+        files::random_file(home.path().join(&name), 2 * MIB, number);
+        send(&server, &[], &[home.path().join(&name)]).await;
+        daemon.event(SOON, |event| event["name"] == name).await;
+    }
+    daemon.terminate();
+    let _ = daemon.wait().await.success();
+}
