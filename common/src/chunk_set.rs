@@ -160,8 +160,8 @@ impl TryFrom<Vec<(u64, u64)>> for ChunkSet {
 
     fn try_from(runs: Vec<(u64, u64)>) -> Result<Self, ChunkSetError> {
         let sound = runs.iter().all(|(first, last)| first <= last && *last < u64::MAX - 1);
-        let apart = runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0);
-        if !(sound && apart) {
+        // In this order: what is sound does not overflow.
+        if !(sound && runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0)) {
             return Err(ChunkSetError);
         }
         Ok(Self { runs: runs.into_iter().map(|(first, last)| (first, last + 1)).collect() })

@@ -80,9 +80,16 @@ mod tests {
         let chunks = [3..5, 9..10].into_iter().collect();
         let header = request(&chunks).to_header().unwrap();
         let transfer = request(&chunks).transfer;
-        for runs in
-            ["[]", "[[5,4]]", "[[3,4],[4,9]]", "[[9,9],[3,4]]", "[[0,18446744073709551615]]", "[[0]]", "[[-1,2]]"]
-        {
+        for runs in [
+            "[]",
+            "[[5,4]]",
+            "[[3,4],[4,9]]",
+            "[[9,9],[3,4]]",
+            "[[0,18446744073709551615]]",
+            "[[0,18446744073709551615],[5,6]]",
+            "[[0]]",
+            "[[-1,2]]",
+        ] {
             let lie = header.replace("[[3,4],[9,9]]", runs);
             assert!(RepairRequest::from_header(&lie, transfer).is_err(), "{runs} was taken");
         }

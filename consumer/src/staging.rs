@@ -95,12 +95,20 @@ impl StagingDirectory {
         }
     }
 
-    /// Locks a file that is there. `Ok(None)` if it is not; fails with [`io::ErrorKind::WouldBlock`] if another process holds it.
+    /// Locks a file that is there, without changing anything. `Ok(None)` if it is not; fails with
+    /// [`io::ErrorKind::WouldBlock`] if another process holds it.
     pub(crate) fn locked_if_there(&self, name: &str) -> io::Result<Option<File>> {
-        match self.dir.symlink_metadata(name) {
-            Ok(_) => self.locked(name)?.map(Some).ok_or_else(|| io::ErrorKind::WouldBlock.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let mut options = OpenOptions::new();
+        options.read(true).follow(FollowSymlinks::No);
+        let file = match self.dir.open_with(name, &options) {
+            Ok(file) => file.into_std(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 

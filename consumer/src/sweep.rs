@@ -65,9 +65,8 @@ fn leftovers(directory: &StagingDirectory) -> std::io::Result<Vec<Leftover>> {
 fn remove(directory: &StagingDirectory, stem: &str) -> Result<bool, ReceiveError> {
     let (journal, part) = (format!("{stem}{JOURNAL}"), format!("{stem}{PART}"));
     // Of a transfer in chunks the journal is locked, of a small file the part.
-    let (Ok(_journal), Ok(_part)) = (directory.locked_if_there(&journal), directory.locked_if_there(&part)) else {
-        return Ok(false);
-    };
+    let Ok(_journal) = directory.locked_if_there(&journal) else { return Ok(false) };
+    let Ok(_part) = directory.locked_if_there(&part) else { return Ok(false) };
     directory.remove(&part);
     directory.remove(&journal);
     Ok(true)

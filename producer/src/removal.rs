@@ -103,11 +103,14 @@ impl Pruning {
                 return Ok(false);
             }
         }
-        if self.delivered_to.is_empty() || !matches!(entry.state, TransferState::Complete { .. }) {
+        let TransferState::Complete { digest, .. } = entry.state else { return Ok(true) };
+        if self.delivered_to.is_empty() {
             return Ok(true);
         }
         let receipts = broker.receipts(channel, *transfer).await?;
-        Ok(self.delivered_to.iter().all(|name| receipts.iter().any(|receipt| receipt.receiver == *name)))
+        let has =
+            |name: &ReceiverName| receipts.iter().any(|receipt| receipt.receiver == *name && receipt.digest == digest);
+        Ok(self.delivered_to.iter().all(has))
     }
 }
 
