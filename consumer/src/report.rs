@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, RepairRequest,
+    ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, RepairRequest, TransferId,
     broker::{Broker, BrokerError, Copies},
     header,
 };
@@ -41,7 +41,10 @@ impl Report<'_> {
         }
         let receipt = Receipt::new(*transfer, self.receiver.clone(), digest, size, Timestamp::now());
         let record = receipt.to_header().map_err(|source| ReceiveError::Record { transfer: *transfer, source })?;
-        let id = format!("{transfer}-receipt-{}", self.receiver);
+        // Of its own each time: the same file may have been removed, sent and received again within the window for duplicates.
+        let run =
+            TransferId::random().map_err(ReceiveError::disk("cannot get randomness from", "the operating system"))?;
+        let id = format!("{transfer}-receipt-{}-{run}", self.receiver);
         self.publish(Kind::Receipt, vec![(header::RECEIPT, record), (header::MESSAGE_ID, id)]).await
     }
 

@@ -51,7 +51,7 @@ impl Chunks<'_> {
     ) -> Result<Outcome, ProducerError> {
         let (manifest, sequence, closed) = (stored.manifest.clone(), stored.sequence, stored.closing().is_some());
         let plan = Arc::new(Mutex::new(SendPlan::resume(stored)));
-        let (started, epoch) = (Instant::now(), self.upload.broker.epoch());
+        let started = Instant::now();
         let digest = match self.publish_all(&manifest, &plan, reader).await {
             Ok(digest) => digest,
             Err(Stop::Foreign) => return Ok(Outcome::Foreign),
@@ -65,9 +65,6 @@ impl Chunks<'_> {
             Err(_) => return Err(unreadable(io::Error::other("the preparing thread did not end"))),
         };
         let (published, resumed_from) = (plan.published(), plan.resumed_from());
-        // After a disturbance, the stream may be another one than at first: then it is looked at.
-        let disturbed = self.patience.was_needed() || self.upload.broker.epoch() != epoch;
-        let last = Some(plan.last_sequence()).filter(|_| !disturbed);
         let ending = plan.close(digest);
         let changed = match looked_at {
             // What stands closed is what it is, whatever became of the source meanwhile.
@@ -77,7 +74,7 @@ impl Chunks<'_> {
         let (totals, status) = match ending {
             _ if changed => return Err(self.cancel(&manifest, None).await),
             Ok(Ending::Close(totals)) => {
-                if !self.close(&manifest, totals, last).await? {
+                if !self.close(&manifest, totals).await? {
                     return Ok(Outcome::LookAgain);
                 }
                 (totals, if resumed_from > 0 { SentStatus::Resumed } else { SentStatus::Sent })
@@ -171,25 +168,22 @@ impl Chunks<'_> {
         stored.map(|stored| (prepared, stored)).ok_or(Stop::LookAgain)
     }
 
-    /// Publishes the closing record, behind the chunks and again for lists; `last` is the last message on the subject, if that
-    /// is known. `false` if the stream does not hold what this run knows of: chunks that were acknowledged are gone.
-    async fn close(&self, manifest: &Manifest, totals: Totals, mut last: Option<u64>) -> Result<bool, ProducerError> {
+    /// Publishes the closing record, behind the chunks and again for lists, after a look at what is stored: the transfer may have
+    /// been removed or cancelled meanwhile, which its last message does not show. `false` if the stream does not hold what this run knows of: chunks that were acknowledged are gone.
+    async fn close(&self, manifest: &Manifest, totals: Totals) -> Result<bool, ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
         let (upload, closing) = (self.upload, Closing::Complete(totals));
         for _ in 0..MOST_LOOKS {
-            let behind = match last.take() {
-                Some(last) => last,
-                None => match upload.broker.stored_transfer(channel, *transfer).await? {
-                    None => return Ok(false),
-                    Some(stored) => match stored.closing() {
-                        // Another run was faster.
-                        Some(Closing::Complete(standing)) if standing.same_file(&totals) => {
-                            self.list(manifest, *standing).await?;
-                            return Ok(true);
-                        }
-                        _ if !stored.can_close(&totals) => return Ok(false),
-                        _ => stored.last_sequence(),
-                    },
+            let behind = match upload.broker.stored_transfer(channel, *transfer).await? {
+                None => return Ok(false),
+                Some(stored) => match stored.closing() {
+                    // Another run was faster.
+                    Some(Closing::Complete(standing)) if standing.same_file(&totals) => {
+                        self.list(manifest, *standing).await?;
+                        return Ok(true);
+                    }
+                    _ if !stored.can_close(&totals) => return Ok(false),
+                    _ => stored.last_sequence(),
                 },
             };
             if upload.close(manifest, closing.clone(), self.attempt, self.patience, behind).await? {

@@ -23,11 +23,6 @@ impl Patience {
         Self { broker, transfer, who: format!("transfer {transfer}"), patience: broker::Patience::new(limit) }
     }
 
-    /// Whether anything had to be tried again: the server may not be what it was.
-    pub(crate) fn was_needed(&self) -> bool {
-        self.patience.tried_again() > 0
-    }
-
     /// Does it until it succeeds, fails for good, or nothing has moved for too long.
     pub(crate) async fn until<T, F>(&self, action: impl FnMut() -> F) -> Result<T, ProducerError>
     where
