@@ -12,7 +12,7 @@ use natsfer_consumer::{
     ConflictPolicy, Failure, Incoming, ReceiveError, Receiver, ReceiverOptions, SaveOptions, Saved, TargetDirectory,
     TransferId,
 };
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 
 use super::event::Format;
 
@@ -125,21 +125,32 @@ impl Receive {
     async fn receive(
         &self, receiver: &mut Receiver, target: &TargetDirectory, until: Until, saves: &mut Save, tally: &mut Tally,
     ) -> anyhow::Result<Outcome> {
-        let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
+        let stop = stop_signal().context("cannot listen for signals")?;
+        // Whatever is being waited for: what was taken is dropped, and goes back.
+        tokio::select! {
+            () = stop => {
+                tracing::info!("stopping; what is not finished goes on with the next run");
+                // Who asked for an end that has not come must be able to tell.
+                Ok(if let Until::Stopped = until { Outcome::Done } else { Outcome::Failed })
+            }
+            outcome = self.receive_until(receiver, target, until, saves, tally) => outcome,
+        }
+    }
+
+    async fn receive_until(
+        &self, receiver: &mut Receiver, target: &TargetDirectory, until: Until, saves: &mut Save, tally: &mut Tally,
+    ) -> anyhow::Result<Outcome> {
         let mut look = tokio::time::interval(DRAIN_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut turns = Turns::default();
         let options = SaveOptions::default().with_on_conflict(self.on_conflict).with_patience(self.patience);
+        // Also where there is nothing to receive: a drain may end at once.
+        remove_leftovers(receiver).await;
+        let mut sweep = tokio::time::interval_at(Instant::now() + SWEEP_INTERVAL, SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let taken_enough = matches!(until, Until::Count(count) if tally.received + saves.len() as u64 >= count);
             tokio::select! {
-                () = &mut stop => {
-                    tracing::info!("stopping; what is not finished goes on with the next run");
-                    // Who asked for an end that has not come must be able to tell.
-                    return Ok(if let Until::Stopped = until { Outcome::Done } else { Outcome::Failed });
-                }
                 Some(saved) = saves.join_next() => {
                     let (transfer, result) = saved.context("a task failed")?;
                     self.note(transfer, result, tally);
@@ -154,11 +165,7 @@ impl Receive {
                     let turn = turns.take(&incoming.manifest().name, self.on_conflict);
                     saves.spawn(save(incoming, target.clone(), options.clone(), turn));
                 }
-                _ = sweep.tick() => match receiver.sweep().await {
-                    Ok(0) => {}
-                    Ok(parts) => tracing::info!(parts, "removed what was left of transfers that are no longer stored"),
-                    Err(error) => tracing::warn!("cannot look for leftovers: {:#}", anyhow::Error::from(error)),
-                },
+                _ = sweep.tick() => remove_leftovers(receiver).await,
                 _ = look.tick(), if matches!(until, Until::Drained(_)) && saves.is_empty() => {
                     let backlog = receiver.backlog().await?;
                     let all_done = matches!(until, Until::Drained(Some(last)) if backlog.done_to >= last);
@@ -200,6 +207,14 @@ impl Receive {
                 }
             },
         }
+    }
+}
+
+async fn remove_leftovers(receiver: &Receiver) {
+    match receiver.sweep().await {
+        Ok(0) => {}
+        Ok(parts) => tracing::info!(parts, "removed what was left of transfers that are no longer stored"),
+        Err(error) => tracing::warn!("cannot look for leftovers: {:#}", anyhow::Error::from(error)),
     }
 }
 
