@@ -100,12 +100,12 @@ impl ChunkSet {
     }
 
     /// The chunks of this set that are in the other, too.
-    pub fn within(&self, other: &Self) -> Self {
+    pub fn intersection(&self, other: &Self) -> Self {
         self.without(&self.without(other))
     }
 
     /// The chunks of this set and of the other.
-    pub fn and(&self, other: &Self) -> Self {
+    pub fn union(&self, other: &Self) -> Self {
         self.runs().chain(other.runs()).collect()
     }
 
@@ -222,8 +222,8 @@ mod tests {
             let set = |indices: &BTreeSet<u64>| indices.iter().copied().collect::<ChunkSet>();
             let rest: BTreeSet<u64> = set(&a).without(&set(&b)).iter().collect();
             prop_assert_eq!(rest, &a - &b);
-            prop_assert_eq!(set(&a).within(&set(&b)).iter().collect::<BTreeSet<_>>(), &a & &b);
-            prop_assert_eq!(set(&a).and(&set(&b)).iter().collect::<BTreeSet<_>>(), &a | &b);
+            prop_assert_eq!(set(&a).intersection(&set(&b)).iter().collect::<BTreeSet<_>>(), &a & &b);
+            prop_assert_eq!(set(&a).union(&set(&b)).iter().collect::<BTreeSet<_>>(), &a | &b);
             let runs: ChunkSet = a.iter().rev().map(|index| *index..index + 1).collect();
             prop_assert_eq!(&runs, &set(&a));
             let json = serde_json::to_string(&runs).unwrap();

@@ -1,8 +1,8 @@
 //! What a receiver remembers of a file it has not landed: a claim about its part file, checked before it is believed.
 //!
 //! A header (magic, length, JSON, CRC32), then one 24-byte entry per written chunk: index, length, CRC32 of the chunk's
-//! bytes, all little-endian, and the CRC32 of these three. Entries are appended after the data they speak of is synced. A
-//! torn or altered tail ends the journal; what stands before it holds.
+//! bytes, all little-endian, and the CRC32 of these three. Entries are appended behind the data they speak of, neither of
+//! them synced: each is believed only so far as the data agrees. A torn or altered tail ends the journal; what stands before it holds.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{ChunkHeader, Manifest};
 
 const MAGIC: &[u8; 8] = b"NATSFERJ";
 const ENTRY: usize = 24;
-/// Longest header read back, in bytes: a manifest and an acknowledgement subject.
+/// Longest header read back, in bytes: a manifest.
 const MAX_HEADER: usize = 128 * 1024;
 
 /// What a journal is about.

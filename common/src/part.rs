@@ -319,11 +319,6 @@ impl<S: PartStore> Part<S> {
     pub fn store(&self) -> &S {
         &self.store
     }
-
-    /// Where it is kept.
-    pub fn store_mut(&mut self) -> &mut S {
-        &mut self.store
-    }
 }
 
 impl<S> fmt::Debug for Part<S> {

@@ -17,30 +17,36 @@ const CHECKPOINT_TIME: Duration = Duration::from_secs(1);
 /// When what was written is made durable, and acknowledged.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
-    written: Instant,
+    awaited: Option<Awaited>,
+}
+
+/// What is not acknowledged yet.
+#[derive(Debug)]
+struct Awaited {
+    since: Instant,
     /// Where the last message is acknowledged; with it, all before it.
-    ack_subject: Option<String>,
+    ack_subject: String,
 }
 
 impl Checkpoint {
     pub(crate) fn new() -> Self {
-        Self { written: Instant::now(), ack_subject: None }
+        Self { awaited: None }
     }
 
     /// The next one stands for this message, too.
     pub(crate) fn covers(&mut self, ack_subject: String) {
-        self.ack_subject = Some(ack_subject);
+        let since = self.awaited.as_ref().map_or_else(Instant::now, |awaited| awaited.since);
+        self.awaited = Some(Awaited { since, ack_subject });
     }
 
-    /// While nothing is to be acknowledged, there is no hurry.
-    pub(crate) fn due_at(&self) -> Instant {
-        let written = if self.ack_subject.is_some() { self.written } else { Instant::now() };
-        written + CHECKPOINT_TIME
+    /// When the next one is due; `None` while nothing is to be acknowledged.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        self.awaited.as_ref().map(|awaited| awaited.since + CHECKPOINT_TIME)
     }
 
     pub(crate) async fn write_if_due(&mut self, bench: &mut Bench, broker: &Broker) -> Result<(), ReceiveError> {
         let bytes = bench.part()?.unsynced_bytes();
-        if bytes >= CHECKPOINT_BYTES || self.due_at() <= Instant::now() {
+        if bytes >= CHECKPOINT_BYTES || self.due_at().is_some_and(|due| due <= Instant::now()) {
             self.write(bench, broker).await?;
         }
         Ok(())
@@ -49,8 +55,7 @@ impl Checkpoint {
     /// First the disk, then the server.
     pub(crate) async fn write(&mut self, bench: &mut Bench, broker: &Broker) -> Result<(), ReceiveError> {
         bench.work(|part: &mut Part<PartFiles>| Ok(part.checkpoint()?)).await?;
-        self.written = Instant::now();
-        if let Some(ack_subject) = self.ack_subject.take() {
+        if let Some(Awaited { ack_subject, .. }) = self.awaited.take() {
             broker.acknowledge(&ack_subject, Acknowledgement::Done).await;
         }
         Ok(())

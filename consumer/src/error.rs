@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use natsfer_common::{ChunkSet, Contradiction, Digest, PartError, RecordError, TransferId, broker::BrokerError};
+use natsfer_common::{ChunkSet, Contradiction, PartError, RecordError, TransferId, broker::BrokerError};
 
 /// Why a transfer was not received, or a receiver not opened.
 #[derive(Debug, thiserror::Error)]
@@ -55,24 +55,9 @@ pub enum ReceiveError {
         /// The chunks.
         missing: ChunkSet,
     },
-    /// Two chunks of one index hold different bytes.
-    #[error("chunk {index} of transfer {transfer} came twice with different bytes")]
-    Conflicting {
-        /// The transfer.
-        transfer: TransferId,
-        /// The chunk.
-        index: u64,
-    },
-    /// The bytes are not those that were sent.
-    #[error("transfer {transfer} has digest {found}, its sender says {expected}")]
-    DigestMismatch {
-        /// The transfer.
-        transfer: TransferId,
-        /// What the sender says.
-        expected: Digest,
-        /// What arrived.
-        found: Digest,
-    },
+    /// The bytes are not those that were sent: chunks of one index differ, or the digest does.
+    #[error(transparent)]
+    Part(PartError),
     /// The file inside a manifest's message is damaged.
     #[error("the file inside the message of transfer {transfer} is damaged: {reason}")]
     InlineDamaged {
@@ -176,10 +161,7 @@ impl From<PartError> for ReceiveError {
         match error {
             PartError::Store(source) => Self::Disk { doing: "cannot write", path: "the part file".into(), source },
             PartError::Contradiction(contradiction) => contradiction.into(),
-            PartError::Conflicting { transfer, index } => Self::Conflicting { transfer, index },
-            PartError::DigestMismatch { transfer, expected, found } => {
-                Self::DigestMismatch { transfer, expected, found }
-            }
+            other => Self::Part(other),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::PathBuf};
 
 use bytes::Bytes;
-use natsfer_common::{Digest, Inline, InlineError, Manifest};
+use natsfer_common::{Digest, Inline, InlineError, Manifest, PartError};
 
 use crate::{
     ConflictPolicy, Landing, ReceiveError, TargetDirectory,
@@ -19,7 +19,9 @@ pub(crate) fn decode_inline(
     let transfer = manifest.transfer;
     inline.decode(manifest, payload, crc32).map_err(|error| match error {
         InlineError::Damaged(reason) => ReceiveError::InlineDamaged { transfer, reason },
-        InlineError::DigestMismatch { expected, found } => ReceiveError::DigestMismatch { transfer, expected, found },
+        InlineError::DigestMismatch { expected, found } => {
+            PartError::DigestMismatch { transfer, expected, found }.into()
+        }
     })
 }
 

@@ -47,7 +47,7 @@ pub use error::{Failure, ReceiveError};
 pub use incoming::Incoming;
 pub use landing::Landing;
 pub use natsfer_common::{
-    Channel, ChannelFilter, Digest, FileName, Manifest, ReceiverName, TransferId,
+    Channel, ChannelFilter, Digest, FileName, Manifest, PartError, ReceiverName, TransferId,
     broker::{Broker, BrokerError, CatalogEntry, ConnectOptions, TransferState},
 };
 pub use options::{ConflictPolicy, ReceiverOptions, SaveOptions};

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use natsfer_common::{
-    Assembler, ChunkHeader, ChunkSet, Digest, Event, Hasher, Manifest, Next, Placement, Reception, Totals,
+    Assembler, ChunkHeader, ChunkSet, Digest, Event, Hasher, Manifest, Next, PartError, Placement, Reception, Totals,
     broker::{Acknowledgement, Broker, BrokerError},
 };
 use tokio::{
@@ -323,11 +323,10 @@ impl Pump {
                 return Ok(Err(Gone));
             }
             if !self.assembler.held().contains(index) {
-                let absent = missing.without(&copies.chunks()).and(&[index].into_iter().collect());
+                let absent = missing.without(&copies.chunks()).union(&[index].into_iter().collect());
                 if let Owner::Receiver(receiver) = &self.owner {
                     let report = Report { broker: &self.broker, receiver, manifest: &self.manifest };
-                    let awaited = report.awaited(&absent, &copies).await?;
-                    report.ask(&absent.without(&awaited)).await?;
+                    report.ask_once(&absent, &copies).await?;
                 }
                 return Err(ReceiveError::ChunksMissing { transfer, missing: absent });
             }
@@ -338,6 +337,6 @@ impl Pump {
     fn verify(&mut self, totals: Totals) -> Result<(), ReceiveError> {
         let hasher = std::mem::replace(&mut self.hasher, self.manifest.digest_algorithm.hasher());
         let (expected, found, transfer) = (totals.digest, hasher.finish(), self.manifest.transfer);
-        if found == expected { Ok(()) } else { Err(ReceiveError::DigestMismatch { transfer, expected, found }) }
+        if found == expected { Ok(()) } else { Err(PartError::DigestMismatch { transfer, expected, found }.into()) }
     }
 }

@@ -60,10 +60,16 @@ impl Report<'_> {
         for (request, at) in requests {
             if request.receiver == *self.receiver {
                 let answered = copies.iter().filter(|(_, copy)| copy.stored_at > at).map(|(index, _)| index).collect();
-                awaited = awaited.and(&missing.within(&request.chunks).without(&answered));
+                awaited = awaited.union(&missing.intersection(&request.chunks).without(&answered));
             }
         }
         Ok(awaited)
+    }
+
+    /// Asks for those of the chunks that are not awaited already.
+    pub(crate) async fn ask_once(&self, missing: &ChunkSet, copies: &Copies) -> Result<(), ReceiveError> {
+        let awaited = self.awaited(missing, copies).await?;
+        self.ask(&missing.without(&awaited)).await
     }
 
     /// Asks for chunks.

@@ -271,7 +271,7 @@ impl Save<'_> {
         let piece = {
             let mut next = std::pin::pin!(cursor.next());
             loop {
-                let wake = silence.min(checkpoint.due_at());
+                let wake = checkpoint.due_at().map_or(silence, |due| silence.min(due));
                 match tokio::time::timeout_at(wake, &mut next).await {
                     Ok(piece) => break piece?,
                     Err(_) if wake == silence => return Ok(Event::Silence),
@@ -321,8 +321,7 @@ impl Save<'_> {
         let Some(report) = self.report() else {
             return Err(ReceiveError::ChunksMissing { transfer: self.manifest.transfer, missing });
         };
-        let awaited = report.awaited(&missing, copies).await?;
-        report.ask(&missing.without(&awaited)).await?;
+        report.ask_once(&missing, copies).await?;
         extra.asked = missing;
         Ok(())
     }

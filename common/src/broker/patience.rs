@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,7 +24,6 @@ pub struct Patience {
     limit: Duration,
     moved: Mutex<Instant>,
     waiting: AtomicUsize,
-    tried_again: AtomicU64,
 }
 
 /// One of those that wait.
@@ -55,13 +54,7 @@ pub enum Impatience {
 impl Patience {
     /// Waits at most so long for anything to move.
     pub fn new(limit: Duration) -> Self {
-        let (waiting, tried_again) = Default::default();
-        Self { limit, moved: Mutex::new(Instant::now()), waiting, tried_again }
-    }
-
-    /// How often something had to be tried again.
-    pub fn tried_again(&self) -> u64 {
-        self.tried_again.load(Ordering::Relaxed)
+        Self { limit, moved: Mutex::new(Instant::now()), waiting: AtomicUsize::new(0) }
     }
 
     /// Does it until it succeeds, fails for good, or nothing has moved for too long. `who` stands before what is awaited in
@@ -88,7 +81,6 @@ impl Patience {
                 }
                 Err(error) => error,
             };
-            self.tried_again.fetch_add(1, Ordering::Relaxed);
             if !error.is_passing() {
                 return Err(Impatience::Failed(error));
             }

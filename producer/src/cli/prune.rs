@@ -44,6 +44,16 @@ enum State {
     Cancelled,
 }
 
+impl From<State> for PruneState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Open => Self::Open,
+            State::Complete => Self::Complete,
+            State::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
 impl Prune {
     /// Ends the program, as clap does, where the options would remove what nobody can have meant.
     pub(crate) fn check_usage(&self) {
@@ -62,11 +72,10 @@ impl Prune {
 
     /// What was asked for; with receivers alone, what they can have.
     fn states(&self) -> Vec<PruneState> {
-        let all = [PruneState::Open, PruneState::Complete, PruneState::Cancelled];
         match &self.state[..] {
-            [] if self.delivered_to.is_empty() => all.into(),
+            [] if self.delivered_to.is_empty() => vec![PruneState::Open, PruneState::Complete, PruneState::Cancelled],
             [] => vec![PruneState::Complete],
-            states => states.iter().map(|state| all[*state as usize]).collect(),
+            states => states.iter().copied().map(PruneState::from).collect(),
         }
     }
 
