@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use natsfer_common::STAGING_DIRECTORY;
 use natsfer_producer::FileName;
-use walkdir::{DirEntry, WalkDir};
+use walkdir::WalkDir;
 
 /// One thing to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +39,7 @@ fn file(path: PathBuf, name: Option<&FileName>) -> anyhow::Result<Item> {
 fn directory(root: PathBuf) -> impl Iterator<Item = anyhow::Result<Item>> {
     let nameless = root.as_os_str().to_string_lossy().ends_with("/.");
     let prefix = if nameless { None } else { root.file_name().map(PathBuf::from) };
-    // What receivers keep there is unfinished.
-    let sent = |entry: &DirEntry| entry.depth() == 0 || entry.file_name() != STAGING_DIRECTORY;
-    WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(sent).filter_map(move |entry| {
+    WalkDir::new(&root).sort_by_file_name().into_iter().filter_map(move |entry| {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => return Some(Err(anyhow!(error))),
@@ -92,8 +89,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let photos = root.path().join("photos");
         std::fs::create_dir_all(photos.join("b/c")).unwrap();
-        std::fs::create_dir_all(photos.join("b/.natsfer/receivers")).unwrap();
-        for file in ["z", "a b", "b/c/ü", "b/.natsfer/receivers/part"] {
+        for file in ["z", "a b", "b/c/ü"] {
             std::fs::write(photos.join(file), "").unwrap();
         }
         std::os::unix::fs::symlink("z", photos.join("link")).unwrap();
