@@ -22,6 +22,11 @@ const CONFIRMATION: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Hold {
     settle: oneshot::Sender<Settlement>,
+    broker: Broker,
+    /// The delivered message's sequence in its stream.
+    pub(crate) sequence: u64,
+    /// The broker's epoch when it was delivered.
+    epoch: u64,
     lapsed: Arc<AtomicBool>,
 }
 
@@ -51,21 +56,22 @@ impl Hold {
     ) -> Self {
         let (settle, settlement) = oneshot::channel();
         let lapsed = Arc::<AtomicBool>::default();
+        let (sequence, epoch) = (delivery.stream_sequence, broker.epoch());
         let held = Held {
             broker: broker.clone(),
             ack_subject: delivery.ack_subject(),
             subject: delivery.subject().to_owned(),
-            sequence: delivery.stream_sequence,
-            epoch: broker.epoch(),
+            sequence,
+            epoch,
             lapsed: lapsed.clone(),
         };
         tasks.spawn(held.keep(takeover, entry, settlement));
-        Self { settle, lapsed }
+        Self { settle, broker: broker.clone(), sequence, epoch, lapsed }
     }
 
-    /// Whether another process may have been given the transfer meanwhile: this one stood still for too long.
+    /// Whether another process may have been given the transfer meanwhile: this one stood still for too long, or was cut off.
     pub(crate) fn may_be_lost(&self) -> bool {
-        self.lapsed.load(Ordering::Relaxed)
+        self.lapsed.load(Ordering::Relaxed) || self.broker.epoch() != self.epoch
     }
 
     /// Settles it; on return the server knows, or could not be reached: it will then deliver the transfer again, which is

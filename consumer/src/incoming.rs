@@ -87,11 +87,10 @@ impl Incoming {
             Some(inline) => save.inline(inline, payload, crc32).await,
             None => save.chunks().await,
         };
-        if let (Ok(saved), Origin::Inbox { hold, .. }) = (&result, &origin)
+        if let Ok(saved) = &result
             && saved.landing != Landing::Skipped
         {
-            let first = delivered == 1 && saved.landing == Landing::Landed && !hold.may_be_lost();
-            let before = if first { Before::No } else { Before::Perhaps };
+            let before = if saved.landing == Landing::Landed { Before::No } else { Before::Perhaps };
             // Before the inbox forgets it: whoever takes it up after a crash says it then.
             let told = origin.report(&broker, &manifest, saved.digest, saved.size, before).await;
             result = told.and(result);
@@ -133,13 +132,14 @@ impl Incoming {
 }
 
 impl Origin {
-    /// Says, for a receiver, that it has the file.
+    /// Says, for a receiver, that it has the file. `before` is what the file itself tells of that; the hold may tell more.
     pub(crate) async fn report(
         &self, broker: &Broker, manifest: &Manifest, digest: Digest, size: u64, before: Before,
     ) -> Result<(), ReceiveError> {
         match self {
-            Self::Inbox { owner: Owner::Receiver(receiver), .. } => {
-                Report { broker, receiver, manifest }.landed(digest, size, before).await
+            Self::Inbox { owner: Owner::Receiver(receiver), hold, delivered, .. } => {
+                let before = if *delivered > 1 || hold.may_be_lost() { Before::Perhaps } else { before };
+                Report { broker, receiver, manifest }.landed(digest, size, hold.sequence, before).await
             }
             _ => Ok(()),
         }

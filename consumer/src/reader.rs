@@ -143,8 +143,7 @@ impl TransferReader {
             State::Verified { size, digest } => {
                 // The pump ends by itself: it has handed over the end.
                 let _ = (&mut self.pump).await;
-                let before = if origin.delivered() == 1 { Before::No } else { Before::Perhaps };
-                let told = origin.report(&self.broker, &self.manifest, *digest, *size, before).await;
+                let told = origin.report(&self.broker, &self.manifest, *digest, *size, Before::No).await;
                 if let Err(error) = &told {
                     tracing::warn!(transfer = %self.manifest.transfer, "no receipt could be published: {error}");
                 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, RepairRequest, TransferId,
+    ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, RepairRequest,
     broker::{Broker, BrokerError, Copies},
     header,
 };
@@ -28,8 +28,11 @@ pub(crate) enum Before {
 }
 
 impl Report<'_> {
-    /// Says that the file is here: synced, under its name. Said once for each receiver.
-    pub(crate) async fn landed(&self, digest: Digest, size: u64, before: Before) -> Result<(), ReceiveError> {
+    /// Says that the file is here: synced, under its name. Said once for each receiver and opening of the transfer, which its
+    /// manifest's sequence in the stream tells.
+    pub(crate) async fn landed(
+        &self, digest: Digest, size: u64, opened: u64, before: Before,
+    ) -> Result<(), ReceiveError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         if before == Before::Perhaps {
             match self.broker.receipts(channel, *transfer).await {
@@ -41,10 +44,8 @@ impl Report<'_> {
         }
         let receipt = Receipt::new(*transfer, self.receiver.clone(), digest, size, Timestamp::now());
         let record = receipt.to_header().map_err(|source| ReceiveError::Record { transfer: *transfer, source })?;
-        // Of its own each time: the same file may have been removed, sent and received again within the window for duplicates.
-        let run =
-            TransferId::random().map_err(ReceiveError::disk("cannot get randomness from", "the operating system"))?;
-        let id = format!("{transfer}-receipt-{}-{run}", self.receiver);
+        // Two processes say one thing, stored once; opened again after a removal, it is another.
+        let id = format!("{transfer}-receipt-{}-{opened}", self.receiver);
         self.publish(Kind::Receipt, vec![(header::RECEIPT, record), (header::MESSAGE_ID, id)]).await
     }
 
