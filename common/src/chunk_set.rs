@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, fmt, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
+/// Runs written out for people.
+const MOST_SHOWN: usize = 20;
+
 /// A set of chunk indices. Takes memory by the number of runs, not of chunks. In JSON an array of runs, each of its first and
 /// last chunk: `[[0,5],[9,9]]`, in order, neither overlapping nor touching.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,11 +177,15 @@ impl From<ChunkSet> for Vec<(u64, u64)> {
     }
 }
 
-/// As people write it: `0-5, 9`.
+/// As people write it: `0-5, 9`; only the beginning of what is scattered widely.
 impl fmt::Display for ChunkSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, run) in self.runs().enumerate() {
             let comma = if position > 0 { ", " } else { "" };
+            if position == MOST_SHOWN {
+                let more: u64 = self.runs().skip(MOST_SHOWN).map(|run| run.end - run.start).sum();
+                return write!(f, " and {more} more");
+            }
             match run.end - 1 {
                 last if last == run.start => write!(f, "{comma}{last}")?,
                 last => write!(f, "{comma}{}-{last}", run.start)?,
@@ -238,5 +245,7 @@ mod tests {
             set.insert(index);
         }
         assert_eq!(set.to_string(), "0-2, 9, 12-13");
+        let scattered: ChunkSet = (0..30).map(|index| 2 * index).collect();
+        assert!(scattered.to_string().ends_with(", 36, 38 and 10 more"), "{scattered}");
     }
 }

@@ -3,7 +3,6 @@
 mod stored;
 
 use std::{
-    process::ExitCode,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -83,16 +82,18 @@ pub enum Outcome {
     Failed,
 }
 
-/// The one exit code of an outcome: 0 done, 1 something failed. Wrong usage is clap's, and 2.
-pub fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
-    match result {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::FAILURE,
+/// Ends the program with an outcome's exit code: 0 done, 1 something failed. Wrong usage is clap's, and 2.
+pub fn exit(result: anyhow::Result<Outcome>) -> ! {
+    let code = match result {
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::Failed) => 1,
         Err(error) => {
             report(&error);
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    // At once: a thread that waits for standard input or a disk cannot be ended otherwise.
+    std::process::exit(code)
 }
 
 /// Prints an error and what caused it, on one line of standard error.

@@ -47,6 +47,9 @@ impl RepairRequest {
         if request.chunks.is_empty() {
             return Err(RecordError::Contradiction("it asks for no chunk"));
         }
+        if request.chunks.runs().count() > MOST_RUNS {
+            return Err(RecordError::Contradiction("it asks for more runs of chunks than a request may"));
+        }
         Ok(request)
     }
 }
@@ -73,6 +76,14 @@ mod tests {
         let request = request(&scattered);
         assert_eq!(request.chunks.len(), MOST_RUNS as u64);
         assert!(request.to_header().is_ok());
+    }
+
+    #[test]
+    fn no_more_is_read_than_is_written() {
+        let runs: Vec<_> = (0..=MOST_RUNS).map(|at| format!("[{0},{0}]", 2 * at)).collect();
+        let header = request(&ChunkSet::run(3..4)).to_header().unwrap();
+        let lie = header.replace("[3,3]", &runs.join(","));
+        assert!(RepairRequest::from_header(&lie, request(&ChunkSet::default()).transfer).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use natsfer_common::{
     Part,
-    broker::{Acknowledgement, Broker},
+    broker::{AckPlace, Broker},
 };
 use tokio::time::Instant;
 
@@ -25,7 +25,7 @@ pub(crate) struct Checkpoint {
 struct Awaited {
     since: Instant,
     /// Where the last message is acknowledged; with it, all before it.
-    ack_subject: String,
+    place: AckPlace,
 }
 
 impl Checkpoint {
@@ -34,9 +34,9 @@ impl Checkpoint {
     }
 
     /// The next one stands for this message, too.
-    pub(crate) fn covers(&mut self, ack_subject: String) {
+    pub(crate) fn covers(&mut self, place: AckPlace) {
         let since = self.awaited.as_ref().map_or_else(Instant::now, |awaited| awaited.since);
-        self.awaited = Some(Awaited { since, ack_subject });
+        self.awaited = Some(Awaited { since, place });
     }
 
     /// When the next one is due; `None` while nothing is to be acknowledged.
@@ -55,8 +55,8 @@ impl Checkpoint {
     /// First the disk, then the server.
     pub(crate) async fn write(&mut self, bench: &mut Bench, broker: &Broker) -> Result<(), ReceiveError> {
         bench.work(|part: &mut Part<PartFiles>| Ok(part.checkpoint()?)).await?;
-        if let Some(Awaited { ack_subject, .. }) = self.awaited.take() {
-            broker.acknowledge(&ack_subject, Acknowledgement::Done).await;
+        if let Some(Awaited { place, .. }) = self.awaited.take() {
+            broker.acknowledge_to(&place).await;
         }
         Ok(())
     }

@@ -1,52 +1,35 @@
 //! A receiver's place in one transfer's chunks.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use natsfer_common::{
     ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName,
-    broker::{
-        Acknowledgement, Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, Scanned,
-        StartAt,
-    },
+    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Scanned, StartAt},
     header,
 };
 
 use crate::{ReceiveError, staging::Owner};
 
-/// Rest before a consumer that went away is made anew.
-const REST: Duration = Duration::from_millis(500);
-
-/// Reads one transfer's chunks and closing record, through a consumer that it makes, makes anew when it is lost, and deletes
-/// in the end.
+/// Reads one transfer's chunks and closing record, through a consumer that it makes, and deletes in the end.
 #[derive(Debug)]
 pub(crate) struct Cursor {
-    broker: Broker,
     manifest: Manifest,
-    spec: ConsumerSpec,
-    pull: Pull,
-    /// The last chunk or record that came: where it is in the stream, and its index. Looked at before it is relied on.
-    last: Option<(u64, Option<u64>)>,
+    kind: ConsumerKind,
+    follow: Follow,
     /// Up to here in the stream, an earlier run was given everything.
     earlier: u64,
-    state: State,
-}
-
-/// Whether the consumer is there.
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Standing,
-    /// It is to be made anew.
-    Lost,
+    /// What was pending at the last silence.
+    silent_with: Option<Option<u64>>,
 }
 
 /// One message of the transfer.
 #[derive(Debug)]
 pub(crate) enum Piece {
     /// A chunk as it came, its payload not checked yet; `again` if an earlier run was given it.
-    Chunk { chunk: ChunkHeader, payload: Bytes, ack_subject: String, again: bool },
+    Chunk { chunk: ChunkHeader, payload: Bytes, again: bool },
     /// The end.
-    Closing { record: ClosingRecord, ack_subject: String },
+    Closing(ClosingRecord),
 }
 
 impl Cursor {
@@ -80,10 +63,8 @@ impl Cursor {
                 broker.create_consumer(&spec).await?;
             }
         }
-        let settings = PullSettings::Flow { window };
-        let pull = Pull::new(broker, &spec.stream, &spec.name, settings).await?;
-        let (broker, manifest, state) = (broker.clone(), manifest.clone(), State::Standing);
-        Ok(Self { broker, manifest, spec, pull, last: None, earlier, state })
+        let follow = Follow::standing(broker, spec, window).await?;
+        Ok(Self { manifest: manifest.clone(), kind, follow, earlier, silent_with: None })
     }
 
     /// Whether a receiver's cursor stands, and has delivered and been acknowledged all that is stored.
@@ -103,73 +84,41 @@ impl Cursor {
         }
     }
 
-    /// The next message of the transfer. Messages that are none of the protocol's are passed over.
+    /// The next message of the transfer, and where it is acknowledged. Messages that are none of the protocol's are passed over.
     ///
-    /// Cancel safe: a lost consumer is then made anew with the next call.
-    pub(crate) async fn next(&mut self) -> Result<Piece, ReceiveError> {
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<(Piece, AckPlace), ReceiveError> {
         loop {
-            if self.state == State::Lost {
-                self.renew().await?;
-                self.state = State::Standing;
-            }
-            let delivery = match self.pull.next().await {
-                Ok(delivery) => delivery,
-                Err(BrokerError::ConsumerGone { .. }) => {
-                    self.state = State::Lost;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let transfer = self.manifest.transfer;
+            let delivery = self.follow.next().await?;
             match read(&delivery, &self.manifest, self.earlier) {
-                Ok(piece) => {
-                    let index = if let Piece::Chunk { chunk, .. } = &piece { Some(chunk.index) } else { None };
-                    self.last = Some((delivery.stream_sequence, index));
-                    return Ok(piece);
-                }
+                Ok(piece) => return Ok((piece, self.follow.place(&delivery))),
                 Err(why) => {
-                    tracing::warn!(%transfer, sequence = delivery.stream_sequence, "passing over a message: {why}")
+                    let (transfer, sequence) = (self.manifest.transfer, delivery.stream_sequence);
+                    tracing::warn!(%transfer, sequence, "passing over a message: {why}")
                 }
             }
         }
     }
 
-    /// Tells the server that all up to this message is on disk.
-    pub(crate) async fn acknowledge(&self, ack_subject: &str) {
-        self.broker.acknowledge(ack_subject, Acknowledgement::Done).await;
-    }
-
-    /// Makes a lost consumer anew: behind the last message if that is still where it was, otherwise from the beginning. The
-    /// stream may have been recreated, and its sequences be others.
-    async fn renew(&mut self) -> Result<(), ReceiveError> {
-        tracing::info!(transfer = %self.manifest.transfer, "the cursor is gone; making it anew");
-        tokio::time::sleep(REST).await;
-        self.spec.start = StartAt::First;
-        if let Some((sequence, index)) = self.last
-            && let Some(message) = self.broker.message_at(&self.spec.stream, sequence).await?
-            && Some(&message.subject) == self.spec.filters.first()
-            && message.header(header::CHUNK) == index.map(|index| index.to_string()).as_deref()
-        {
-            self.spec.start = StartAt::Sequence(sequence + 1);
-        }
-        // It may stand after all: the server was only starting.
-        self.broker.delete_consumer(&self.spec.stream, &self.spec.name).await?;
-        self.broker.create_consumer(&self.spec).await?;
-        Ok(())
+    /// Whether a silence was the server's, and not the sender's: more is stored than has come, and will come by itself. Asked
+    /// again, with nothing delivered in between, it is the sender's.
+    pub(crate) async fn will_go_on(&mut self) -> Result<bool, ReceiveError> {
+        let pending = self.follow.pending().await?;
+        let before = self.silent_with.replace(pending);
+        Ok(pending != Some(0) && before != Some(pending))
     }
 
     /// Ends the transfer's reading: no consumer is left.
     pub(crate) async fn close(self) {
-        let Self { broker, spec, pull, .. } = self;
-        drop(pull);
-        if let Err(error) = broker.delete_consumer(&spec.stream, &spec.name).await {
-            tracing::warn!(consumer = spec.name, %error, "a cursor could not be deleted; the server removes it in time");
+        let transfer = self.manifest.transfer;
+        if let Err(error) = self.follow.close().await {
+            tracing::warn!(%transfer, %error, "a cursor could not be deleted; the server removes it in time");
         }
     }
 
     /// Ends this run's reading; the consumer of a receiver stays for the next run.
     pub(crate) async fn pause(self) {
-        if self.spec.kind == ConsumerKind::Look {
+        if self.kind == ConsumerKind::Look {
             self.close().await;
         }
     }
@@ -207,13 +156,12 @@ async fn start_behind(broker: &Broker, manifest: &Manifest, held: &ChunkSet) -> 
 }
 
 fn read(delivery: &Delivery, manifest: &Manifest, earlier: u64) -> Result<Piece, String> {
-    let ack_subject = delivery.ack_subject();
     if let Some(text) = delivery.header(header::CLOSING) {
         let record = ClosingRecord::from_header(text, manifest.transfer).map_err(|error| error.to_string())?;
-        return Ok(Piece::Closing { record, ack_subject });
+        return Ok(Piece::Closing(record));
     }
     let chunk = ChunkHeader::from_headers(|name| delivery.header(name), manifest.chunk_size);
     let chunk = chunk.map_err(|error| error.to_string())?;
     let again = delivery.stream_sequence <= earlier;
-    Ok(Piece::Chunk { chunk, payload: delivery.payload(), ack_subject, again })
+    Ok(Piece::Chunk { chunk, payload: delivery.payload(), again })
 }

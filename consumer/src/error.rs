@@ -120,7 +120,7 @@ pub enum Failure {
     Passing,
     /// It will never succeed here: it is taken off the receiver's inbox.
     Final,
-    /// Its sender took it back: there is nothing to receive.
+    /// It was taken back, or removed: there is nothing to receive.
     Cancelled,
 }
 
@@ -141,12 +141,22 @@ impl ReceiveError {
             {
                 Failure::Final
             }
+            Self::NoSuchTransfer { .. } => Failure::Cancelled,
             Self::Broker(_)
             | Self::Disk { .. }
             | Self::Stalled { .. }
             | Self::Busy { .. }
             | Self::ChunksMissing { .. } => Failure::Passing,
             _ => Failure::Final,
+        }
+    }
+
+    /// Whether it says that what came does not belong together.
+    pub(crate) fn is_about_bytes(&self) -> bool {
+        match self {
+            Self::Part(_) => true,
+            Self::Contradiction(contradiction) => !matches!(contradiction, Contradiction::Cancelled { .. }),
+            _ => false,
         }
     }
 

@@ -22,7 +22,6 @@ const CONFIRMATION: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Hold {
     settle: oneshot::Sender<Settlement>,
-    broker: Broker,
     /// The delivered message's sequence in its stream.
     pub(crate) sequence: u64,
     /// The broker's epoch when it was delivered.
@@ -66,12 +65,12 @@ impl Hold {
             lapsed: lapsed.clone(),
         };
         tasks.spawn(held.keep(takeover, entry, settlement));
-        Self { settle, broker: broker.clone(), sequence, epoch, lapsed }
+        Self { settle, sequence, epoch, lapsed }
     }
 
     /// Whether another process may have been given the transfer meanwhile: this one stood still for too long, or was cut off.
-    pub(crate) fn may_be_lost(&self) -> bool {
-        self.lapsed.load(Ordering::Relaxed) || self.broker.epoch() != self.epoch
+    pub(crate) fn may_be_lost(&self, broker: &Broker) -> bool {
+        self.lapsed.load(Ordering::Relaxed) || broker.epoch() != self.epoch
     }
 
     /// Settles it; on return the server knows, or could not be reached: it will then deliver the transfer again, which is
@@ -127,7 +126,8 @@ impl Held {
         if last && self.broker.epoch() != self.epoch {
             // The server may be another one than before: its message of this sequence would be done without having been
             // received.
-            let message = self.broker.message_at(self.broker.stream().control(), self.sequence).await?;
+            let broker = self.broker.with_patience(CONFIRMATION);
+            let message = broker.message_at(broker.stream().control(), self.sequence).await?;
             if message.is_none_or(|message| message.subject != self.subject) {
                 tracing::info!(subject = self.subject, "not acknowledged: the server has another message in its place");
                 return Ok(());

@@ -138,7 +138,7 @@ impl Origin {
     ) -> Result<(), ReceiveError> {
         match self {
             Self::Inbox { owner: Owner::Receiver(receiver), hold, delivered, .. } => {
-                let before = if *delivered > 1 || hold.may_be_lost() { Before::Perhaps } else { before };
+                let before = if *delivered > 1 || hold.may_be_lost(broker) { Before::Perhaps } else { before };
                 Report { broker, receiver, manifest }.landed(digest, size, hold.sequence, before).await
             }
             _ => Ok(()),

@@ -49,7 +49,8 @@ pub(crate) fn forecast(
         if let Some((size, digest)) = &content
             && parent.has_identical(file, *size, digest).map_err(disk)?
         {
-            return Ok(Forecast::Settled(Landing::Identical, path));
+            let settled = settle(&parent, Landing::Identical, path).map_err(disk)?;
+            return Ok(Forecast::Settled(settled.0, settled.1));
         }
         match policy {
             ConflictPolicy::Rename => {}

@@ -2,11 +2,9 @@
 
 mod cli;
 
-use std::process::ExitCode;
-
 use clap::Parser as _;
 
 #[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
-    natsfer_common::cli::exit_code(cli::run(cli::Arguments::parse()).await)
+async fn main() {
+    natsfer_common::cli::exit(cli::run(cli::Arguments::parse()).await)
 }

@@ -26,6 +26,7 @@ use crate::{
     flow::Flow,
     incoming::Origin,
     inline::decode_inline,
+    presence::is_there,
     report::{Before, Report},
     staging::Owner,
 };
@@ -165,6 +166,22 @@ impl TransferReader {
     }
 }
 
+/// The transfer goes back once its cursor is gone: the next process would have it deleted under its hands.
+impl Drop for TransferReader {
+    fn drop(&mut self) {
+        let Some(origin) = self.origin.take() else { return };
+        self.pieces.close();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let pump = std::mem::replace(&mut self.pump, runtime.spawn(async {}));
+            runtime.spawn(async move {
+                // Nothing but its panic could fail, and that has been reported.
+                let _ = pump.await;
+                drop(origin);
+            });
+        }
+    }
+}
+
 impl AsyncRead for TransferReader {
     fn poll_read(
         mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>,
@@ -259,14 +276,20 @@ impl Pump {
     }
 
     async fn next(&mut self, cursor: &mut Cursor) -> Result<Event, ReceiveError> {
-        let Ok(piece) = tokio::time::timeout(PATIENCE, cursor.next()).await else { return Ok(Event::Silence) };
-        match piece? {
-            cursor::Piece::Chunk { chunk, payload, ack_subject, .. } => {
+        let came = loop {
+            match tokio::time::timeout(PATIENCE, cursor.next()).await {
+                Ok(came) => break came?,
+                Err(_) if cursor.will_go_on().await? => {}
+                Err(_) => return Ok(Event::Silence),
+            }
+        };
+        match came {
+            (cursor::Piece::Chunk { chunk, payload, .. }, place) => {
                 self.take(chunk, payload)?;
-                cursor.acknowledge(&ack_subject).await;
+                self.broker.acknowledge_to(&place).await;
                 Ok(Event::Chunk)
             }
-            cursor::Piece::Closing { record, .. } => {
+            (cursor::Piece::Closing(record), _) => {
                 self.assembler.close(record)?;
                 Ok(Event::Closed)
             }
@@ -308,6 +331,7 @@ impl Pump {
     /// Fetches, in order, the chunks that did not come, came damaged, or came too early to be kept. Asks for those of which
     /// no sound copy is stored.
     async fn refetch(&mut self, missing: ChunkSet) -> Result<Result<(), Gone>, ReceiveError> {
+        is_there(&self.broker, &self.manifest).await?;
         let transfer = self.manifest.transfer;
         let copies = self.broker.copies(&self.manifest, &missing).await?;
         for index in missing.iter() {

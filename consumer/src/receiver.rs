@@ -85,7 +85,7 @@ impl Receiver {
         let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::Single).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
         let flows = Flows::new(&broker, options.window, options.concurrency);
-        let ledger = take_over(&broker, &options).await?;
+        let ledger = take_over(&broker, &options).await;
         Ok(Self { broker, options, spec, pull, hands, flows, tasks: TaskTracker::new(), ledger })
     }
 
@@ -170,18 +170,17 @@ impl Receiver {
         &self.broker
     }
 
-    /// What the receiver has before it, all processes of its name together.
+    /// What the receiver has before it, all processes of its name together; `None` while its inbox is lost: [`Receiver::next`]
+    /// makes it anew.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn backlog(&self) -> Result<Backlog, ReceiveError> {
+    pub async fn backlog(&self) -> Result<Option<Backlog>, ReceiveError> {
         let state = self.broker.consumer(&self.spec.stream, &self.spec.name).await?;
-        Ok(match state {
-            Some(state) => {
-                Backlog { waiting: state.pending, taken: state.unacknowledged, done_to: state.acknowledged_to }
-            }
-            None => Backlog { waiting: 0, taken: 0, done_to: u64::MAX },
-        })
+        Ok(state.map(|state| {
+            let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, .. } = state;
+            Backlog { waiting, taken, done_to }
+        }))
     }
 
     /// Removes what earlier runs of this receiver left, in its home, of transfers that have been removed from the stream since.
@@ -233,21 +232,27 @@ impl Receiver {
 }
 
 /// Opens this process's ledger, and puts back what processes held that have died since.
-async fn take_over(broker: &Broker, options: &ReceiverOptions) -> Result<Option<Arc<Ledger>>, ReceiveError> {
-    let Some(home) = options.home.clone() else { return Ok(None) };
-    let (owner, path) = (Owner::Receiver(options.name.clone()), home.path().to_owned());
+async fn take_over(broker: &Broker, options: &ReceiverOptions) -> Option<Arc<Ledger>> {
+    let home = options.home.clone()?;
+    let owner = Owner::Receiver(options.name.clone());
     // A tenth of the takeover time may have passed since the server was last told.
     let within = options.takeover * 9 / 10;
     let (ledger, left_behind) = blocking(move || {
+        let path = home.path().to_owned();
         let directory = StagingDirectory::open(&home, &owner)?;
         let opened = Ledger::left_behind(&directory, within)
             .and_then(|left_behind| Ledger::open(&directory).map(|ledger| (ledger, left_behind)));
         opened.map_err(ReceiveError::disk("cannot keep a ledger in", path))
     })
-    .await?;
+    .await
+    .inspect_err(|error| {
+        // As on a full disk: files can be received all the same, and what is held then waits for the server after a crash.
+        tracing::warn!("without a ledger: {}", error.to_string());
+    })
+    .ok()?;
     for ack_subject in left_behind {
         tracing::debug!(ack_subject, "putting back what a process held that has died");
         broker.acknowledge(&ack_subject, Acknowledgement::Again(std::time::Duration::ZERO)).await;
     }
-    Ok(Some(ledger))
+    Some(ledger)
 }

@@ -1,25 +1,23 @@
-//! Saving one transfer: pull, verify, write, acknowledge, land.
+//! Saving one transfer into a directory: what of it is needed, receiving that, landing the file.
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use natsfer_common::{
-    Channel, ChunkSet, Closing, ClosingRecord, Contradiction, Digest, Event, Fate, FileName, Inline, Manifest, Next,
-    Reception, Totals, TransferId, blocking,
+    Channel, Digest, FileName, Inline, Manifest, Totals, TransferId, blocking,
     broker::{Broker, Copies},
 };
-
-use tokio::time::Instant;
 
 use crate::{
     Failure, Landing, ReceiveError, SaveOptions, TargetDirectory,
     bench::Bench,
-    checkpoint::Checkpoint,
-    cursor::{Cursor, Piece},
+    cursor::Cursor,
     flow::Flows,
     inline::{decode_inline, land_inline},
+    intake::{Extra, Intake},
     landing::{Forecast, forecast},
     part_files::PartFiles,
+    presence::closing,
     report::Report,
     room::Room,
     staging::{Owner, Staging},
@@ -65,15 +63,6 @@ pub(crate) struct Save<'a> {
     pub(crate) delivered: u64,
 }
 
-/// What a save has cost beyond the file itself.
-#[derive(Debug, Default)]
-struct Extra {
-    refetched_bytes: u64,
-    repaired_chunks: u64,
-    /// Chunks that were asked for.
-    asked: ChunkSet,
-}
-
 impl Save<'_> {
     fn saved(&self, landing: Landing, path: PathBuf, size: u64, digest: Digest, extra: &Extra) -> Saved {
         let Manifest { transfer, channel, name, .. } = self.manifest.clone();
@@ -82,7 +71,7 @@ impl Save<'_> {
     }
 
     /// Who may speak about it; a replay may not.
-    fn report(&self) -> Option<Report<'_>> {
+    pub(crate) fn report(&self) -> Option<Report<'_>> {
         let Owner::Receiver(receiver) = self.owner else { return None };
         Some(Report { broker: self.broker, receiver, manifest: self.manifest })
     }
@@ -114,17 +103,17 @@ impl Save<'_> {
         }
     }
 
-    /// A file in chunks.
+    /// A file in chunks. Unless it is to be tried again, nothing of it is left but the file.
     pub(crate) async fn chunks(self) -> Result<Saved, ReceiveError> {
-        let known = match self.closing().await {
-            Ok(known) => known,
-            Err(error) => {
-                if error.failure() == Failure::Cancelled {
-                    self.forget().await;
-                }
-                return Err(error);
-            }
-        };
+        let result = self.try_chunks().await;
+        if result.as_ref().is_err_and(|error| error.failure() != Failure::Passing) {
+            self.forget().await;
+        }
+        result
+    }
+
+    async fn try_chunks(&self) -> Result<Saved, ReceiveError> {
+        let known = closing(self.broker, self.manifest).await?;
         let content = known.map(|totals: Totals| (totals.size, totals.digest));
         let (name, target, policy) = (self.manifest.name.clone(), self.target.clone(), self.options.on_conflict);
         if let Forecast::Settled(landing, path) = blocking(move || forecast(&target, &name, policy, content)).await?
@@ -140,16 +129,18 @@ impl Save<'_> {
         {
             self.anything_new(report, known, &mut extra).await?;
         }
-        self.transfer(known, extra).await
-    }
-
-    /// What the close subject says. Fails when the transfer was cancelled.
-    async fn closing(&self) -> Result<Option<Totals>, ReceiveError> {
-        let Manifest { transfer, channel, .. } = self.manifest;
-        match self.broker.closing_record(channel, *transfer).await?.map(|record| record.closing) {
-            Some(Closing::Complete(totals)) => Ok(Some(totals)),
-            Some(Closing::Cancelled { reason }) => Err(Contradiction::Cancelled { transfer: *transfer, reason }.into()),
-            None => Ok(None),
+        let mut bench = Bench::open(self.target, self.owner, self.manifest).await?;
+        let kept = !bench.part()?.held().is_empty();
+        match self.receive(known, &mut bench, &mut extra).await {
+            Err(error) if kept && error.is_about_bytes() => {
+                // Removed, and sent again with other bytes under the same id: what an earlier run kept is of the first ones.
+                tracing::warn!(transfer = %self.manifest.transfer, "beginning anew, without what an earlier run kept: {error}");
+                bench.discard().await;
+                self.forget().await;
+                bench = Bench::open(self.target, self.owner, self.manifest).await?;
+                self.receive(known, &mut bench, &mut extra).await
+            }
+            result => result,
         }
     }
 
@@ -189,148 +180,17 @@ impl Save<'_> {
         Ok(())
     }
 
-    async fn transfer(&self, known: Option<Totals>, mut extra: Extra) -> Result<Saved, ReceiveError> {
-        let mut bench = Bench::open(self.target, self.owner, self.manifest).await?;
-        let result = self.receive(known, &mut bench, &mut extra).await;
-        if let Err(error) = &result
-            && error.failure() != Failure::Passing
-        {
-            bench.discard().await;
-        }
-        result
-    }
-
+    /// Fills the part with what comes, until the file can be landed.
     async fn receive(
         &self, known: Option<Totals>, bench: &mut Bench, extra: &mut Extra,
     ) -> Result<Saved, ReceiveError> {
-        if let Some(totals) = known {
-            self.close(bench, ClosingRecord::new(self.manifest.transfer, Closing::Complete(totals))).await?;
-        }
         let flow = self.flows.open().await;
-        let held = bench.part()?.held().clone();
-        let mut cursor = Cursor::open(self.broker, self.owner, self.manifest, &held, flow.window).await?;
-        let result = match self.read(bench, &mut cursor, extra).await {
-            Ok(totals) => bench
-                .land(totals, self.options.on_conflict)
-                .await
-                .map(|(landing, path, digest)| self.saved(landing, path, totals.size, digest, extra)),
+        let mut intake = Intake::open(self, bench, extra, flow.window).await?;
+        let landed = match intake.fill(known).await {
+            Ok(totals) => intake.bench.land(totals, self.options.on_conflict).await.map(|landed| (landed, totals.size)),
             Err(error) => Err(error),
         };
-        match &result {
-            Err(error) if error.failure() == Failure::Passing => cursor.pause().await,
-            _ => cursor.close().await,
-        }
-        result
-    }
-
-    async fn close(&self, bench: &mut Bench, record: ClosingRecord) -> Result<(), ReceiveError> {
-        bench.work(move |part| part.close(record.clone()).map(drop)).await
-    }
-
-    /// Does what [`Reception`] says, until every chunk is here.
-    async fn read(&self, bench: &mut Bench, cursor: &mut Cursor, extra: &mut Extra) -> Result<Totals, ReceiveError> {
-        let transfer = self.manifest.transfer;
-        let (mut reception, mut event) = (Reception::default(), Event::Begun);
-        let (mut checkpoint, mut copies) = (Checkpoint::new(), Copies::default());
-        loop {
-            event = match reception.next(event, bench.progress()) {
-                Next::Read => self.next(bench, cursor, &mut checkpoint, extra).await?,
-                Next::LookForClose => {
-                    if let Some(record) = self.broker.closing_anywhere(self.manifest).await? {
-                        self.close(bench, record).await?;
-                    }
-                    Event::Looked
-                }
-                Next::Refetch(missing) => {
-                    copies = self.refetch(bench, &missing, extra).await?;
-                    Event::Refetched
-                }
-                Next::Ask(missing) => {
-                    self.ask(missing, &copies, extra).await?;
-                    Event::Asked
-                }
-                Next::Land(totals) => return Ok(totals),
-                // What was received is kept for the next try.
-                Next::Unfinished => {
-                    checkpoint.write(bench, self.broker).await?;
-                    return Err(ReceiveError::Stalled { transfer });
-                }
-                Next::AwaitRepair(missing) => {
-                    checkpoint.write(bench, self.broker).await?;
-                    return Err(ReceiveError::ChunksMissing { transfer, missing });
-                }
-            }
-        }
-    }
-
-    /// The next message, or a silence as long as is allowed. Checkpoints are written meanwhile.
-    async fn next(
-        &self, bench: &mut Bench, cursor: &mut Cursor, checkpoint: &mut Checkpoint, extra: &mut Extra,
-    ) -> Result<Event, ReceiveError> {
-        let silence = Instant::now() + self.options.patience;
-        let piece = {
-            let mut next = std::pin::pin!(cursor.next());
-            loop {
-                let wake = checkpoint.due_at().map_or(silence, |due| silence.min(due));
-                match tokio::time::timeout_at(wake, &mut next).await {
-                    Ok(piece) => break piece?,
-                    Err(_) if wake == silence => return Ok(Event::Silence),
-                    Err(_) => checkpoint.write(bench, self.broker).await?,
-                }
-            }
-        };
-        match piece {
-            Piece::Chunk { chunk, payload, ack_subject, again } => {
-                let fate = bench.work(move |part| part.write(&chunk, payload.clone())).await?;
-                if again || fate != Fate::Written {
-                    extra.refetched_bytes += u64::from(chunk.length);
-                }
-                extra.note(chunk.index, fate);
-                checkpoint.covers(ack_subject);
-                checkpoint.write_if_due(bench, self.broker).await?;
-                Ok(if fate == Fate::Damaged { Event::Damaged } else { Event::Chunk })
-            }
-            Piece::Closing { record, ack_subject } => {
-                checkpoint.covers(ack_subject);
-                self.close(bench, record).await?;
-                Ok(Event::Closed)
-            }
-        }
-    }
-
-    /// Fetches chunks by themselves that did not come, or came damaged: every stored copy, until one is sound.
-    async fn refetch(&self, bench: &mut Bench, missing: &ChunkSet, extra: &mut Extra) -> Result<Copies, ReceiveError> {
-        // Chunks that are gone may have been removed with the transfer.
-        self.closing().await?;
-        tracing::info!(transfer = %self.manifest.transfer, chunks = %missing, "fetching chunks that did not come");
-        let copies = self.broker.copies(self.manifest, missing).await?;
-        for (index, place) in copies.iter() {
-            if bench.part()?.held().contains(index) {
-                continue;
-            }
-            if let Some((chunk, payload)) = self.broker.chunk_at(self.manifest, place.sequence).await? {
-                let fate = bench.work(move |part| part.write(&chunk, payload.clone())).await?;
-                extra.note(index, fate);
-            }
-        }
-        Ok(copies)
-    }
-
-    /// Asks for chunks of which no sound copy is stored, unless they were asked for.
-    async fn ask(&self, missing: ChunkSet, copies: &Copies, extra: &mut Extra) -> Result<(), ReceiveError> {
-        let Some(report) = self.report() else {
-            return Err(ReceiveError::ChunksMissing { transfer: self.manifest.transfer, missing });
-        };
-        report.ask_once(&missing, copies).await?;
-        extra.asked = missing;
-        Ok(())
-    }
-}
-
-impl Extra {
-    fn note(&mut self, index: u64, fate: Fate) {
-        if fate == Fate::Written && self.asked.contains(index) {
-            self.repaired_chunks += 1;
-        }
+        intake.end(landed.as_ref().err()).await;
+        landed.map(|((landing, path, digest), size)| self.saved(landing, path, size, digest, extra))
     }
 }

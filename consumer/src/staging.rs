@@ -69,19 +69,35 @@ impl StagingDirectory {
     /// Opens a file for reading and writing, creating it where it does not exist.
     pub(crate) fn file(&self, name: &str) -> io::Result<File> {
         match self.open_file(name) {
-            // A run that died while landing has given it a mode that forbids writing: begin anew.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                self.dir.remove_file(name)?;
+                self.remove_unwritable(name)?;
                 self.open_file(name)
             }
             result => result,
         }
     }
 
+    /// A run that died while landing has given the file a mode that forbids writing: the next one begins anew. One that lives
+    /// holds its lock: fails then with [`io::ErrorKind::WouldBlock`].
+    fn remove_unwritable(&self, name: &str) -> io::Result<()> {
+        let _locked = match self.locked_if_there(name) {
+            // Nor reading.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            locked => locked?,
+        };
+        match self.dir.remove_file(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens a file, locked against other processes until it is closed; `None` if one of them holds it.
     pub(crate) fn locked(&self, name: &str) -> io::Result<Option<File>> {
         loop {
-            let file = self.file(name)?;
+            let file = match self.file(name) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                file => file?,
+            };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),

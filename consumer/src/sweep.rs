@@ -7,6 +7,7 @@ use natsfer_common::{
 
 use crate::{
     ReceiveError, TargetDirectory,
+    cursor::Cursor,
     staging::{JOURNAL, Owner, PART, StagingDirectory},
 };
 
@@ -31,6 +32,9 @@ pub(crate) async fn sweep(broker: &Broker, target: &TargetDirectory, owner: &Own
             && is_stored(broker, manifest).await?
         {
             continue;
+        }
+        if let Some(manifest) = &manifest {
+            Cursor::forget(broker, owner, manifest).await;
         }
         let (of, whose) = (target.clone(), owner.clone());
         removed += u64::from(blocking(move || remove(&StagingDirectory::open(&of, &whose)?, &stem)).await?);

@@ -107,7 +107,8 @@ impl Parent {
         }
     }
 
-    /// Whether the file there is a regular one with this size and digest. Reads it to the end where the size agrees.
+    /// Whether the file there is a regular one with this size and digest: it is then synced. Reads it to the end where the size
+    /// agrees.
     pub(crate) fn has_identical(&self, file: &str, size: u64, digest: &Digest) -> io::Result<bool> {
         let mut options = OpenOptions::new();
         options.read(true).follow(FollowSymlinks::No);
@@ -130,12 +131,18 @@ impl Parent {
         let mut buffer = vec![0; 256 * 1024];
         loop {
             match file.read(&mut buffer) {
-                Ok(0) => return Ok(hasher.finish() == *digest),
+                Ok(0) => break,
                 Ok(read) => hasher.update(&buffer[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        let identical = hasher.finish() == *digest;
+        if identical {
+            // Whoever put it there may have died before syncing.
+            file.sync_all()?;
+        }
+        Ok(identical)
     }
 
     /// Where a file of this name stands, below the target.

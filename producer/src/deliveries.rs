@@ -87,6 +87,7 @@ impl Deliveries {
 
     /// Ends the listening: nothing is left at the server.
     pub async fn close(self) {
-        self.follow.close().await;
+        // Best effort: the server removes it by itself soon.
+        let _ = self.follow.close().await;
     }
 }

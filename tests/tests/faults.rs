@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use natsfer_tests::steps::{nothing_left_but, receipts, receiving, sending, stream};
+use natsfer_tests::steps::{nothing_left_but, receipts, receiving, send, sending, stream};
 use natsfer_tests::{Proxy, Running, Server, eventually, files};
 use tempfile::TempDir;
 
@@ -38,6 +38,11 @@ impl AtWork {
 
     /// Neither was restarted, and the file is there, with one receipt.
     async fn ends_well(self) {
+        let _ = self.receivers_words().await;
+    }
+
+    /// The same, and what the receiver said meanwhile.
+    async fn receivers_words(self) -> String {
         let Self { server, home, up, down, sender, receiver } = self;
         up.rate(None);
         down.rate(None);
@@ -46,9 +51,10 @@ impl AtWork {
         files::assert_same(home.path().join("big.bin"), home.path().join("inbox/big.bin"));
         assert!(!server.log().contains("Slow Consumer"), "{}", server.log());
         receiver.terminate();
-        let _ = receiver.wait().await.success();
+        let received = receiver.wait().await.success();
         assert_eq!(receipts(&server).await.len(), 1);
         nothing_left_but(&server, &["r"]).await;
+        received.errors()
     }
 }
 
@@ -136,7 +142,32 @@ async fn consumers_deleted() {
     let cursor = stream(&work.server, "NATSFER_DATA").await["consumer_detail"][0]["name"].as_str().unwrap().to_owned();
     context.get_stream("NATSFER_DATA").await.unwrap().delete_consumer(&cursor).await.unwrap();
     context.get_stream("NATSFER").await.unwrap().delete_consumer("r").await.unwrap();
-    work.ends_well().await;
+    let words = work.receivers_words().await;
+    // Once: its successor is not deleted in turn.
+    assert_eq!(words.matches("making it anew").count(), 1, "{words}");
+}
+
+/// A silence that is the network's, longer than a receiver leaves a sender: the rest of a stored transfer comes by itself, and is
+/// not fetched chunk by chunk.
+#[tokio::test]
+async fn a_long_outage_is_not_taken_for_the_senders_silence() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    files::random_file(home.path().join("big.bin"), SIZE, 2);
+    send(&server, &["--chunk-size", "256KiB"], &[home.path().join("big.bin")]).await;
+    let down = Proxy::to(&server.url()).await;
+    down.rate(4 * MIB);
+    let receiver = receiving(&down, "r", home.path().join("inbox"), &["--patience", "1s"]).spawn().await;
+    eventually("it is at work", SOON, || async { (down.bytes_down() > 6 * MIB).then_some(()) }).await;
+    down.black_hole(true);
+    receiver.log_line(SOON, |line| line.contains("waiting for the server")).await;
+    down.black_hole(false);
+    down.rate(None);
+    let received = receiver.event(SOON, |event| event["event"] == "received").await;
+    assert_eq!(received["refetched_bytes"], 0, "{received}");
+    files::assert_same(home.path().join("big.bin"), home.path().join("inbox/big.bin"));
+    receiver.terminate();
+    let words = receiver.wait().await.success().errors();
+    assert!(!words.contains("fetching chunks"), "{words}");
 }
 
 /// Everything that was stored is gone: the sender begins anew, and the receiver does not resume into the new streams.

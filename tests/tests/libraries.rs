@@ -39,7 +39,7 @@ async fn next(receiver: &mut Receiver) -> Incoming {
 
 /// Whether nothing more comes: the server answers a second receiver's state, not a wait.
 async fn is_done(receiver: &Receiver) -> bool {
-    let backlog = receiver.backlog().await.unwrap();
+    let backlog = receiver.backlog().await.unwrap().unwrap();
     (backlog.waiting, backlog.taken) == (0, 0)
 }
 

@@ -134,6 +134,10 @@ async fn prune_removes_whole_transfers_and_only_those_that_were_meant() {
     .await;
     sender.kill();
     let _ = sender.wait().await;
+    // What was on its way has come, or never will.
+    drop(slow);
+    eventually("the sender has gone", SOON, || async { server.connection_names().await.is_empty().then_some(()) })
+        .await;
     // A receiver has a part of it, and is away when it is removed.
     let daemon = receiving(&server, "a", path("a"), &["--patience", "1s"]).spawn().await;
     in_part(&path("a"), "a").await;
@@ -164,6 +168,30 @@ async fn prune_removes_whole_transfers_and_only_those_that_were_meant() {
     send(&server, &[], &[path("abandoned"), path("small")]).await;
     assert_eq!(drain(&server, "c", path("c"), &[]).await.len(), 2);
     nothing_left_but(&server, &["a", "b", "c"]).await;
+}
+
+/// A receiver that does not hear of it at once drops its part all the same, and asks for nothing.
+#[tokio::test]
+async fn what_is_pruned_under_a_receiver_is_dropped_by_it() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox) = (home.path().join("big.bin"), home.path().join("inbox"));
+    files::random_file(&source, 12 * MIB, 5);
+    send(&server, &[], &[&source]).await;
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(2 * MIB);
+    let receiver = receiving(&slow, "r", &inbox, &["--patience", "1s"]).spawn().await;
+    in_part(&inbox, "r").await;
+    // What is on its way stays there, while all is removed.
+    slow.black_hole(true);
+    let _ = producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
+    assert_eq!((messages(&server, "NATSFER").await, messages(&server, "NATSFER_DATA").await), (0, 0));
+    slow.black_hole(false);
+    no_part(&inbox, "r").await;
+    receiver.log_line(SOON, |line| line.contains("removed")).await;
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+    assert_eq!(messages(&server, "NATSFER").await, 0, "it asked for what was removed");
+    nothing_left_but(&server, &["r"]).await;
 }
 
 /// However many senders have gone away half-way, what others send is received.

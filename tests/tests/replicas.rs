@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use natsfer_tests::steps::{drain, receiving, send, sending, staged_files, text};
-use natsfer_tests::{Cluster, consumer, eventually, files, producer};
+use natsfer_tests::{Cluster, Proxy, consumer, eventually, files, producer};
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -57,4 +57,32 @@ async fn a_leader_killed_while_files_are_sent_and_received() {
     receiver.terminate();
     let _ = receiver.wait().await.success();
     files::assert_same(&outbox, &inbox);
+}
+
+/// Two of three servers are away for longer than a server takes to start: nobody answers for the streams, and both sides wait.
+#[tokio::test]
+async fn a_cluster_without_a_quorum_is_waited_for() {
+    let (cluster, home) = (Cluster::start(3).await, tempfile::tempdir().unwrap());
+    let _ = producer(["init", "--replicas", "3", "--max-bytes", "4GiB"]).server(&cluster).run().await.success();
+    let (source, inbox) = (home.path().join("large.bin"), home.path().join("inbox"));
+    files::random_file(&source, 24_000_000, 5);
+    let proxy = Proxy::to(&cluster.server(0).url()).await;
+    proxy.rate(4_000_000);
+    let receiver = receiving(cluster.server(0), "r", &inbox, &[]).spawn().await;
+    let sender = sending(&proxy, &[], &[&source]).spawn().await;
+    eventually("a part is here", SOON, || async { (!staged_files(&inbox, "r").is_empty()).then_some(()) }).await;
+    for victim in [1, 2] {
+        cluster.kill(victim).await;
+    }
+    sender.log_line(SOON, |line| line.contains("waiting for the server")).await;
+    // Nothing shows when the time that is tried out here has passed.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    for victim in [1, 2] {
+        cluster.restart(victim).await;
+    }
+    let _ = sender.wait().await.success();
+    receiver.event(SOON, |received| received["name"] == "large.bin").await;
+    files::assert_same(&source, inbox.join("large.bin"));
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
 }

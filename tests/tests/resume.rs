@@ -146,6 +146,31 @@ async fn standard_input_with_an_id_goes_on_where_it_ended() {
     assert!(bytes(home.path().join("inbox/dump.sql")) == bytes(source));
 }
 
+/// What a receiver kept of the first bytes is not mixed with the second ones.
+#[tokio::test]
+async fn standard_input_sent_again_with_other_bytes_after_a_removal_replaces_what_was_kept() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (first, second, inbox) = (home.path().join("first"), home.path().join("second"), home.path().join("inbox"));
+    files::random_file(&first, 12 * MIB, 6);
+    files::random_file(&second, 12 * MIB, 7);
+    let id = "abcdefabcdefabcdefabcdefabcdefab";
+    let command = || natsfer_tests::producer(["send", "--json", "--name", "dump.sql", "--transfer-id", id, "-"]);
+    let _ = command().stdin_file(&first).server(&server).run().await.success();
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(4 * MIB);
+    let victim = receiving(&slow, "r", &inbox, &[]).spawn().await;
+    eventually("a part is here", SOON, || async { (staged(&inbox, "r").1 > 4 * MIB).then_some(()) }).await;
+    victim.kill();
+    let _ = victim.wait().await;
+    let prune = natsfer_tests::producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
+    assert!(prune.text().contains("removed"), "{}", prune.text());
+    let _ = command().stdin_file(&second).server(&server).run().await.success();
+    let received = drain(&server, "r", &inbox, &[]).await;
+    assert_eq!(received.len(), 1, "{received:?}");
+    assert!(std::fs::read(inbox.join("dump.sql")).unwrap() == std::fs::read(second).unwrap());
+    nothing_left_but(&server, &["r"]).await;
+}
+
 #[tokio::test]
 async fn a_sender_killed_half_way_publishes_only_the_rest() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 
 use super::{Broker, BrokerError, Place, Scanned};
 use crate::{ChunkHeader, ChunkSet, Digest, Manifest, Totals};
@@ -78,6 +78,16 @@ impl Broker {
         let Some(message) = message.filter(|message| message.subject == subject) else { return Ok(None) };
         let chunk = ChunkHeader::from_headers(|name| message.header(name), manifest.chunk_size).ok();
         Ok(chunk.map(|chunk| (chunk, message.payload)))
+    }
+
+    /// The first copy of each of these chunks, in order, several fetched ahead; `None` where it is gone.
+    pub fn first_copies<'a>(
+        &'a self, manifest: &'a Manifest, copies: &'a Copies,
+    ) -> impl Stream<Item = Result<(u64, Option<(ChunkHeader, Bytes)>), BrokerError>> + 'a {
+        let firsts = copies.0.iter().filter_map(|(index, places)| Some((*index, *places.first()?)));
+        stream::iter(firsts)
+            .map(async |(index, place)| Ok((index, self.chunk_at(manifest, place.sequence).await?)))
+            .buffered(AHEAD)
     }
 
     /// The bytes of the first copy of a chunk that is sound, in a file of this size.

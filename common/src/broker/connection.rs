@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{HeaderMap, Message, RequestErrorKind, jetstream::response::Response};
+use async_nats::{HeaderMap, Message, RequestErrorKind, connection::State, jetstream::response::Response};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{BrokerError, Patience};
+use super::{BrokerError, Patience, code};
 use crate::{StreamName, Subjects};
 
 /// How long any one request to the server may take.
@@ -138,8 +138,28 @@ impl Broker {
     /// sequence remembered from before may then stand for another message, since a stream that was recreated, or came back
     /// from an older disk, uses them again.
     pub fn epoch(&self) -> u64 {
-        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
-        connects + self.lost_consumers.load(Ordering::Relaxed)
+        self.connects() + self.lost_consumers.load(Ordering::Relaxed)
+    }
+
+    /// How often the connection was made.
+    pub(super) fn connects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection stands now, as far as the client knows.
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Whether what does not answer now may do so later: JetStream is there, and not without the streams.
+    pub(super) async fn may_answer_later(&self) -> bool {
+        let what = "looking whether JetStream and the streams are there";
+        let subject = format!("{}.STREAM.INFO.{}", self.api_prefix, self.stream.control());
+        let answer = self.request(what, subject, None, Bytes::new()).await;
+        match answer.and_then(|answer| read_answer::<serde_json::Value>(what, &answer)) {
+            Err(error) => !error.is(code::STREAM_NOT_FOUND) && !matches!(error, BrokerError::NoResponders { .. }),
+            Ok(_) => true,
+        }
     }
 
     pub(super) fn note_lost_consumer(&self) {
@@ -237,7 +257,11 @@ impl Broker {
             request = request.headers(headers);
         }
         let answer = tokio::select! {
-            answer = self.client.send_request(subject, request) => answer,
+            // The client's own deadline begins when it has taken the request, which waits while its queue is full.
+            answer = tokio::time::timeout(2 * REQUEST_DEADLINE, self.client.send_request(subject, request)) => match answer {
+                Ok(answer) => answer,
+                Err(_) => return Err(BrokerError::TimedOut { what: what(), after: 2 * REQUEST_DEADLINE }),
+            },
             // Without this the request would only run into its deadline.
             violation = denied => return Err(BrokerError::Denied { what: what(), violation }),
         };

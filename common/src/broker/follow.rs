@@ -1,32 +1,56 @@
-//! What is said about transfers, as it is said.
+//! A consumer being read for as long as it takes: one that is lost is made anew, where the reading was.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt};
+use jiff::Timestamp;
+
+use super::{Acknowledgement, Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt};
 
 /// Rest before a consumer that went away is made anew.
 const REST: Duration = Duration::from_millis(500);
-/// Bytes asked for ahead.
+/// Bytes asked for ahead of what is said about transfers.
 const WINDOW: u64 = 1 << 20;
 
-/// The control stream's messages on some subjects, from some place on, for as long as is listened: a consumer that is lost is
-/// made anew. A message may come twice.
+/// The messages of a consumer, for as long as is read. A message may come twice.
 #[derive(Debug)]
 pub struct Follow {
     broker: Broker,
     spec: ConsumerSpec,
-    pull: Pull,
-    /// The last message that came: its sequence and subject.
-    last: Option<(u64, String)>,
+    window: u64,
     state: State,
+    /// The last message that came. Looked at before it is relied on.
+    last: Option<Last>,
 }
 
 /// Whether the consumer is there.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
-    Standing,
-    /// It is to be made anew.
+    Standing {
+        pull: Box<Pull>,
+        /// Held by this consumer's acknowledgements.
+        consumer: Arc<()>,
+    },
+    /// It is to be made anew. Nobody reads it: whoever did would be told by its deletion that it is gone.
     Lost,
+}
+
+/// What tells a message from another one of the same sequence: a stream that was recreated, or came back from an older disk,
+/// uses them again.
+#[derive(Debug)]
+struct Last {
+    sequence: u64,
+    subject: String,
+    stored_at: Timestamp,
+}
+
+/// Where a message is acknowledged, and with it all before it. Good for as long as its consumer is.
+#[derive(Debug)]
+pub struct AckPlace {
+    subject: String,
+    consumer: Weak<()>,
 }
 
 impl Broker {
@@ -39,12 +63,27 @@ impl Broker {
         let start = StartAt::Sequence(from.max(1));
         let spec = ConsumerSpec { stream, name, filters, start, headers_only: true, kind: ConsumerKind::Look };
         self.create_consumer(&spec).await?;
-        let pull = Pull::new(self, &spec.stream, &spec.name, PullSettings::Flow { window: WINDOW }).await?;
-        Ok(Follow { broker: self.clone(), spec, pull, last: None, state: State::Standing })
+        Follow::standing(self, spec, WINDOW).await
+    }
+
+    /// Tells the server that all up to this message is dealt with, unless the consumer that delivered it is gone.
+    pub async fn acknowledge_to(&self, place: &AckPlace) {
+        if place.consumer.strong_count() > 0 {
+            self.acknowledge(&place.subject, Acknowledgement::Done).await;
+        }
     }
 }
 
 impl Follow {
+    /// Reads a consumer that stands, with so many bytes asked for ahead.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn standing(broker: &Broker, spec: ConsumerSpec, window: u64) -> Result<Self, BrokerError> {
+        let state = State::read(broker, &spec, window).await?;
+        Ok(Self { broker: broker.clone(), spec, window, state, last: None })
+    }
+
     /// The next message. Waits for it, also through the server's absence.
     ///
     /// # Cancel safety
@@ -54,40 +93,77 @@ impl Follow {
     /// When the connection is closed, or the server refuses.
     pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
         loop {
-            if self.state == State::Lost {
-                self.renew().await?;
-                self.state = State::Standing;
-            }
-            match self.pull.next().await {
+            let State::Standing { pull, .. } = &mut self.state else {
+                match self.renew().await {
+                    // It has been waited for, and is waited for on.
+                    Err(error) if error.is_passing() => {}
+                    result => result?,
+                }
+                continue;
+            };
+            match pull.next().await {
                 Ok(delivery) => {
-                    self.last = Some((delivery.stream_sequence, delivery.subject().to_owned()));
+                    let (sequence, stored_at) = (delivery.stream_sequence, delivery.published_at);
+                    self.last = Some(Last { sequence, subject: delivery.subject().to_owned(), stored_at });
                     return Ok(delivery);
                 }
-                Err(BrokerError::ConsumerGone { .. }) => self.state = State::Lost,
+                Err(BrokerError::ConsumerGone { consumer, .. }) => {
+                    tracing::info!(consumer, "the consumer is gone; making it anew");
+                    self.state = State::Lost;
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Goes on behind the last message, if that is still where it was. A stream that was recreated, or came back from an older
-    /// disk, uses sequences again: then all is read again.
-    async fn renew(&mut self) -> Result<(), BrokerError> {
-        tokio::time::sleep(REST).await;
-        if let Some((sequence, subject)) = &self.last {
-            let message = self.broker.message_at(&self.spec.stream, *sequence).await?;
-            let stands = message.is_some_and(|message| message.subject == *subject);
-            self.spec.start = if stands { StartAt::Sequence(sequence + 1) } else { StartAt::First };
-        }
-        // It may stand after all, with another start: the server was only starting.
-        self.broker.delete_consumer(&self.spec.stream, &self.spec.name).await?;
-        self.broker.create_consumer(&self.spec).await.map(drop)
+    /// Where the message that came last is acknowledged.
+    pub fn place(&self, delivery: &Delivery) -> AckPlace {
+        let consumer = match &self.state {
+            State::Standing { consumer, .. } => Arc::downgrade(consumer),
+            State::Lost => Weak::new(),
+        };
+        AckPlace { subject: delivery.ack_subject(), consumer }
     }
 
-    /// Ends the following: no consumer is left.
-    pub async fn close(self) {
-        let Self { broker, spec, pull, .. } = self;
-        drop(pull);
-        // Best effort: the server removes it by itself soon.
-        let _ = broker.delete_consumer(&spec.stream, &spec.name).await;
+    /// How many messages the consumer has not delivered yet; `None` if it is gone.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn pending(&self) -> Result<Option<u64>, BrokerError> {
+        let state = self.broker.consumer(&self.spec.stream, &self.spec.name).await?;
+        Ok(state.map(|state| state.pending))
+    }
+
+    /// Goes on behind the last message if that is still where it was, otherwise from the beginning.
+    async fn renew(&mut self) -> Result<(), BrokerError> {
+        tokio::time::sleep(REST).await;
+        let Self { broker, spec, window, last, .. } = self;
+        if let Some(Last { sequence, subject, stored_at }) = last {
+            let message = broker.message_at(&spec.stream, *sequence).await?;
+            let stands = message.is_some_and(|message| message.subject == *subject && message.stored_at == *stored_at);
+            spec.start = if stands { StartAt::Sequence(*sequence + 1) } else { StartAt::First };
+        }
+        // It may stand after all, with another start: the server was only starting.
+        broker.delete_consumer(&spec.stream, &spec.name).await?;
+        broker.create_consumer(spec).await?;
+        self.state = State::read(broker, spec, *window).await?;
+        Ok(())
+    }
+
+    /// Ends the reading: no consumer is left.
+    ///
+    /// # Errors
+    /// When the server does not answer. A consumer that is left is removed by it in time.
+    pub async fn close(self) -> Result<(), BrokerError> {
+        let Self { broker, spec, state, .. } = self;
+        drop(state);
+        broker.delete_consumer(&spec.stream, &spec.name).await.map(drop)
+    }
+}
+
+impl State {
+    async fn read(broker: &Broker, spec: &ConsumerSpec, window: u64) -> Result<Self, BrokerError> {
+        let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Flow { window }).await?;
+        Ok(Self::Standing { pull: Box::new(pull), consumer: Arc::default() })
     }
 }

@@ -21,7 +21,7 @@ pub use chunks::{Copies, Verification};
 pub use connection::{Broker, ConnectOptions};
 pub use consumer::{ConsumerKind, ConsumerSpec, ConsumerState, StartAt};
 pub use error::{BrokerError, code};
-pub use follow::Follow;
+pub use follow::{AckPlace, Follow};
 pub use lookup::{Place, Scanned};
 pub use message::StoredMessage;
 pub use patience::{Impatience, Patience};

@@ -14,7 +14,8 @@ use super::{Broker, BrokerError};
 
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(2);
-/// While a server starts, nothing answers for it. One that goes on like that has no JetStream.
+/// While a server starts, or a leader is elected, nothing answers for it. After so long it is found out whether there is
+/// anything to wait for.
 const NOBODY: Duration = Duration::from_secs(10);
 
 /// Patience with the server: only silence uses it up. Whatever shares one is under way together, and the progress of any part
@@ -24,6 +25,15 @@ pub struct Patience {
     limit: Duration,
     moved: Mutex<Instant>,
     waiting: AtomicUsize,
+}
+
+/// What it means that nothing answers.
+#[derive(PartialEq, Eq)]
+enum Nobody {
+    /// There may be nothing that could.
+    Perhaps,
+    /// It is there, and away for now.
+    Away,
 }
 
 /// One of those that wait.
@@ -69,13 +79,18 @@ impl Patience {
     where
         F: Future<Output = Result<T, BrokerError>>,
     {
-        let (started, mut rest, mut waiting) = (Instant::now(), FIRST_REST, None);
+        let (mut rest, mut waiting, mut nobody) = (FIRST_REST, None, Nobody::Perhaps);
+        // What takes long and succeeds is no silence.
+        let mut failing_since = None;
         loop {
             let error = match action().await {
                 Ok(done) => {
                     *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                    if waiting.take().is_some() && self.waiting.load(Ordering::Relaxed) == 0 {
-                        tracing::info!("{who}: going on after {:.1} s", started.elapsed().as_secs_f64());
+                    if waiting.take().is_some()
+                        && self.waiting.load(Ordering::Relaxed) == 0
+                        && let Some(since) = failing_since
+                    {
+                        tracing::info!("{who}: going on after {:.1} s", Instant::elapsed(&since).as_secs_f64());
                     }
                     return Ok(done);
                 }
@@ -84,9 +99,19 @@ impl Patience {
             if !error.is_passing() {
                 return Err(Impatience::Failed(error));
             }
-            let limit = if let BrokerError::NoResponders { .. } = error { self.limit.min(NOBODY) } else { self.limit };
-            if self.silent_since(started) + rest > limit {
-                return Err(Impatience::Stalled { after: limit, last: error });
+            let started = *failing_since.get_or_insert_with(Instant::now);
+            let silent = self.silent_since(started) + rest;
+            if let BrokerError::NoResponders { .. } = error
+                && silent > NOBODY.min(self.limit)
+                && nobody == Nobody::Perhaps
+            {
+                if !broker.may_answer_later().await {
+                    return Err(Impatience::Stalled { after: NOBODY.min(self.limit), last: error });
+                }
+                nobody = Nobody::Away;
+            }
+            if silent > self.limit {
+                return Err(Impatience::Stalled { after: self.limit, last: error });
             }
             let awaited =
                 if error.is_full() { "the stream is full: waiting for room" } else { "waiting for the server" };

@@ -102,8 +102,11 @@ impl Broker {
     }
 
     /// Tells the server about a delivered message, without waiting for its answer: it may be lost with the connection, and the
-    /// message is then delivered again.
+    /// message is then delivered again. Nothing is kept for a server that is away.
     pub async fn acknowledge(&self, ack_subject: &str, acknowledgement: Acknowledgement) {
+        if !self.is_connected() {
+            return;
+        }
         if let Err(error) = self.client.publish(ack_subject.to_owned(), acknowledgement.to_payload()).await {
             tracing::debug!(%error, "an acknowledgement could not be sent");
         }

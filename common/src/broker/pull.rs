@@ -47,6 +47,8 @@ pub struct Pull {
     heard: Instant,
     rest_until: Option<Instant>,
     requests: u64,
+    /// The connection on which was asked last.
+    connection: u64,
     presence: Presence,
 }
 
@@ -150,6 +152,7 @@ impl Pull {
             heard: Instant::now(),
             rest_until: None,
             requests: 0,
+            connection: broker.connects(),
             presence: Presence::There,
         })
     }
@@ -226,6 +229,16 @@ impl Pull {
     }
 
     async fn ask(&mut self) -> Result<(), BrokerError> {
+        if !self.broker.is_connected() {
+            // The client would keep every request, and send all of them at once when the server is back.
+            self.rest_until = Some(Instant::now() + REST);
+            return Ok(());
+        }
+        let connection = self.broker.connects();
+        if std::mem::replace(&mut self.connection, connection) != connection {
+            // What was asked on the last one is forgotten, or comes all the same: a window more at most.
+            self.window.lost();
+        }
         while let Some(PullRequest { batch, max_bytes }) = self.window.ask() {
             let mut request = json!({
                 "batch": batch,

@@ -1,11 +1,14 @@
 //! What receivers have said about a transfer.
 
-use std::ops::ControlFlow;
+use std::{collections::VecDeque, ops::ControlFlow};
 
 use jiff::Timestamp;
 
 use super::{Broker, BrokerError, Delivery, StartAt};
 use crate::{Channel, Kind, Receipt, RepairRequest, TransferId, header as name};
+
+/// The newest words about a transfer are kept, so many at most: anybody may publish any number.
+const MOST_WORDS: usize = 10_000;
 
 impl Broker {
     /// Who has said that it has a transfer, in the order they said it. What cannot be read is passed over: anybody may have
@@ -39,14 +42,17 @@ impl Broker {
     ) -> Result<Vec<T>, BrokerError> {
         let what = format!("looking up what receivers say about transfer {transfer}");
         self.patiently(&what, || async {
-            let mut said = Vec::new();
+            let mut said = VecDeque::new();
             let filters = vec![self.subjects().of(kind, channel, transfer)];
             self.look(self.stream().control().to_owned(), filters, StartAt::First, true, |delivery| {
                 said.extend(read(delivery));
+                if said.len() > MOST_WORDS {
+                    said.pop_front();
+                }
                 ControlFlow::Continue(())
             })
             .await?;
-            Ok(said)
+            Ok(said.into())
         })
         .await
     }

@@ -167,7 +167,7 @@ impl Receive {
                 }
                 _ = sweep.tick() => remove_leftovers(receiver).await,
                 _ = look.tick(), if matches!(until, Until::Drained(_)) && saves.is_empty() => {
-                    let backlog = receiver.backlog().await?;
+                    let Some(backlog) = receiver.backlog().await? else { continue };
                     let all_done = matches!(until, Until::Drained(Some(last)) if backlog.done_to >= last);
                     if all_done || (backlog.waiting == 0 && backlog.taken <= tally.parked.len() as u64) {
                         return Ok(Outcome::Done);

@@ -1,0 +1,189 @@
+//! The chunks of one transfer on their way into its part.
+
+use futures_util::StreamExt as _;
+use natsfer_common::{
+    ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Reception, Totals,
+    broker::{AckPlace, Copies},
+};
+use tokio::time::Instant;
+
+use crate::{
+    Failure, ReceiveError,
+    bench::Bench,
+    checkpoint::Checkpoint,
+    cursor::{Cursor, Piece},
+    presence::is_there,
+    save::Save,
+};
+
+/// What a transfer has cost beyond the file itself.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// Bytes of the file that came once more than needed.
+    pub(crate) refetched_bytes: u64,
+    /// Chunks that came after they had been asked for.
+    pub(crate) repaired_chunks: u64,
+    /// Chunks that were asked for.
+    pub(crate) asked: ChunkSet,
+}
+
+/// Reads a transfer's chunks into its part, and acknowledges what is on disk.
+pub(crate) struct Intake<'a> {
+    save: &'a Save<'a>,
+    pub(crate) bench: &'a mut Bench,
+    extra: &'a mut Extra,
+    cursor: Cursor,
+    checkpoint: Checkpoint,
+}
+
+impl<'a> Intake<'a> {
+    /// Goes on behind what the part holds, with so many bytes asked for ahead.
+    pub(crate) async fn open(
+        save: &'a Save<'a>, bench: &'a mut Bench, extra: &'a mut Extra, window: u64,
+    ) -> Result<Self, ReceiveError> {
+        let held = bench.part()?.held().clone();
+        let cursor = Cursor::open(save.broker, save.owner, save.manifest, &held, window).await?;
+        Ok(Self { save, bench, extra, cursor, checkpoint: Checkpoint::new() })
+    }
+
+    /// Ends the reading, which failed with this error, if it did: the cursor stays where the next run goes on.
+    pub(crate) async fn end(self, error: Option<&ReceiveError>) {
+        match error.map(ReceiveError::failure) {
+            Some(Failure::Passing) => self.cursor.pause().await,
+            _ => self.cursor.close().await,
+        }
+    }
+
+    /// Does what [`Reception`] says, until every chunk is here. `known` is how the transfer was closed, if it was.
+    pub(crate) async fn fill(&mut self, known: Option<Totals>) -> Result<Totals, ReceiveError> {
+        let (broker, manifest) = (self.save.broker, self.save.manifest);
+        let transfer = manifest.transfer;
+        if let Some(totals) = known {
+            self.close(ClosingRecord::new(transfer, Closing::Complete(totals))).await?;
+        }
+        let (mut reception, mut event, mut copies) = (Reception::default(), Event::Begun, Copies::default());
+        loop {
+            event = match reception.next(event, self.bench.progress()) {
+                Next::Read => self.next().await?,
+                Next::LookForClose => {
+                    if let Some(record) = broker.closing_anywhere(manifest).await? {
+                        self.close(record).await?;
+                    }
+                    Event::Looked
+                }
+                Next::Refetch(missing) => {
+                    copies = broker.copies(manifest, &missing).await?;
+                    self.refetch(&missing, &copies).await?;
+                    Event::Refetched
+                }
+                Next::Ask(missing) => {
+                    self.ask(missing, &copies).await?;
+                    Event::Asked
+                }
+                Next::Land(totals) => return Ok(totals),
+                // What was received is kept for the next try.
+                Next::Unfinished => {
+                    self.checkpoint.write(self.bench, broker).await?;
+                    is_there(broker, manifest).await?;
+                    return Err(ReceiveError::Stalled { transfer });
+                }
+                Next::AwaitRepair(missing) => {
+                    self.checkpoint.write(self.bench, broker).await?;
+                    return Err(ReceiveError::ChunksMissing { transfer, missing });
+                }
+            }
+        }
+    }
+
+    async fn close(&mut self, record: ClosingRecord) -> Result<(), ReceiveError> {
+        self.bench.work(move |part| part.close(record.clone()).map(drop)).await
+    }
+
+    /// The next message, or a silence that is the sender's.
+    async fn next(&mut self) -> Result<Event, ReceiveError> {
+        let (piece, place) = loop {
+            if let Some(came) = self.within_patience().await? {
+                break came;
+            }
+            if !self.cursor.will_go_on().await? {
+                return Ok(Event::Silence);
+            }
+        };
+        match piece {
+            Piece::Chunk { chunk, payload, again } => {
+                let fate = self.bench.work(move |part| part.write(&chunk, payload.clone())).await?;
+                if again || fate != Fate::Written {
+                    self.extra.refetched_bytes += u64::from(chunk.length);
+                }
+                self.extra.note(chunk.index, fate);
+                self.checkpoint.covers(place);
+                self.checkpoint.write_if_due(self.bench, self.save.broker).await?;
+                Ok(if fate == Fate::Damaged { Event::Damaged } else { Event::Chunk })
+            }
+            Piece::Closing(record) => {
+                self.checkpoint.covers(place);
+                self.close(record).await?;
+                Ok(Event::Closed)
+            }
+        }
+    }
+
+    /// The next message; `None` if none came for as long as is allowed. Checkpoints are written meanwhile.
+    async fn within_patience(&mut self) -> Result<Option<(Piece, AckPlace)>, ReceiveError> {
+        let Self { save, bench, cursor, checkpoint, .. } = self;
+        let silence = Instant::now() + save.options.patience;
+        let mut next = std::pin::pin!(cursor.next());
+        loop {
+            let wake = checkpoint.due_at().map_or(silence, |due| silence.min(due));
+            match tokio::time::timeout_at(wake, &mut next).await {
+                Ok(came) => return came.map(Some),
+                Err(_) if wake == silence => break,
+                Err(_) => checkpoint.write(bench, save.broker).await?,
+            }
+        }
+        // What is asked next may take long.
+        checkpoint.write(bench, save.broker).await?;
+        Ok(None)
+    }
+
+    /// Fetches chunks by themselves that did not come, or came damaged: every stored copy, until one is sound.
+    async fn refetch(&mut self, missing: &ChunkSet, copies: &Copies) -> Result<(), ReceiveError> {
+        let Save { broker, manifest, .. } = self.save;
+        is_there(broker, manifest).await?;
+        tracing::info!(transfer = %manifest.transfer, chunks = %missing, "fetching chunks that did not come");
+        let mut fetched = std::pin::pin!(broker.first_copies(manifest, copies));
+        while let Some(first) = fetched.next().await {
+            let (index, mut chunk) = first?;
+            let mut others = copies.of(index).iter().skip(1);
+            loop {
+                if let Some((chunk, payload)) = chunk {
+                    let fate = self.bench.work(move |part| part.write(&chunk, payload.clone())).await?;
+                    self.extra.note(index, fate);
+                }
+                let held = self.bench.part()?.held().contains(index);
+                let Some(place) = others.next().filter(|_| !held) else { break };
+                chunk = broker.chunk_at(manifest, place.sequence).await?;
+            }
+            self.checkpoint.write_if_due(self.bench, broker).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for chunks of which no sound copy is stored, unless they were asked for.
+    async fn ask(&mut self, missing: ChunkSet, copies: &Copies) -> Result<(), ReceiveError> {
+        let Some(report) = self.save.report() else {
+            return Err(ReceiveError::ChunksMissing { transfer: self.save.manifest.transfer, missing });
+        };
+        report.ask_once(&missing, copies).await?;
+        self.extra.asked = missing;
+        Ok(())
+    }
+}
+
+impl Extra {
+    fn note(&mut self, index: u64, fate: Fate) {
+        if fate == Fate::Written && self.asked.contains(index) {
+            self.repaired_chunks += 1;
+        }
+    }
+}

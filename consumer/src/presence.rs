@@ -1,0 +1,26 @@
+//! Whether a transfer is still there to be received.
+
+use natsfer_common::{Closing, Contradiction, Manifest, Totals, broker::Broker};
+
+use crate::ReceiveError;
+
+/// What the close subject says. Fails when the transfer was taken back.
+pub(crate) async fn closing(broker: &Broker, manifest: &Manifest) -> Result<Option<Totals>, ReceiveError> {
+    let Manifest { transfer, channel, .. } = manifest;
+    match broker.closing_record(channel, *transfer).await?.map(|record| record.closing) {
+        Some(Closing::Complete(totals)) => Ok(Some(totals)),
+        Some(Closing::Cancelled { reason }) => Err(Contradiction::Cancelled { transfer: *transfer, reason }.into()),
+        None => Ok(None),
+    }
+}
+
+/// Fails when the transfer was taken back or removed: what does not come of it then never will.
+pub(crate) async fn is_there(broker: &Broker, manifest: &Manifest) -> Result<(), ReceiveError> {
+    closing(broker, manifest).await?;
+    let Manifest { transfer, channel, .. } = manifest;
+    let subject = broker.subjects().open(channel, *transfer);
+    match broker.last_message_of_leader(broker.stream().control(), &subject).await? {
+        Some(_) => Ok(()),
+        None => Err(ReceiveError::NoSuchTransfer { transfer: *transfer }),
+    }
+}
