@@ -1,15 +1,20 @@
 //! A receiver's place in one transfer's chunks.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use natsfer_common::{
     ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName,
     broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Scanned, StartAt},
     header,
 };
+use tokio::time::Instant;
 
 use crate::{ReceiveError, staging::Owner};
+
+/// The server delivers what it holds in less.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Reads one transfer's chunks and closing record, through a consumer that it makes, and deletes in the end.
 #[derive(Debug)]
@@ -21,6 +26,10 @@ pub(crate) struct Cursor {
     earlier: u64,
     /// What was pending at the last silence.
     silent_with: Option<Option<u64>>,
+    /// When the transfer was opened.
+    opened_at: Timestamp,
+    /// The server's clock when the cursor was opened, as long as it matters.
+    server_time: Option<(Timestamp, Instant)>,
 }
 
 /// One message of the transfer.
@@ -36,7 +45,7 @@ impl Cursor {
     /// Opens the cursor behind the chunks that are held. One that stands from an earlier run goes on where it was, unless
     /// the disk holds nothing of what it says was received: the disk wins.
     pub(crate) async fn open(
-        broker: &Broker, owner: &Owner, manifest: &Manifest, held: &ChunkSet, window: u64,
+        broker: &Broker, owner: &Owner, manifest: &Manifest, opened_at: Timestamp, held: &ChunkSet, window: u64,
     ) -> Result<Self, ReceiveError> {
         let (name, kind) = match owner {
             Owner::Receiver(receiver) => (durable_name(receiver, manifest), ConsumerKind::Cursor),
@@ -52,19 +61,20 @@ impl Cursor {
             _ => None,
         };
         let earlier = standing.as_ref().map_or(0, |state| state.delivered_to);
-        match standing {
+        let state = match standing {
             // What was delivered and not acknowledged would come again only after the server's wait for it.
-            Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.is_empty()) => {}
+            Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.is_empty()) => state,
             standing => {
                 if standing.is_some() {
                     broker.delete_consumer(&spec.stream, &spec.name).await?;
                 }
                 spec.start = start_behind(broker, manifest, held).await?;
-                broker.create_consumer(&spec).await?;
+                broker.create_consumer(&spec).await?
             }
-        }
+        };
         let follow = Follow::standing(broker, spec, window).await?;
-        Ok(Self { manifest: manifest.clone(), kind, follow, earlier, silent_with: None })
+        let server_time = state.at.map(|at| (at, Instant::now()));
+        Ok(Self { manifest: manifest.clone(), kind, follow, earlier, silent_with: None, opened_at, server_time })
     }
 
     /// Whether a receiver's cursor stands, and has delivered and been acknowledged all that is stored.
@@ -91,13 +101,30 @@ impl Cursor {
         loop {
             let delivery = self.follow.next().await?;
             match read(&delivery, &self.manifest, self.earlier) {
-                Ok(piece) => return Ok((piece, self.follow.place(&delivery))),
+                Ok(piece) => {
+                    self.silent_with = None;
+                    return Ok((piece, self.follow.place(&delivery)));
+                }
                 Err(why) => {
                     let (transfer, sequence) = (self.manifest.transfer, delivery.stream_sequence);
                     tracing::warn!(%transfer, sequence, "passing over a message: {why}")
                 }
             }
         }
+    }
+
+    /// How long to wait for the next message, of so long in all since the sender stored the last one, by the server's clock: for
+    /// what was abandoned long ago nobody waits again.
+    pub(crate) fn patience(&self, limit: Duration) -> Duration {
+        let Some((then, at)) = self.server_time else { return limit };
+        let last = self.follow.last_stored_at().map_or(self.opened_at, |stored_at| stored_at.max(self.opened_at));
+        let before = Duration::try_from(then.duration_since(last)).unwrap_or_default();
+        limit.saturating_sub(before + at.elapsed()).max(LEAST_PATIENCE.min(limit))
+    }
+
+    /// Something was asked for, and may come however long nothing was stored.
+    pub(crate) fn expect(&mut self) {
+        self.server_time = None;
     }
 
     /// Whether a silence was the server's, and not the sender's: more is stored than has come, and will come by itself. Asked

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use natsfer_common::{
     Digest, Manifest,
     broker::{Acknowledgement, Broker},
@@ -28,6 +29,8 @@ const LONGEST_REST: Duration = Duration::from_secs(15);
 pub struct Incoming {
     pub(crate) broker: Broker,
     pub(crate) manifest: Manifest,
+    /// When the server stored it.
+    pub(crate) opened_at: Timestamp,
     /// The message's payload and checksum header, for a file that came inside it.
     pub(crate) payload: Bytes,
     pub(crate) crc32: Option<String>,
@@ -78,11 +81,11 @@ impl Incoming {
     /// [`ReceiveError::failure`] says what follows: a passing failure has put the transfer back, to be tried again after a
     /// rest; a final one has taken it off the receiver's inbox.
     pub async fn save_into(self, target: &TargetDirectory, options: &SaveOptions) -> Result<Saved, ReceiveError> {
-        let Self { broker, manifest, payload, crc32, origin, flows } = self;
+        let Self { broker, manifest, opened_at, payload, crc32, origin, flows } = self;
         let owner = origin.owner();
         let delivered = origin.delivered();
-        let save =
-            Save { broker: &broker, owner: &owner, manifest: &manifest, target, options, flows: &flows, delivered };
+        let (broker, manifest) = (&broker, &manifest);
+        let save = Save { broker, owner: &owner, manifest, opened_at, target, options, flows: &flows, delivered };
         let mut result = match manifest.inline {
             Some(inline) => save.inline(inline, payload, crc32).await,
             None => save.chunks().await,
@@ -92,7 +95,7 @@ impl Incoming {
         {
             let before = if saved.landing == Landing::Landed { Before::No } else { Before::Perhaps };
             // Before the inbox forgets it: whoever takes it up after a crash says it then.
-            let told = origin.report(&broker, &manifest, saved.digest, saved.size, before).await;
+            let told = origin.report(broker, manifest, saved.digest, saved.size, before).await;
             result = told.and(result);
         }
         origin.settle(result.as_ref().err()).await;

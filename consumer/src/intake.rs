@@ -42,7 +42,7 @@ impl<'a> Intake<'a> {
         save: &'a Save<'a>, bench: &'a mut Bench, extra: &'a mut Extra, window: u64,
     ) -> Result<Self, ReceiveError> {
         let held = bench.part()?.held().clone();
-        let cursor = Cursor::open(save.broker, save.owner, save.manifest, &held, window).await?;
+        let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, &held, window).await?;
         Ok(Self { save, bench, extra, cursor, checkpoint: Checkpoint::new() })
     }
 
@@ -131,7 +131,7 @@ impl<'a> Intake<'a> {
     /// The next message; `None` if none came for as long as is allowed. Checkpoints are written meanwhile.
     async fn within_patience(&mut self) -> Result<Option<(Piece, AckPlace)>, ReceiveError> {
         let Self { save, bench, cursor, checkpoint, .. } = self;
-        let silence = Instant::now() + save.options.patience;
+        let silence = Instant::now() + cursor.patience(save.options.patience);
         let mut next = std::pin::pin!(cursor.next());
         loop {
             let wake = checkpoint.due_at().map_or(silence, |due| silence.min(due));
@@ -176,6 +176,7 @@ impl<'a> Intake<'a> {
         };
         report.ask_once(&missing, copies).await?;
         self.extra.asked = missing;
+        self.cursor.expect();
         Ok(())
     }
 }

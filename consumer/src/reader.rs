@@ -75,7 +75,7 @@ enum Piece {
 
 impl TransferReader {
     pub(crate) async fn open(incoming: Incoming) -> Result<Self, ReceiveError> {
-        let Incoming { broker, manifest, payload, crc32, origin, flows } = incoming;
+        let Incoming { broker, manifest, opened_at, payload, crc32, origin, flows } = incoming;
         // Two chunks ahead: one being read, one ready.
         let (sender, pieces) = mpsc::channel(2);
         let pump = match manifest.inline {
@@ -102,7 +102,9 @@ impl TransferReader {
                 // A reader keeps nothing on disk, hence begins at the beginning, whatever was read before.
                 let owner = origin.owner();
                 let flow = flows.open().await;
-                let cursor = match Cursor::open(&broker, &owner, &manifest, &ChunkSet::default(), flow.window).await {
+                let none = ChunkSet::default();
+                let opened = Cursor::open(&broker, &owner, &manifest, opened_at, &none, flow.window).await;
+                let cursor = match opened {
                     Ok(cursor) => cursor,
                     Err(error) => {
                         origin.settle(Some(&error)).await;
@@ -277,7 +279,7 @@ impl Pump {
 
     async fn next(&mut self, cursor: &mut Cursor) -> Result<Event, ReceiveError> {
         let came = loop {
-            match tokio::time::timeout(PATIENCE, cursor.next()).await {
+            match tokio::time::timeout(cursor.patience(PATIENCE), cursor.next()).await {
                 Ok(came) => break came?,
                 Err(_) if cursor.will_go_on().await? => {}
                 Err(_) => return Ok(Event::Silence),

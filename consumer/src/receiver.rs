@@ -123,6 +123,7 @@ impl Receiver {
                     return Ok(Some(Incoming {
                         broker: self.broker.clone(),
                         manifest,
+                        opened_at: delivery.published_at,
                         payload: delivery.payload(),
                         crc32,
                         origin,

@@ -91,6 +91,7 @@ impl Replays {
         Ok(Incoming {
             broker: self.broker.clone(),
             manifest,
+            opened_at: entry.published_at,
             payload,
             crc32,
             origin: Origin::Replay,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use natsfer_common::{
     Channel, Digest, FileName, Inline, Manifest, Totals, TransferId, blocking,
     broker::{Broker, Copies},
@@ -56,6 +57,8 @@ pub(crate) struct Save<'a> {
     pub(crate) broker: &'a Broker,
     pub(crate) owner: &'a Owner,
     pub(crate) manifest: &'a Manifest,
+    /// When the server stored the manifest.
+    pub(crate) opened_at: Timestamp,
     pub(crate) target: &'a TargetDirectory,
     pub(crate) options: &'a SaveOptions,
     pub(crate) flows: &'a Flows,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -66,6 +67,8 @@ pub struct ConsumerState {
     pub filters: Vec<String>,
     /// Whether it is a receiver's, and not one for looking around.
     pub durable: bool,
+    /// When the server said so, by its clock.
+    pub at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +79,8 @@ struct ConsumerInfo {
     ack_floor: SequencePair,
     delivered: SequencePair,
     config: ConsumerConfig,
+    #[serde(default)]
+    ts: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +112,7 @@ impl From<ConsumerInfo> for ConsumerState {
             delivered_to: info.delivered.stream_seq,
             filters,
             durable: info.config.durable_name.is_some(),
+            at: info.ts,
         }
     }
 }

@@ -125,13 +125,18 @@ impl Follow {
         AckPlace { subject: delivery.ack_subject(), consumer }
     }
 
-    /// How many messages the consumer has not delivered yet; `None` if it is gone.
+    /// When the last message that came was stored, by the server's clock.
+    pub fn last_stored_at(&self) -> Option<Timestamp> {
+        self.last.as_ref().map(|last| last.stored_at)
+    }
+
+    /// How many messages the consumer has not delivered yet, or delivered and not been acknowledged; `None` if it is gone.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn pending(&self) -> Result<Option<u64>, BrokerError> {
         let state = self.broker.consumer(&self.spec.stream, &self.spec.name).await?;
-        Ok(state.map(|state| state.pending))
+        Ok(state.map(|state| state.pending + state.unacknowledged))
     }
 
     /// Goes on behind the last message if that is still where it was, otherwise from the beginning.

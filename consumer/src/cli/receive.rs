@@ -45,7 +45,7 @@ pub(crate) struct Receive {
     /// If another file of the name is there: rename, overwrite, skip or fail
     #[arg(long, default_value = "rename", value_name = "POLICY")]
     on_conflict: ConflictPolicy,
-    /// Put a file back for later when nothing of it came for so long
+    /// Put a file back for later when its sender has stored nothing more of it for so long
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
     patience: Duration,
     /// Time until the files of a process that died go to another of its name
