@@ -1,63 +1,138 @@
 //! Waiting until receivers have what was sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use jiff::Timestamp;
 use natsfer_common::{
-    Channel, ChannelFilter, Kind, Receipt, ReceiverName, RepairRequest, TransferId,
-    broker::{Broker, Follow},
+    Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Receipt, ReceiverName, RepairRequest, TransferId,
+    Verdict,
+    broker::{Broker, BrokerError, Delivery, Follow},
     header,
 };
 
-use crate::{ProducerError, Sent};
+use crate::{
+    ProducerError, Sent,
+    rounds::{Found, Rounds},
+};
 
-/// What receivers say about transfers, until each of the named ones has every one of them.
+/// Transfers that are followed each by its own subjects; more than these, by their channels.
+const MOST_NAMED: usize = 64;
+
+/// What receivers say about transfers, until each of the named ones has every one of them, or it is known that it will not.
 #[derive(Debug)]
 pub struct Deliveries {
     broker: Broker,
     follow: Follow,
-    awaited: BTreeMap<(Channel, TransferId), BTreeSet<ReceiverName>>,
+    awaited: BTreeMap<Key, Awaited>,
+    /// Not given out yet.
+    words: VecDeque<Word>,
+    /// A request for repair that was heard, and when it was stored: perhaps it is answered already.
+    request: Option<(Key, RepairRequest, Timestamp)>,
+    rounds: Rounds,
 }
 
-/// What a receiver says.
+/// Which transfer.
+pub(crate) type Key = (Channel, TransferId);
+
+/// What is awaited of one transfer.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    digest: Digest,
+    size: u64,
+    /// Bytes of payload in its manifest's message, if the file is in there.
+    pub(crate) inline: Option<u64>,
+    pub(crate) receivers: BTreeSet<ReceiverName>,
+}
+
+/// What becomes of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Word {
-    /// It has a file: verified, synced, under its name.
+    /// A receiver has it: verified, synced, under its name.
     Landed(Receipt),
-    /// It needs chunks again: send the transfer's source once more.
+    /// A receiver needs chunks again, and nobody has sent them since: send the transfer's source once more.
     Wanted(RepairRequest),
+    /// A receiver does not have it, and is not waited for any more.
+    NotLanded {
+        /// The transfer.
+        transfer: TransferId,
+        /// The receiver.
+        receiver: ReceiverName,
+        /// Why it will not have it.
+        why: NotLanded,
+    },
+}
+
+/// Why a receiver will not land a transfer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotLanded {
+    /// Somebody took the transfer back.
+    #[error("the transfer was cancelled: {}", reason.escape_debug())]
+    Cancelled {
+        /// Why, in the words of whoever did it.
+        reason: String,
+    },
+    /// The transfer is not in the stream any more.
+    #[error("the transfer is not in the stream any more: it was removed, or has expired")]
+    Removed,
+    /// The receiver is done with it, and has not said that it has it.
+    #[error("it is done with the transfer, without a receipt: it skipped or refused it, or may not publish receipts")]
+    PassedOver,
+    /// It needs chunks, and they cannot be sent again.
+    #[error("chunks that a receiver needs could not be sent again")]
+    NotSentAgain,
+}
+
+impl NotLanded {
+    /// The reason's name.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cancelled { .. } => "cancelled",
+            Self::Removed => "removed",
+            Self::PassedOver => "passed_over",
+            Self::NotSentAgain => "not_sent_again",
+        }
+    }
+}
+
+impl Awaited {
+    /// Anybody may have written a receipt, and an earlier one may be of other bytes.
+    pub(crate) fn fits(&self, receipt: &Receipt) -> bool {
+        (receipt.digest, receipt.size) == (self.digest, self.size)
+    }
 }
 
 impl Deliveries {
-    /// Begins to listen. What was said since the transfers were opened is heard, too.
+    /// Begins to listen. All that was ever said about the transfers is heard, too: a receipt can be older than the manifest it
+    /// is about, which may have been published again.
     ///
     /// # Errors
     /// When the server does not answer, or refuses.
     pub async fn of(broker: &Broker, sent: &[Sent], receivers: &[ReceiverName]) -> Result<Self, ProducerError> {
-        let awaited: BTreeMap<_, BTreeSet<_>> = sent
-            .iter()
-            .map(|sent| ((sent.channel.clone(), sent.transfer), receivers.iter().cloned().collect()))
-            .collect();
-        let channels: BTreeSet<_> = sent.iter().map(|sent| sent.channel.clone()).collect();
-        let filters = channels
-            .into_iter()
-            .map(ChannelFilter::from)
-            .flat_map(|channel| [Kind::Receipt, Kind::Repair].map(|kind| broker.subjects().filter(kind, &channel)));
-        let from = sent.iter().map(|sent| sent.sequence).min().unwrap_or(1);
-        let follow = broker.follow(filters.collect(), from).await?;
-        Ok(Self { broker: broker.clone(), follow, awaited })
+        let awaited = |sent: &Sent| Awaited {
+            digest: sent.digest,
+            size: sent.size,
+            inline: (sent.chunks == 0).then_some(sent.stored_bytes),
+            receivers: receivers.iter().cloned().collect(),
+        };
+        let awaited: BTreeMap<Key, _> =
+            sent.iter().map(|sent| ((sent.channel.clone(), sent.transfer), awaited(sent))).collect();
+        let follow = broker.follow(filters(broker, &awaited), 1).await?;
+        let (words, request, rounds) = (VecDeque::new(), None, Rounds::new(broker));
+        Ok(Self { broker: broker.clone(), follow, awaited, words, request, rounds })
     }
 
     /// How many receipts have not come yet.
     pub fn outstanding(&self) -> usize {
-        self.awaited.values().map(BTreeSet::len).sum()
+        self.awaited.values().map(|awaited| awaited.receivers.len()).sum()
     }
 
     /// Who has not got which transfer yet.
     pub fn awaited(&self) -> impl Iterator<Item = (TransferId, &ReceiverName)> {
-        self.awaited.iter().flat_map(|((_, transfer), names)| names.iter().map(|name| (*transfer, name)))
+        self.awaited.iter().flat_map(|((_, transfer), awaited)| awaited.receivers.iter().map(|name| (*transfer, name)))
     }
 
-    /// The next word of an awaited receiver, or any receiver's need for repair; `None` when every one of them has everything.
+    /// The next word about an awaited receiver, or any receiver's need for repair; `None` when nobody is awaited any more.
     /// Waits as long as it takes.
     ///
     /// # Cancel safety
@@ -66,23 +141,134 @@ impl Deliveries {
     /// # Errors
     /// When the connection is closed, or the server refuses.
     pub async fn next(&mut self) -> Result<Option<Word>, ProducerError> {
-        while self.outstanding() > 0 {
-            let delivery = self.follow.next().await?;
-            let Ok(subject) = self.broker.subjects().parse(delivery.subject()) else { continue };
-            let transfer = subject.transfer;
-            let Some(names) = self.awaited.get_mut(&(subject.channel, transfer)) else { continue };
-            if let Some(Ok(receipt)) = delivery.header(header::RECEIPT).map(|text| Receipt::from_header(text, transfer))
-            {
-                if names.remove(&receipt.receiver) {
-                    return Ok(Some(Word::Landed(receipt)));
+        loop {
+            if let Some(word) = self.words.pop_front() {
+                return Ok(Some(word));
+            }
+            if self.outstanding() == 0 {
+                return Ok(None);
+            }
+            // Each is forgotten only when it is dealt with: this may be dropped at any await.
+            if let Some((key, _, asked_at)) = &self.request {
+                let answered = self.is_answered(key, *asked_at).await?;
+                if let Some((_, request, _)) = self.request.take().filter(|_| !answered) {
+                    self.words.push_back(Word::Wanted(request));
                 }
-            } else if let Some(Ok(request)) =
-                delivery.header(header::REPAIR).map(|text| RepairRequest::from_header(text, transfer))
-            {
-                return Ok(Some(Word::Wanted(request)));
+            } else if let Some(key) = self.rounds.next() {
+                match self.awaited.get(&key) {
+                    Some(awaited) => {
+                        let found = self.rounds.look(&key, awaited).await?;
+                        self.find(&key, found);
+                    }
+                    None => self.rounds.pass(),
+                }
+            } else {
+                tokio::select! {
+                    delivery = self.follow.next() => self.hear(&delivery?),
+                    () = self.rounds.due() => self.rounds.begin(&self.awaited),
+                }
             }
         }
-        Ok(None)
+    }
+
+    /// Nobody can send this transfer's chunks again: whoever has not got it is not waited for any more, which
+    /// [`Deliveries::next`] tells of each.
+    pub fn give_up(&mut self, transfer: TransferId) {
+        let keys: Vec<_> = self.awaited.keys().filter(|(_, id)| *id == transfer).cloned().collect();
+        keys.iter().for_each(|key| self.end(key, &NotLanded::NotSentAgain));
+    }
+
+    fn hear(&mut self, delivery: &Delivery) {
+        let subjects = self.broker.subjects();
+        let Ok(subject) = subjects.parse(delivery.subject()) else { return };
+        let (kind, transfer) = (subjects.kind(delivery.subject()), subject.transfer);
+        let key = (subject.channel, transfer);
+        if !self.awaited.contains_key(&key) {
+            return;
+        }
+        let header = |name| delivery.header(name);
+        match kind {
+            Some(Kind::Receipt) => {
+                if let Some(Ok(receipt)) = header(header::RECEIPT).map(|text| Receipt::from_header(text, transfer)) {
+                    self.land(&key, receipt);
+                }
+            }
+            Some(Kind::Repair) => {
+                let request = header(header::REPAIR).and_then(|text| RepairRequest::from_header(text, transfer).ok());
+                self.request = request.map(|request| (key, request, delivery.published_at));
+            }
+            Some(Kind::Close) => {
+                let record = header(header::CLOSING).and_then(|text| ClosingRecord::from_header(text, transfer).ok());
+                if let Some(Closing::Cancelled { reason }) = record.map(|record| record.closing) {
+                    self.end(&key, &NotLanded::Cancelled { reason });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn find(&mut self, key: &Key, found: Found) {
+        match found {
+            Found::Nothing => {}
+            Found::Removed => self.end(key, &NotLanded::Removed),
+            Found::Done { receivers, receipts } => {
+                receipts.into_iter().for_each(|receipt| self.land(key, receipt));
+                for receiver in receivers {
+                    self.miss(key, receiver, NotLanded::PassedOver);
+                }
+            }
+        }
+    }
+
+    fn land(&mut self, key: &Key, receipt: Receipt) {
+        if let Some(awaited) = self.awaited.get_mut(key)
+            && awaited.fits(&receipt)
+            && awaited.receivers.remove(&receipt.receiver)
+        {
+            self.words.push_back(Word::Landed(receipt));
+        }
+    }
+
+    fn miss(&mut self, key: &Key, receiver: ReceiverName, why: NotLanded) {
+        if let Some(awaited) = self.awaited.get_mut(key)
+            && awaited.receivers.remove(&receiver)
+        {
+            self.words.push_back(Word::NotLanded { transfer: key.1, receiver, why });
+        }
+    }
+
+    /// Nobody will have it who has not.
+    fn end(&mut self, key: &Key, why: &NotLanded) {
+        let Some(Awaited { receivers, .. }) = self.awaited.remove(key) else { return };
+        let missed = |receiver| Word::NotLanded { transfer: key.1, receiver, why: why.clone() };
+        self.words.extend(receivers.into_iter().map(missed));
+    }
+
+    /// Whether nobody needs to send anything for a request, by what is stored now. Where that cannot be known, somebody does.
+    async fn is_answered(&self, key: &Key, asked_at: Timestamp) -> Result<bool, BrokerError> {
+        match self.holds_an_answer(key, asked_at).await {
+            Err(error) if error.is_passing() || matches!(error, BrokerError::Denied { .. }) => Ok(false),
+            result => result,
+        }
+    }
+
+    async fn holds_an_answer(&self, (channel, transfer): &Key, asked_at: Timestamp) -> Result<bool, BrokerError> {
+        let open = async || {
+            let subject = self.broker.subjects().open(channel, *transfer);
+            self.broker.last_message(self.broker.stream().control(), &subject).await
+        };
+        let Some(stored) = self.broker.stored_transfer(channel, *transfer).await? else {
+            // What is gone must not be sent anew; the next round tells.
+            return Ok(open().await?.is_none());
+        };
+        if stored.manifest.inline.is_some() {
+            return Ok(open().await?.is_none_or(|message| message.stored_at > asked_at));
+        }
+        Ok(match stored.verdict() {
+            Verdict::Whole { .. } => true,
+            Verdict::Repair { .. } | Verdict::Resume => false,
+            Verdict::Abandon => matches!(stored.closing(), Some(Closing::Cancelled { .. })),
+        })
     }
 
     /// Ends the listening: nothing is left at the server.
@@ -90,4 +276,17 @@ impl Deliveries {
         // Best effort: the server removes it by itself soon.
         let _ = self.follow.close().await;
     }
+}
+
+/// What to follow: all that is said about these transfers, and as little else as can be.
+fn filters(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Vec<String> {
+    const KINDS: [Kind; 3] = [Kind::Receipt, Kind::Repair, Kind::Close];
+    let subjects = broker.subjects();
+    if awaited.len() <= MOST_NAMED {
+        let of = |(channel, transfer): &Key| KINDS.map(|kind| subjects.of(kind, channel, *transfer));
+        return awaited.keys().flat_map(of).collect();
+    }
+    let channels: BTreeSet<_> = awaited.keys().map(|(channel, _)| channel.clone()).collect();
+    let of = |channel| KINDS.map(|kind| subjects.filter(kind, &channel));
+    channels.into_iter().map(ChannelFilter::from).flat_map(of).collect()
 }

@@ -27,6 +27,7 @@ mod patience;
 mod prepare;
 mod producer;
 mod removal;
+mod rounds;
 mod sending;
 mod sent;
 mod source;
@@ -35,7 +36,7 @@ mod tombstone;
 mod upload;
 mod verification;
 
-pub use deliveries::{Deliveries, Word};
+pub use deliveries::{Deliveries, NotLanded, Word};
 pub use error::ProducerError;
 pub use natsfer_common::{
     Channel, ChannelFilter, ChunkSize, ChunkSizing, Compression, Digest, DigestAlgorithm, FileName, Manifest, Metadata,

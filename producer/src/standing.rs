@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use natsfer_common::{
-    Manifest, ReceiverName,
-    broker::{Broker, CatalogEntry, ConsumerState},
+    Manifest, Receipt, ReceiverName,
+    broker::{Broker, CatalogEntry, ConsumerState, TransferState},
     selects,
 };
 
@@ -30,10 +30,12 @@ pub enum StandingState {
     Done,
     /// It has begun.
     Receiving {
-        /// Stored messages of the transfer, its chunks and closing record, that it was not given yet.
+        /// Stored messages of the transfer, its chunks and closing record, that it has not acknowledged yet: what it was given,
+        /// and has not said to be on its disk, is among them.
         remaining: u64,
     },
-    /// It was given the transfer, and has received nothing of it.
+    /// It was given the transfer, and reads no chunks of it. Which transfers it is done with the server tells only up to the first
+    /// one that it is not done with: it may have refused this one.
     Taken,
     /// Its turn has not come.
     Waiting,
@@ -60,7 +62,7 @@ pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Stan
     let Manifest { transfer, channel, .. } = &entry.manifest;
     let mut standings: Vec<Standing> = Vec::new();
     for receipt in broker.receipts(channel, *transfer).await? {
-        if !standings.iter().any(|standing| standing.receiver == receipt.receiver) {
+        if is_of(&receipt, entry) && !standings.iter().any(|standing| standing.receiver == receipt.receiver) {
             let state = StandingState::Landed { at: receipt.landed_at };
             standings.push(Standing { receiver: receipt.receiver, state });
         }
@@ -80,12 +82,21 @@ pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Stan
     Ok(standings)
 }
 
+/// Anybody may have written a receipt, and an earlier one may be of other bytes. What a cancelled transfer had is not known any
+/// more.
+fn is_of(receipt: &Receipt, entry: &CatalogEntry) -> bool {
+    match &entry.state {
+        TransferState::Complete { digest, size, .. } => (receipt.digest, receipt.size) == (*digest, *size),
+        TransferState::Open | TransferState::Cancelled { .. } => true,
+    }
+}
+
 fn state(entry: &CatalogEntry, inbox: &ConsumerState, cursor: Option<&ConsumerState>) -> StandingState {
     if inbox.acknowledged_to >= entry.sequence {
         return StandingState::Done;
     }
     match cursor {
-        Some(cursor) => StandingState::Receiving { remaining: cursor.pending },
+        Some(cursor) => StandingState::Receiving { remaining: cursor.pending + cursor.unacknowledged },
         None if inbox.delivered_to >= entry.sequence => StandingState::Taken,
         None => StandingState::Waiting,
     }

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use natsfer_common::{
     Closing, ClosingRecord, FileName, Inline, LinkEstimate, Manifest, StoredTransfer, Totals, TransferId, Verdict,
-    broker::{Broker, Stored},
+    broker::{Broker, BrokerError, Stored},
     header,
 };
 use tokio::sync::watch;
@@ -198,7 +199,8 @@ impl Upload {
         Err(ProducerError::Lost { transfer })
     }
 
-    /// Deals with a small file that is there already: one that is stored damaged is replaced.
+    /// Deals with a small file that is there already: one that is stored damaged, or that a receiver has asked for since, is
+    /// published again.
     async fn renew_inline(
         &self, stored: &StoredTransfer, file: InlineFile, attempt: &Attempt, patience: &Patience,
     ) -> Result<Option<Sent>, ProducerError> {
@@ -211,7 +213,7 @@ impl Upload {
         let message = self.broker.last_message(self.broker.stream().control(), &subject).await?;
         let Some(message) = message else { return Err(ProducerError::Lost { transfer: *transfer }) };
         let sound = inline.decode(&stored.manifest, message.payload.clone(), message.header(header::CRC32)).is_ok();
-        if sound {
+        if sound && !self.is_asked_for(&stored.manifest, message.stored_at).await? {
             let (size, digest) = (stored.manifest.size.unwrap_or(0), inline.digest);
             let totals = Totals { chunks: 0, size, stored_bytes: message.payload.len() as u64, digest };
             return Ok(Some(Sent::before(&stored.manifest, totals, message.sequence)));
@@ -221,6 +223,20 @@ impl Upload {
         match patience.until(publish).await? {
             Some(Stored { sequence, .. }) => Ok(Some(Sent { status: SentStatus::Repaired, ..file.sent(sequence) })),
             None => Err(ProducerError::Lost { transfer: *transfer }),
+        }
+    }
+
+    /// Whether a receiver has asked for a small file since it was stored: what is sound here may be damaged on the replica that
+    /// served the receiver.
+    async fn is_asked_for(&self, manifest: &Manifest, stored_at: Timestamp) -> Result<bool, ProducerError> {
+        let Manifest { transfer, channel, .. } = manifest;
+        match self.broker.repair_requests(channel, *transfer).await {
+            Ok(requests) => Ok(requests.iter().any(|(_, at)| *at >= stored_at)),
+            Err(BrokerError::Denied { violation, .. }) => {
+                tracing::warn!(%transfer, "requests for repair are not looked at: {violation}");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

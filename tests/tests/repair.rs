@@ -103,6 +103,10 @@ async fn chunks_deleted_or_altered_are_sent_again_and_nothing_else_is() {
     assert_eq!(receipts(&server).await, [("r".to_owned(), id.to_owned())]);
     drain(&server, "later", home.path().join("later"), &[]).await;
     files::assert_same(&source, home.path().join("later/big.bin"));
+    // The request is still there: it was answered, and nothing is read for it once more.
+    let waited =
+        sending(&server, &[&OPTIONS[..], &["--wait-for", "later,r"]].concat(), &[&source]).run().await.success();
+    assert!(!waited.errors().contains("asked to send chunks again"), "{}", waited.errors());
     nothing_left_but(&server, &["later", "r"]).await;
 }
 
@@ -148,6 +152,71 @@ async fn a_small_file_stored_damaged_is_replaced() {
     daemon.terminate();
     // One message was refused for good.
     let _ = daemon.wait().await;
+}
+
+/// Its message is newer than the receipt then, and the receiver does not say again that it has the file.
+#[tokio::test]
+async fn a_receipt_counts_that_is_older_than_the_message_it_is_about() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox) = (home.path().join("small.bin"), home.path().join("inbox"));
+    files::random_file(&source, 1_000, 10);
+    send(&server, &[], &[&source]).await;
+    drain(&server, "r", &inbox, &[]).await;
+    let context = server.jetstream().await;
+    let control = context.get_stream("NATSFER").await.unwrap();
+    alter(&context, "NATSFER", &control.get_raw_message(1).await.unwrap()).await;
+    let lines = sending(&server, &["--wait-for", "r"], &[&source]).run().await.success().json_lines();
+    assert_eq!((text(&lines[0], "status"), text(&lines[1], "event")), ("repaired", "landed"), "{lines:?}");
+}
+
+/// One replica of the message may be bad, and another one is looked at by the sender.
+#[tokio::test]
+async fn a_small_file_that_is_asked_for_is_published_again_once() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("small.bin");
+    files::random_file(&source, 1_000, 11);
+    let id = text(&send(&server, &[], &[&source]).await[0], "transfer").to_owned();
+    let request = serde_json::json!({ "version": 1, "transfer": id, "receiver": "r", "chunks": [[0, 0]] }).to_string();
+    let mut headers = HeaderMap::new();
+    headers.insert("Natsfer-Repair", request);
+    let subject = format!("natsfer.repair.default.{id}");
+    let context = server.jetstream().await;
+    context.publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
+    let statuses = [send(&server, &[], &[&source]).await, send(&server, &[], &[&source]).await];
+    assert_eq!(statuses.each_ref().map(|events| text(&events[0], "status")), ["repaired", "unchanged"]);
+
+    // Who waits and hears of it later leaves it at that.
+    let sender = sending(&server, &["--wait-for", "r"], &[&source]).spawn().await;
+    drain(&server, "r", home.path().join("inbox"), &[]).await;
+    let output = sender.wait().await.success();
+    assert!(!output.errors().contains("asked to send chunks again"), "{}", output.errors());
+    files::assert_same(&source, home.path().join("inbox/small.bin"));
+}
+
+#[tokio::test]
+async fn a_transfer_that_cannot_be_sent_again_is_not_waited_for() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let outbox = home.path().join("outbox");
+    fs::create_dir(&outbox).unwrap();
+    let (lost, other) = (outbox.join("lost.bin"), home.path().join("other.bin"));
+    files::random_file(&lost, SIZE, 12);
+    files::random_file(&other, SIZE, 13);
+    let waiting = [&OPTIONS[..], &["--concurrency", "1", "--wait-for", "r"]].concat();
+    let sender = sending(&server, &waiting, &[&lost, &other]).spawn().await;
+    sender.log_line(SOON, |line| line.contains("everything is stored")).await;
+    let data = server.jetstream().await.get_stream("NATSFER_DATA").await.unwrap();
+    data.delete_message(chunk_message(&data, 5).await.sequence).await.unwrap();
+    fs::remove_file(&lost).unwrap();
+
+    let daemon = receiving(&server, "r", home.path().join("inbox"), &["--patience", "1s"]).spawn().await;
+    let output = sender.wait().await.exited(1);
+    let lines = output.json_lines();
+    let of = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap();
+    assert_eq!((text(of("not_landed"), "name"), text(of("not_landed"), "reason")), ("lost.bin", "not_sent_again"));
+    assert_eq!(text(of("landed"), "name"), "other.bin");
+    assert!(output.errors().contains("was not sent again"), "{}", output.errors());
+    daemon.terminate();
+    let _ = daemon.wait().await.success();
 }
 
 /// What the disk loses, the server drops without a word.

@@ -1,8 +1,8 @@
-//! `send --wait-for`: until receivers have what was sent; chunks that they miss are sent again meanwhile.
+//! `send --wait-for`: until receivers have what was sent, or will not have it; chunks that they miss are sent again meanwhile.
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use natsfer_common::cli::{Outcome, print_line, report};
 use natsfer_producer::{Deliveries, FileName, Producer, ReceiverName, SendOptions, Sent, TransferId, Word};
 use serde_json::json;
@@ -58,12 +58,33 @@ impl Delivery<'_> {
                         format!("landed  {}  {name}  at {}", receipt.transfer, receipt.receiver)
                     })?;
                 }
+                Some(Word::NotLanded { transfer, receiver, why }) => {
+                    let name = names.get(&transfer).map_or("", |name| FileName::as_str(name));
+                    if self.json {
+                        let event = json!({
+                            "event": "not_landed",
+                            "transfer": transfer,
+                            "name": name,
+                            "receiver": receiver,
+                            "reason": why.as_str(),
+                            "detail": why.to_string(),
+                        });
+                        print_line(&event.to_string())?;
+                    }
+                    report(&anyhow!(why).context(format!("'{receiver}' has not landed {name} ({transfer})")));
+                    outcome = Outcome::Failed;
+                }
                 Some(Word::Wanted(request)) => {
                     let (transfer, receiver, chunks) = (request.transfer, request.receiver, request.chunks);
                     tracing::info!(%transfer, %receiver, %chunks, "asked to send chunks again");
                     if let Err(error) = self.send_again(transfer).await {
-                        report(&error.context("chunks that a receiver needs were not sent again"));
+                        report(&error.context(format!("what '{receiver}' needs of {transfer} was not sent again")));
                         outcome = Outcome::Failed;
+                        // What a receiver misses that nobody waits for, the awaited ones may have: they ask for themselves.
+                        let awaited = deliveries.awaited().any(|awaited| awaited == (transfer, &receiver));
+                        if awaited {
+                            deliveries.give_up(transfer);
+                        }
                     }
                 }
             }

@@ -47,8 +47,11 @@ impl Status {
                 let detail = match state {
                     StandingState::Landed { at } => format!("since {at:.0}"),
                     StandingState::Receiving { remaining } => progress(&entry, *remaining),
-                    StandingState::Done => "it skipped or refused it".into(),
-                    StandingState::Taken | StandingState::Waiting => String::new(),
+                    StandingState::Done => {
+                        "without a receipt: it skipped or refused it, or may not publish receipts".into()
+                    }
+                    StandingState::Taken => "and reads nothing of it: it may begin later, or have refused it".into(),
+                    StandingState::Waiting => String::new(),
                 };
                 let line = format!("  {:width$}  {:9}  {detail}", receiver.as_str(), state.as_str());
                 print_line(line.trim_end())?;
@@ -65,7 +68,7 @@ fn size(entry: &CatalogEntry) -> Option<u64> {
     }
 }
 
-/// How many chunks have come and how many there are, where that is known.
+/// How many chunks have been written and how many there are, where that is known; about, for one may be stored twice, or lost.
 fn chunks(entry: &CatalogEntry, remaining: u64) -> Option<(u64, u64)> {
     let TransferState::Complete { size, .. } = entry.state else { return None };
     let chunks = entry.manifest.chunk_size.count(size);
@@ -74,9 +77,9 @@ fn chunks(entry: &CatalogEntry, remaining: u64) -> Option<(u64, u64)> {
 
 fn progress(entry: &CatalogEntry, remaining: u64) -> String {
     match chunks(entry, remaining) {
-        Some((come, chunks)) => format!("{come} of {chunks} chunks"),
-        None if remaining == 0 => "has all that is stored".into(),
-        None => format!("{remaining} stored messages to come"),
+        _ if remaining == 0 => "all that is stored is written; it has not landed yet".into(),
+        Some((written, chunks)) => format!("about {written} of {chunks} chunks written"),
+        None => format!("{remaining} stored messages to be written"),
     }
 }
 
@@ -93,9 +96,9 @@ fn json_line(entry: &CatalogEntry, standing: &Standing) -> String {
         StandingState::Landed { at } => line["landed_at"] = json!(at),
         StandingState::Receiving { remaining } => {
             line["remaining_messages"] = json!(remaining);
-            if let Some((come, chunks)) = chunks(entry, remaining) {
+            if let Some((written, chunks)) = chunks(entry, remaining) {
                 line["chunks"] = json!(chunks);
-                line["chunks_received"] = json!(come);
+                line["chunks_received"] = json!(written);
             }
         }
         _ => {}
