@@ -35,8 +35,10 @@ impl Report<'_> {
     ) -> Result<(), ReceiveError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         if before == Before::Perhaps {
+            let is_this =
+                |receipt: &Receipt| (&receipt.receiver, receipt.digest, receipt.size) == (self.receiver, digest, size);
             match self.broker.receipts(channel, *transfer).await {
-                Ok(receipts) if receipts.iter().any(|receipt| receipt.receiver == *self.receiver) => return Ok(()),
+                Ok(receipts) if receipts.iter().any(is_this) => return Ok(()),
                 // Who may not look says it again.
                 Ok(_) | Err(BrokerError::Denied { .. }) => {}
                 Err(error) => return Err(error.into()),
