@@ -2,7 +2,11 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use natsfer_common::{ChunkSizeError, FileNameError, RecordError, SendError, TransferId, broker::BrokerError};
+use natsfer_common::{
+    ChunkSizeError, FileName, FileNameError, RecordError, SendError, TransferId, broker::BrokerError,
+};
+
+use crate::CarelessPruning;
 
 /// Why something was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +67,13 @@ pub enum ProducerError {
         /// Why not.
         source: RecordError,
     },
-    /// The source changed while it was sent. That transfer is cancelled; send it again.
-    #[error("{} changed while it was sent: transfer {transfer} is cancelled, send it again", path.display())]
+    /// The source changed while it was sent: send it again. That transfer is cancelled, unless another run has completed it
+    /// from what the source was before.
+    #[error("{} changed while it was sent (transfer {transfer}): send it again", path.display())]
     SourceChanged {
         /// The file, or a name for the reader.
         path: PathBuf,
-        /// The cancelled transfer.
+        /// The transfer that will not be completed from it.
         transfer: TransferId,
         /// What showed it, where the stored chunks did.
         source: Option<SendError>,
@@ -96,11 +101,22 @@ pub enum ProducerError {
         /// The transfer.
         transfer: TransferId,
     },
+    /// What was to be removed cannot have been meant.
+    #[error("nothing was removed")]
+    Careless(#[from] CarelessPruning),
     /// There is no such transfer.
     #[error("there is no transfer {transfer} in the stream: it never was, or has been removed")]
     NoSuchTransfer {
         /// The transfer.
         transfer: TransferId,
+    },
+    /// The given id belongs to a transfer of another name.
+    #[error("transfer {transfer} has the name {name}: choose another id, or send under that name")]
+    OtherName {
+        /// The transfer.
+        transfer: TransferId,
+        /// Its name.
+        name: FileName,
     },
     /// The given id belongs to a transfer of other bytes, or a cancelled one.
     #[error("transfer {transfer} exists with other contents, or was cancelled: choose another id")]
