@@ -34,6 +34,7 @@ mod ledger;
 mod options;
 mod part_files;
 mod presence;
+mod pump;
 mod range;
 mod reader;
 mod receiver;
