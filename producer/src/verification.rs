@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use natsfer_common::{
-    ChunkSet, Closing, Inline, Manifest, StoredTransfer, Totals, blocking,
+    ChunkSet, Closing, Digest, DigestAlgorithm, Inline, Manifest, StoredTransfer, Totals, blocking,
     broker::{Broker, Verification},
     header,
 };
@@ -35,17 +35,25 @@ pub enum StoredCopy {
 pub(crate) async fn verify_file(
     broker: &Broker, path: &Path, options: &SendOptions,
 ) -> Result<StoredCopy, ProducerError> {
-    let name = options.name.clone().ok_or(ProducerError::NoName)?;
+    let (name, channel) = (options.name.clone().ok_or(ProducerError::NoName)?, &options.channel);
     let source = blocking({
         let path = path.to_owned();
         move || Source::file(&path)
     })
     .await?;
+    let mut verifying = Verifying { broker, path, source, digested: None };
     let mut unfinished = None;
     for revision in 0.. {
-        let Some(transfer) = source.transfer_id(&options.channel, &name, revision) else { break };
-        let Some(stored) = broker.stored_transfer(&options.channel, transfer).await? else { break };
-        match verify_one(broker, path, &source, stored).await? {
+        let Some(transfer) = verifying.source.transfer_id(channel, &name, revision) else { break };
+        let Some(stored) = broker.stored_transfer(channel, transfer).await? else {
+            let open = broker.subjects().open(channel, transfer);
+            match broker.known_message(broker.stream().control(), &open).await? {
+                // One that cannot be read was passed over when the file was sent, too.
+                Some(_) => continue,
+                None => break,
+            }
+        };
+        match verifying.revision(stored).await? {
             StoredCopy::Absent => {}
             StoredCopy::Unfinished(manifest) => unfinished = Some(manifest),
             complete => return Ok(complete),
@@ -54,34 +62,52 @@ pub(crate) async fn verify_file(
     Ok(unfinished.map_or(StoredCopy::Absent, StoredCopy::Unfinished))
 }
 
-/// Under one id; [`StoredCopy::Absent`] if that is cancelled, or another file's.
-async fn verify_one(
-    broker: &Broker, path: &Path, source: &Source, stored: StoredTransfer,
-) -> Result<StoredCopy, ProducerError> {
-    let manifest = stored.manifest.clone();
-    let unreadable = |source| ProducerError::Read { path: path.into(), source };
-    let Some(mut copy) = source.again() else { return Ok(StoredCopy::Absent) };
-    let algorithm = manifest.digest_algorithm;
-    let (size, found) = blocking(move || digest(&mut copy, algorithm)).await.map_err(unreadable)?;
-    if let Some(inline) = manifest.inline {
-        if (manifest.size, inline.digest) != (Some(size), found) {
-            return Ok(StoredCopy::Absent);
+/// A file, and what is known of it.
+struct Verifying<'a> {
+    broker: &'a Broker,
+    path: &'a Path,
+    source: Source,
+    /// Its size and digest, by the algorithm last asked for: revisions seldom differ in it.
+    digested: Option<(u64, Digest)>,
+}
+
+impl Verifying<'_> {
+    /// Under one id; [`StoredCopy::Absent`] if that is cancelled, or another file's.
+    async fn revision(&mut self, stored: StoredTransfer) -> Result<StoredCopy, ProducerError> {
+        let broker = self.broker;
+        let manifest = stored.manifest.clone();
+        let Some(digested) = self.digest(manifest.digest_algorithm).await? else { return Ok(StoredCopy::Absent) };
+        if let Some(inline) = manifest.inline {
+            if (manifest.size, inline.digest) != (Some(digested.0), digested.1) {
+                return Ok(StoredCopy::Absent);
+            }
+            return verify_inline(broker, manifest, inline).await;
         }
-        return verify_inline(broker, manifest, inline).await;
+        let totals = match stored.closing() {
+            Some(Closing::Complete(totals)) if (totals.size, totals.digest) == digested => *totals,
+            None => return Ok(StoredCopy::Unfinished(manifest)),
+            Some(_) => return Ok(StoredCopy::Absent),
+        };
+        let found = broker.verify(&manifest, &totals).await?;
+        Ok(StoredCopy::Complete { manifest, totals, found })
     }
-    let totals = match stored.closing() {
-        Some(Closing::Complete(totals)) if (totals.size, totals.digest) == (size, found) => *totals,
-        None => return Ok(StoredCopy::Unfinished(manifest)),
-        Some(_) => return Ok(StoredCopy::Absent),
-    };
-    let found = broker.verify(&manifest, &totals).await?;
-    Ok(StoredCopy::Complete { manifest, totals, found })
+
+    /// The source's size and digest; `None` where it can be read only once.
+    async fn digest(&mut self, algorithm: DigestAlgorithm) -> Result<Option<(u64, Digest)>, ProducerError> {
+        if let Some(known) = self.digested.filter(|(_, digest)| digest.algorithm() == algorithm) {
+            return Ok(Some(known));
+        }
+        let Some(mut copy) = self.source.again() else { return Ok(None) };
+        let unreadable = |source| ProducerError::Read { path: self.path.into(), source };
+        let found = blocking(move || digest(&mut copy, algorithm)).await.map_err(unreadable)?;
+        Ok(Some(*self.digested.insert(found)))
+    }
 }
 
 async fn verify_inline(broker: &Broker, manifest: Manifest, inline: Inline) -> Result<StoredCopy, ProducerError> {
     let Manifest { transfer, ref channel, .. } = manifest;
     let subject = broker.subjects().open(channel, transfer);
-    let message = broker.last_message(broker.stream().control(), &subject).await?;
+    let message = broker.known_message(broker.stream().control(), &subject).await?;
     let Some(message) = message else { return Ok(StoredCopy::Absent) };
     let size = manifest.size.unwrap_or(0);
     let totals = Totals { chunks: 0, size, stored_bytes: message.payload.len() as u64, digest: inline.digest };

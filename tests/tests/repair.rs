@@ -268,6 +268,23 @@ async fn a_lost_manifest_is_published_again_above_its_chunks() {
     files::assert_same(&source, home.path().join("other/big.bin"));
 }
 
+/// A file whose first id is taken by something unreadable is found under the next one.
+#[tokio::test]
+async fn verify_goes_on_behind_a_manifest_that_cannot_be_read() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("big.bin");
+    files::random_file(&source, SIZE, 10);
+    let first = text(&send(&server, &OPTIONS, &[&source]).await[0], "transfer").to_owned();
+    let _ = producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
+    let subject = format!("natsfer.open.default.{first}");
+    server.jetstream().await.publish(subject, "junk".into()).await.unwrap().await.unwrap();
+    assert_eq!(verify_as_producer(&server, &source).await.exited(1).json_lines()[0]["state"], "absent");
+    let second = text(&send(&server, &OPTIONS, &[&source]).await[0], "transfer").to_owned();
+    assert_ne!(first, second);
+    let verified = verify_as_producer(&server, &source).await.success().json_lines().remove(0);
+    assert_eq!((text(&verified, "state"), text(&verified, "transfer")), ("whole", second.as_str()));
+}
+
 fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {

@@ -73,12 +73,32 @@ impl Broker {
         self.leader_message(stream, &json!({ "last_by_subj": subject })).await
     }
 
-    /// The message of this sequence, if there is one. Any replica answers; it may lag behind the leader.
+    /// The last message on a subject that is known to have had one: a replica that has none may lag, and the leader is asked.
+    ///
+    /// # Errors
+    /// When the stream does not exist, or the server does not answer.
+    pub async fn known_message(&self, stream: &str, subject: &str) -> Result<Option<StoredMessage>, BrokerError> {
+        self.known(stream, &json!({ "last_by_subj": subject })).await
+    }
+
+    /// The message of this sequence, if it is still there. Whoever asks knows that it was: the leader is asked where a replica
+    /// has none.
     ///
     /// # Errors
     /// When the stream does not exist, or the server does not answer.
     pub async fn message_at(&self, stream: &str, sequence: u64) -> Result<Option<StoredMessage>, BrokerError> {
-        self.message(stream, &json!({ "seq": sequence })).await
+        self.known(stream, &json!({ "seq": sequence })).await
+    }
+
+    async fn known(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
+        if let Some(message) = self.message(stream, query).await? {
+            return Ok(Some(message));
+        }
+        match self.leader_message(stream, query).await {
+            // Who may not ask the leader takes the replica's word.
+            Err(BrokerError::Denied { .. }) => Ok(None),
+            answer => answer,
+        }
     }
 
     async fn message(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
