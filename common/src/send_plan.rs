@@ -125,9 +125,13 @@ impl SendPlan {
     /// Takes the source's next chunk.
     ///
     /// # Errors
-    /// When it is stored with other bytes: the source changed, or is another one.
+    /// When it is stored with other bytes, or the transfer is closed and has no such chunk: the source changed, or is another
+    /// one. Nothing may be published behind a transfer's end.
     pub fn offer(&mut self, length: u32, crc32: u32) -> Result<Offer, SendError> {
         let index = self.offered;
+        if self.closed.is_some_and(|closed| length != self.chunk_size.length(index, closed.size)) {
+            return Err(SendError::ClosedOtherwise { transfer: self.transfer });
+        }
         self.offered += 1;
         self.size += u64::from(length);
         match self.stored.remove(&index) {
@@ -292,6 +296,32 @@ mod tests {
         plan.acknowledge(0, 10, 1);
         let digest = DigestAlgorithm::Blake3.digest(b"");
         assert!(matches!(plan.close(digest), Err(SendError::SizeChanged { declared: 15, found: 10, .. })));
+    }
+
+    /// Longer, shorter or empty: none of its chunks is published, and it is not taken for the same file.
+    #[test]
+    fn a_source_of_another_size_publishes_nothing_into_a_closed_transfer() {
+        let digest = DigestAlgorithm::Blake3.digest(b"");
+        for (size, other) in [(40, 41), (40, 50), (45, 50), (45, 60), (45, 41), (45, 40), (40, 0), (0, 10)] {
+            let mut stored = StoredTransfer::new(manifest(None), 1);
+            let chunk_size = stored.manifest.chunk_size;
+            let chunks = chunk_size.count(size);
+            (0..chunks).for_each(|index| stored.chunk(index, chunk(1, index, size)));
+            stored.close(Closing::Complete(Totals { chunks, size, stored_bytes: size, digest }));
+            let mut plan = SendPlan::resume(stored);
+            let offers: Result<Vec<_>, _> = (0..chunk_size.count(other))
+                .map(|index| plan.offer(chunk_size.length(index, other), chunk(1, index, other).crc32))
+                .collect();
+            match offers {
+                Ok(offers) => {
+                    assert!(offers.iter().all(|offer| *offer == Offer::Stored), "{size} and {other}: {offers:?}");
+                    assert!(plan.close(digest).is_err(), "{size} and {other}");
+                }
+                Err(error) => {
+                    assert!(matches!(error, SendError::ClosedOtherwise { .. }), "{size} and {other}: {error}")
+                }
+            }
+        }
     }
 
     #[test]

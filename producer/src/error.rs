@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use natsfer_common::{ChunkSizeError, FileNameError, RecordError, SendError, TransferId, broker::BrokerError};
+use natsfer_common::{ChunkSizeError, FileName, FileNameError, RecordError, SendError, TransferId, broker::BrokerError};
 
 /// Why something was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,14 @@ pub enum ProducerError {
     NoSuchTransfer {
         /// The transfer.
         transfer: TransferId,
+    },
+    /// The given id belongs to a transfer of another name.
+    #[error("transfer {transfer} has the name {name}: choose another id, or send under that name")]
+    OtherName {
+        /// The transfer.
+        transfer: TransferId,
+        /// Its name.
+        name: FileName,
     },
     /// The given id belongs to a transfer of other bytes, or a cancelled one.
     #[error("transfer {transfer} exists with other contents, or was cancelled: choose another id")]

@@ -128,6 +128,13 @@ impl Upload {
             Some(file) => self.open(&file.manifest, file.payload.clone(), file.headers(), attempt, patience).await?,
             None => self.open(&manifest, Bytes::new(), Vec::new(), attempt, patience).await?,
         };
+        if let Opening::Known(stored) = &opening
+            && stored.manifest.name != manifest.name
+        {
+            let (transfer, name) = (manifest.transfer, stored.manifest.name.clone());
+            // A derived id depends on the name: what somebody else has put there is passed over.
+            return self.options.transfer.map_or(Ok(None), |_| Err(ProducerError::OtherName { transfer, name }));
+        }
         let stored = match (opening, inline) {
             (Opening::Unreadable, _) => return Ok(None),
             (Opening::New(sequence), Some(file)) => return Ok(Some(file.sent(sequence))),

@@ -146,6 +146,37 @@ async fn standard_input_with_an_id_goes_on_where_it_ended() {
     assert!(bytes(home.path().join("inbox/dump.sql")) == bytes(source));
 }
 
+/// What stands closed under an id takes no other bytes and no other name, and is told apart before anything is published.
+#[tokio::test]
+async fn standard_input_under_the_id_of_a_complete_transfer_is_that_or_refused() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let inbox = home.path().join("inbox");
+    files::random_file(home.path().join("long"), 4 * MIB + 100, 6);
+    let long = std::fs::read(home.path().join("long")).unwrap();
+    let id = "abcdefabcdefabcdefabcdefabcdefab";
+    let send = |name: &str, bytes: &[u8]| {
+        let options = ["send", "--json", "--chunk-size", "256KiB", "--transfer-id", id, "--name", name, "-"];
+        natsfer_tests::producer(options).stdin_bytes(bytes).server(&server).run()
+    };
+    for (name, size) in [("even", 2 * MIB), ("odd", 2 * MIB + 5), ("small", 1000)] {
+        let given = &long[..size as usize];
+        let _ = send(name, given).await.success();
+        let before = stream(&server, "NATSFER_DATA").await["state"].clone();
+        for other in [size - 1, size + 1, size + MIB / 4, size + MIB, MIB / 4] {
+            let errors = send(name, &long[..other as usize]).await.exited(1).errors();
+            assert!(errors.contains("exists with other contents"), "{size} and {other}: {errors}");
+        }
+        let errors = send("other", given).await.exited(1).errors();
+        assert!(errors.contains(&format!("has the name {name}")) && errors.contains(id), "{errors}");
+        assert_eq!(stream(&server, "NATSFER_DATA").await["state"]["last_seq"], before["last_seq"], "{name}");
+        let again = send(name, given).await.success().json_lines().remove(0);
+        assert_eq!(again["status"], "unchanged", "{again}");
+        drain(&server, "r", &inbox, &[]).await;
+        assert!(std::fs::read(inbox.join(name)).unwrap() == given, "{name} differs");
+        let _ = natsfer_tests::producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
+    }
+}
+
 #[tokio::test]
 async fn a_sender_killed_half_way_publishes_only_the_rest() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
