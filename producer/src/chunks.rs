@@ -3,27 +3,29 @@
 use std::{
     io,
     path::Path,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use natsfer_common::{
-    Closing, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, Totals, blocking, broker::Stored,
+    Closing, ClosingRecord, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, blocking, broker::Stored,
 };
 use tokio::time::Instant;
 
 use crate::{
     ProducerError, Sent, SentStatus,
     attempt::Attempt,
+    closing::End,
     patience::Patience,
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
     source::Source,
-    tombstone::Tombstone,
     upload::Upload,
 };
 
-/// How often to look again at a transfer on whose subject somebody else publishes, too.
-const MOST_LOOKS: u32 = 10;
+/// How often to look whether the transfer was cancelled, while chunks are published: nothing else tells before the close.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything that sending one transfer's chunks needs.
 pub(crate) struct Chunks<'a> {
@@ -71,21 +73,23 @@ impl Chunks<'_> {
             Some(source) if !closed => blocking(move || source.has_changed()).await.map_err(unreadable)?,
             _ => false,
         };
+        let (broker, attempt, patience) = (&self.upload.broker, self.attempt, self.patience);
+        let end = End { broker, attempt, patience, manifest: &manifest };
         let (totals, status) = match ending {
-            _ if changed => return Err(self.cancel(&manifest, None).await),
+            _ if changed => return Err(end.cancel(self.path, None).await),
             Ok(Ending::Close(totals)) => {
-                if !self.close(&manifest, totals).await? {
+                if !end.close(totals).await? {
                     return Ok(Outcome::LookAgain);
                 }
                 (totals, if resumed_from > 0 { SentStatus::Resumed } else { SentStatus::Sent })
             }
             Ok(Ending::Closed(totals)) => {
-                self.list(&manifest, totals).await?;
+                end.ensure_listed(totals).await?;
                 (totals, if published.chunks > 0 { SentStatus::Repaired } else { SentStatus::Unchanged })
             }
             Err(SendError::SourceChanged { .. } | SendError::ClosedOtherwise { .. }) => return Ok(Outcome::Foreign),
             Err(_) if closed => return Ok(Outcome::Foreign),
-            Err(error) => return Err(self.cancel(&manifest, Some(error)).await),
+            Err(error) => return Err(end.cancel(self.path, Some(error)).await),
         };
         self.upload.link.note(published.bytes, started.elapsed());
         Ok(Outcome::Sent(Box::new(Sent {
@@ -115,10 +119,12 @@ impl Chunks<'_> {
         let (mut in_flight, mut in_flight_bytes) = (FuturesUnordered::new(), 0);
         // Of a transfer that is new, the first chunk is only stored if nothing lies on its subject.
         let mut first = lock().last_sequence() == 0;
-        let mut digest = None;
+        let (mut digest, mut cancelled) = (None, None);
+        let mut cancellation = pin!(self.cancellation(manifest));
         loop {
+            let reading = digest.is_none() && cancelled.is_none();
             tokio::select! {
-                preparation = prepared.recv(), if digest.is_none() && (in_flight.is_empty() || in_flight_bytes < options.window) => {
+                preparation = prepared.recv(), if reading && (in_flight.is_empty() || in_flight_bytes < options.window) => {
                     match preparation {
                         Some(Preparation::Chunk(chunk)) => {
                             in_flight_bytes += chunk.payload.len() as u64;
@@ -143,8 +149,13 @@ impl Chunks<'_> {
                     progress.send_modify(|progress| progress.bytes_stored += u64::from(chunk.length));
                     buffers.give_back(payload);
                 }
+                // What is under way is waited for: it may be stored all the same, and is to be removed.
+                reason = &mut cancellation, if reading => cancelled = Some(reason),
                 else => break,
             }
+        }
+        if let Some(reason) = cancelled {
+            return Err(Stop::Failed(ProducerError::Cancelled { transfer: manifest.transfer, reason }));
         }
         // The channel is empty; its thread drops the plan as it ends.
         while prepared.recv().await.is_some() {}
@@ -168,49 +179,17 @@ impl Chunks<'_> {
         stored.map(|stored| (prepared, stored)).ok_or(Stop::LookAgain)
     }
 
-    /// Publishes the closing record, behind the chunks and again for lists, after a look at what is stored: the transfer may have
-    /// been removed or cancelled meanwhile, which its last message does not show. `false` if the stream does not hold what this run knows of: chunks that were acknowledged are gone.
-    async fn close(&self, manifest: &Manifest, totals: Totals) -> Result<bool, ProducerError> {
-        let Manifest { transfer, channel, .. } = manifest;
-        let (upload, closing) = (self.upload, Closing::Complete(totals));
-        for _ in 0..MOST_LOOKS {
-            let behind = match upload.broker.stored_transfer(channel, *transfer).await? {
-                None => return Ok(false),
-                Some(stored) => match stored.closing() {
-                    // Another run was faster.
-                    Some(Closing::Complete(standing)) if standing.same_file(&totals) => {
-                        self.list(manifest, *standing).await?;
-                        return Ok(true);
-                    }
-                    _ if !stored.can_close(&totals) => return Ok(false),
-                    _ => stored.last_sequence(),
-                },
-            };
-            if upload.close(manifest, closing.clone(), self.attempt, self.patience, behind).await? {
-                return Ok(true);
+    /// Ends with the reason when somebody cancels the transfer.
+    async fn cancellation(&self, manifest: &Manifest) -> String {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            match self.upload.broker.closing_record(&manifest.channel, manifest.transfer).await {
+                Ok(Some(ClosingRecord { closing: Closing::Cancelled { reason }, .. })) => return reason,
+                Ok(_) => {}
+                // If the server is away, publishing says so.
+                Err(error) => tracing::debug!(transfer = %manifest.transfer, "not looked at: {error}"),
             }
         }
-        Err(ProducerError::IdTaken { transfer: *transfer })
-    }
-
-    /// Makes sure that a closed transfer is listed as such: an earlier run may have died between its two closing records.
-    pub(crate) async fn list(&self, manifest: &Manifest, totals: Totals) -> Result<(), ProducerError> {
-        let Manifest { transfer, channel, .. } = manifest;
-        if self.upload.broker.closing_record(channel, *transfer).await?.is_none() {
-            self.upload.list(manifest, Closing::Complete(totals), self.attempt, self.patience).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes the transfer back, and says why.
-    async fn cancel(&self, manifest: &Manifest, source: Option<SendError>) -> ProducerError {
-        let (transfer, channel) = (manifest.transfer, &manifest.channel);
-        let reason = "the source changed while it was sent".to_owned();
-        let tombstone = Tombstone { broker: &self.upload.broker, channel, transfer };
-        if let Err(error) = tombstone.place(reason).await {
-            return error;
-        }
-        ProducerError::SourceChanged { path: self.path.into(), transfer, source }
     }
 }
 

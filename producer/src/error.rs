@@ -63,12 +63,13 @@ pub enum ProducerError {
         /// Why not.
         source: RecordError,
     },
-    /// The source changed while it was sent. That transfer is cancelled; send it again.
-    #[error("{} changed while it was sent: transfer {transfer} is cancelled, send it again", path.display())]
+    /// The source changed while it was sent: send it again. That transfer is cancelled, unless another run has completed it
+    /// from what the source was before.
+    #[error("{} changed while it was sent (transfer {transfer}): send it again", path.display())]
     SourceChanged {
         /// The file, or a name for the reader.
         path: PathBuf,
-        /// The cancelled transfer.
+        /// The transfer that will not be completed from it.
         transfer: TransferId,
         /// What showed it, where the stored chunks did.
         source: Option<SendError>,

@@ -17,6 +17,7 @@
 
 mod attempt;
 mod chunks;
+mod closing;
 mod cutter;
 mod deliveries;
 mod error;

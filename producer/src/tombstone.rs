@@ -1,7 +1,11 @@
 //! Taking a transfer back: nobody is to receive it any more.
 
 use bytes::Bytes;
-use natsfer_common::{Channel, Closing, ClosingRecord, TransferId, broker::Broker, header};
+use natsfer_common::{
+    Channel, Closing, ClosingRecord, TransferId,
+    broker::{Broker, BrokerError},
+    header,
+};
 
 use crate::{ProducerError, attempt::Attempt};
 
@@ -15,37 +19,83 @@ pub(crate) struct Tombstone<'a> {
     pub(crate) transfer: TransferId,
 }
 
+/// What stands on the close subject.
+struct Standing {
+    /// Its sequence; 0 if there is nothing.
+    last: u64,
+    /// The record, if the transfer is cancelled.
+    cancelled: Option<String>,
+}
+
 impl Tombstone<'_> {
     /// Places it on the close subject, where it stands in place of any earlier record, then behind the chunks, for those who
     /// are reading them now. Harmless when it stands already.
     pub(crate) async fn place(&self, reason: String) -> Result<(), ProducerError> {
-        let Self { broker, channel, transfer } = *self;
-        let record = ClosingRecord::new(transfer, Closing::Cancelled { reason }).to_header();
-        let record = record.map_err(|source| ProducerError::Manifest { transfer, source })?;
-        let close = broker.subjects().close(channel, transfer);
+        let record = self.record(reason)?;
         for _ in 0..MOST_TRIES {
-            let standing = broker.last_message_of_leader(broker.stream().control(), &close).await?;
-            let cancelled = standing.as_ref().and_then(|standing| standing.header(header::CLOSING)).filter(|text| {
-                let record = ClosingRecord::from_header(text, transfer);
-                record.is_ok_and(|record| matches!(record.closing, Closing::Cancelled { .. }))
-            });
-            let last = standing.as_ref().map_or(0, |standing| standing.sequence);
+            let standing = self.standing().await?;
             // The first reason stands.
-            let record = cancelled.unwrap_or(&record);
-            if cancelled.is_some() || self.publish_behind(&close, record, last).await? {
-                let data = broker.subjects().data(channel, transfer);
-                broker.say(data, &self.headers(record)?, Bytes::new()).await?;
-                return Ok(());
+            let record = standing.cancelled.as_ref().unwrap_or(&record);
+            if standing.cancelled.is_some() || self.publish_behind(record, standing.last).await? {
+                return self.say_behind_chunks(record).await;
             }
         }
-        Err(ProducerError::IdTaken { transfer })
+        Err(ProducerError::IdTaken { transfer: self.transfer })
     }
 
-    async fn publish_behind(&self, subject: &str, record: &str, last: u64) -> Result<bool, ProducerError> {
+    /// Places it where the transfer has not ended yet. One that another run has completed stays what it is.
+    pub(crate) async fn place_first(&self, reason: String) -> Result<(), ProducerError> {
+        let record = self.record(reason)?;
+        match self.publish_behind(&record, 0).await? {
+            true => self.say_behind_chunks(&record).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Removes all that lies on the data subject, and says how many messages there were. [Repeat](Self::repeat) it then.
+    pub(crate) async fn purge(&self) -> Result<u64, BrokerError> {
+        let Self { broker, channel, transfer } = *self;
+        broker.purge(&broker.stream().data(), &broker.subjects().data(channel, transfer)).await
+    }
+
+    /// Says once more, on the data subject, what stands on the close subject. A transfer that was removed meanwhile is not
+    /// mentioned again.
+    pub(crate) async fn repeat(&self) -> Result<(), ProducerError> {
+        match self.standing().await?.cancelled {
+            Some(record) => self.say_behind_chunks(&record).await,
+            None => Ok(()),
+        }
+    }
+
+    fn record(&self, reason: String) -> Result<String, ProducerError> {
+        let transfer = self.transfer;
+        let record = ClosingRecord::new(transfer, Closing::Cancelled { reason }).to_header();
+        record.map_err(|source| ProducerError::Manifest { transfer, source })
+    }
+
+    async fn standing(&self) -> Result<Standing, ProducerError> {
+        let Self { broker, channel, transfer } = *self;
+        let close = broker.subjects().close(channel, transfer);
+        let message = broker.last_message_of_leader(broker.stream().control(), &close).await?;
+        let Some(message) = message else { return Ok(Standing { last: 0, cancelled: None }) };
+        let cancelled = message.header(header::CLOSING).filter(|text| {
+            let record = ClosingRecord::from_header(text, transfer);
+            record.is_ok_and(|record| matches!(record.closing, Closing::Cancelled { .. }))
+        });
+        Ok(Standing { last: message.sequence, cancelled: cancelled.map(str::to_owned) })
+    }
+
+    async fn publish_behind(&self, record: &str, last: u64) -> Result<bool, ProducerError> {
         let headers = self.headers(record)?;
+        let close = self.broker.subjects().close(self.channel, self.transfer);
         let what = format!("cancelling transfer {}", self.transfer);
-        let publish = || self.broker.publish_behind(subject.to_owned(), &headers, Bytes::new(), last);
+        let publish = || self.broker.publish_behind(close.clone(), &headers, Bytes::new(), last);
         Ok(self.broker.patiently(&what, publish).await?.is_some())
+    }
+
+    async fn say_behind_chunks(&self, record: &str) -> Result<(), ProducerError> {
+        let data = self.broker.subjects().data(self.channel, self.transfer);
+        Ok(self.broker.say(data, &self.headers(record)?, Bytes::new()).await?)
     }
 
     fn headers(&self, record: &str) -> Result<[(&'static str, String); 2], ProducerError> {

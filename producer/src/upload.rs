@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use natsfer_common::{
-    Closing, ClosingRecord, FileName, Inline, LinkEstimate, Manifest, StoredTransfer, Totals, TransferId, Verdict,
+    Closing, FileName, Inline, LinkEstimate, Manifest, StoredTransfer, Totals, TransferId, Verdict,
     broker::{Broker, Stored},
     header,
 };
@@ -14,6 +14,7 @@ use crate::{
     ProducerError, Progress, SendOptions, Sent, SentStatus,
     attempt::Attempt,
     chunks::{Chunks, Outcome},
+    closing::MOST_LOOKS,
     cutter::Buffers,
     inline_file::InlineFile,
     input::Input,
@@ -28,9 +29,6 @@ const MOST_REVISIONS: u32 = 1_000;
 
 /// How often a transfer may be lost from the stream while it is sent, manifest and all.
 const MOST_LOSSES: u32 = 3;
-
-/// How often a transfer may turn out to be stored otherwise than was acknowledged, before something must be wrong.
-const MOST_LOOKS: u32 = 10;
 
 /// One call of a `send_…` method.
 pub(crate) struct Upload {
@@ -153,7 +151,25 @@ impl Upload {
             }
             (Opening::Known(stored), _) => *stored,
         };
-        self.send_chunks(stored, input, patience, path).await
+        let sent = self.send_chunks(stored, input, patience, path).await;
+        if let Err(ProducerError::Cancelled { transfer, .. }) = sent {
+            self.clear(transfer).await;
+        }
+        sent
+    }
+
+    /// Removes what this run has published of a transfer since somebody cancelled it. Best effort: the cancellation stands, and
+    /// this user may not be allowed to.
+    async fn clear(&self, transfer: TransferId) {
+        let tombstone = Tombstone { broker: &self.broker, channel: &self.options.channel, transfer };
+        match tombstone.purge().await {
+            Ok(_) => {
+                if let Err(error) = tombstone.repeat().await {
+                    tracing::warn!(%transfer, "its cancellation is not repeated behind its chunks: {error}");
+                }
+            }
+            Err(error) => tracing::warn!(%transfer, "it is cancelled, and chunks of it stay in the stream: {error}"),
+        }
     }
 
     /// Goes on with what the stream holds of a transfer in chunks, until it is whole; `None` if the id belongs to other bytes.
@@ -255,51 +271,4 @@ impl Upload {
         headers.extend([(header::MANIFEST, record), attempt.open()]);
         Ok(headers)
     }
-
-    /// Publishes a closing record: behind the chunks, and again for lists. `false` if the last message behind which it belongs
-    /// is not the last one on its subject.
-    ///
-    /// Fails with [`ProducerError::IdTaken`] or [`ProducerError::Cancelled`] when another run has ended the transfer otherwise.
-    pub(crate) async fn close(
-        &self, manifest: &Manifest, closing: Closing, attempt: &Attempt, patience: &Patience, last: u64,
-    ) -> Result<bool, ProducerError> {
-        let Manifest { transfer, channel, .. } = manifest;
-        let data = self.broker.subjects().data(channel, *transfer);
-        let headers = closing_headers(*transfer, closing.clone(), attempt)?;
-        let publish = || self.broker.publish_behind(data.clone(), &headers, Bytes::new(), last);
-        if patience.until(publish).await?.is_none() {
-            return Ok(false);
-        }
-        self.list(manifest, closing, attempt, patience).await?;
-        Ok(true)
-    }
-
-    /// Publishes a closing record for lists.
-    ///
-    /// Fails as [`Upload::close`] does.
-    pub(crate) async fn list(
-        &self, manifest: &Manifest, closing: Closing, attempt: &Attempt, patience: &Patience,
-    ) -> Result<(), ProducerError> {
-        let Manifest { transfer, channel, .. } = manifest;
-        let subject = self.broker.subjects().close(channel, *transfer);
-        let headers = closing_headers(*transfer, closing.clone(), attempt)?;
-        // A transfer ends once: the first record stands.
-        let publish = || self.broker.publish_once(subject.clone(), &headers, Bytes::new());
-        if patience.until(publish).await?.is_some() {
-            return Ok(());
-        }
-        match (self.broker.closing_record(channel, *transfer).await?.map(|record| record.closing), closing) {
-            (Some(Closing::Complete(standing)), Closing::Complete(ours)) if standing.same_file(&ours) => Ok(()),
-            (Some(Closing::Cancelled { reason }), _) => Err(ProducerError::Cancelled { transfer: *transfer, reason }),
-            _ => Err(ProducerError::IdTaken { transfer: *transfer }),
-        }
-    }
-}
-
-fn closing_headers(
-    transfer: TransferId, closing: Closing, attempt: &Attempt,
-) -> Result<[(&'static str, String); 2], ProducerError> {
-    let record = ClosingRecord::new(transfer, closing).to_header();
-    let record = record.map_err(|source| ProducerError::Manifest { transfer, source })?;
-    Ok([(header::CLOSING, record), attempt.closing()])
 }

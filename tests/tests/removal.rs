@@ -64,11 +64,36 @@ async fn a_cancelled_transfer_is_dropped_by_those_who_receive_it_and_those_who_c
     nothing_left_but(&server, &["later", "live", "offline"]).await;
 }
 
+/// It stops long before its end, and takes what it has published since with it.
 #[tokio::test]
-async fn a_sender_whose_transfer_is_cancelled_says_so() {
+async fn a_sender_whose_transfer_is_cancelled_stops_and_says_so() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
     let source = home.path().join("big.bin");
-    files::random_file(&source, 16 * MIB, 2);
+    files::random_file(&source, 64 * MIB, 2);
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(2 * MIB);
+    let sender = sending(&slow, &["--window", "2MiB"], &[&source]).spawn().await;
+    let opened = eventually("the transfer is open", SOON, || async { list(&server, &[]).await.pop() }).await;
+    let id = text(&opened, "transfer");
+    eventually("some of it is stored", SOON, || async { (messages(&server, "NATSFER_DATA").await > 3).then_some(()) })
+        .await;
+    let cancel = producer(["cancel", id, "--reason", "wrong customer"]).server(&server).run();
+    let _ = cancel.await.success();
+    let output = sender.wait().await.exited(1);
+    let errors = output.errors();
+    assert!(errors.contains("was cancelled while it was sent: wrong customer"), "{errors}");
+    // All of it would take half a minute.
+    assert!(output.elapsed < Duration::from_secs(20), "{:?}", output.elapsed);
+    assert_eq!(list(&server, &[]).await.len(), 1, "it was not sent under another id");
+    assert_eq!(messages(&server, "NATSFER_DATA").await, 1, "nothing but its mark");
+}
+
+/// At its end, too, where there was no time to look in between.
+#[tokio::test]
+async fn a_sender_that_finds_its_transfer_cancelled_at_the_end_leaves_nothing_behind() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("big.bin");
+    files::random_file(&source, 12 * MIB, 2);
     let slow = Proxy::to(&server.url()).await;
     slow.rate(4 * MIB);
     let sender = sending(&slow, &[], &[&source]).spawn().await;
@@ -76,7 +101,31 @@ async fn a_sender_whose_transfer_is_cancelled_says_so() {
     let _ = producer(["cancel", text(&opened, "transfer")]).server(&server).run().await.success();
     let errors = sender.wait().await.exited(1).errors();
     assert!(errors.contains("was cancelled while it was sent"), "{errors}");
-    assert_eq!(list(&server, &[]).await.len(), 1, "it was not sent under another id");
+    assert_eq!(messages(&server, "NATSFER_DATA").await, 1, "nothing but its mark");
+}
+
+/// Another run has completed it from what the source was: that is whole, and stays.
+#[tokio::test]
+async fn a_source_that_changes_does_not_take_back_what_another_run_has_completed() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox) = (home.path().join("big.bin"), home.path().join("inbox"));
+    files::random_file(&source, 16 * MIB, 5);
+    let before = std::fs::read(&source).unwrap();
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(4 * MIB);
+    let sender = sending(&slow, &[], &[&source]).spawn().await;
+    eventually("the transfer is open", SOON, || async { list(&server, &[]).await.pop() }).await;
+    eventually("some of it is stored", SOON, || async { (messages(&server, "NATSFER_DATA").await > 1).then_some(()) })
+        .await;
+    send(&server, &[], &[&source]).await;
+    // Another file takes its name: what is being sent is still the old one.
+    files::random_file(home.path().join("new"), 16 * MIB, 6);
+    std::fs::rename(home.path().join("new"), &source).unwrap();
+    let errors = sender.wait().await.exited(1).errors();
+    assert!(errors.contains("changed while it was sent"), "{errors}");
+    assert_eq!(list(&server, &[]).await[0]["state"], "complete");
+    drain(&server, "r", &inbox, &[]).await;
+    assert!(std::fs::read(inbox.join("big.bin")).unwrap() == before);
 }
 
 /// Appended to, cut, or replaced: what is stored would be neither the old file nor the new one.
@@ -134,6 +183,8 @@ async fn prune_removes_whole_transfers_and_only_those_that_were_meant() {
     .await;
     sender.kill();
     let _ = sender.wait().await;
+    // What is still in the cable would arrive after the prune.
+    slow.cut();
     // A receiver has a part of it, and is away when it is removed.
     let daemon = receiving(&server, "a", path("a"), &["--patience", "1s"]).spawn().await;
     in_part(&path("a"), "a").await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, message::StreamMessage};
 use natsfer_tests::steps::{drain, list, nothing_left_but, number, receipts, receiving, send, sending, stream, text};
-use natsfer_tests::{Output, Server, consumer, eventually, files, producer};
+use natsfer_tests::{Output, Proxy, Server, consumer, eventually, files, producer};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -283,6 +283,25 @@ async fn verify_goes_on_behind_a_manifest_that_cannot_be_read() {
     assert_ne!(first, second);
     let verified = verify_as_producer(&server, &source).await.success().json_lines().remove(0);
     assert_eq!((text(&verified, "state"), text(&verified, "transfer")), ("whole", second.as_str()));
+}
+
+/// Taken back while it is repaired: not repaired.
+#[tokio::test]
+async fn what_is_cancelled_while_it_is_repaired_is_not_told_as_repaired() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("big.bin");
+    files::random_file(&source, 3 * SIZE, 11);
+    let id = text(&send(&server, &OPTIONS, &[&source]).await[0], "transfer").to_owned();
+    let messages = || async { stream(&server, "NATSFER_DATA").await["state"]["messages"].as_u64() };
+    server.jetstream().await.get_stream("NATSFER_DATA").await.unwrap().purge().await.unwrap();
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(4 << 20);
+    let sender = sending(&slow, &[&OPTIONS[..], &["--window", "1MiB"]].concat(), &[&source]).spawn().await;
+    eventually("it is being repaired", SOON, || async { (messages().await? > 2).then_some(()) }).await;
+    let _ = producer(["cancel", id.as_str(), "--reason", "enough"]).server(&server).run().await.success();
+    let errors = sender.wait().await.exited(1).errors();
+    assert!(errors.contains("was cancelled while it was sent: enough"), "{errors}");
+    assert_eq!(messages().await, Some(1), "nothing but its mark");
 }
 
 fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
