@@ -2,7 +2,11 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use natsfer_common::{ChunkSizeError, FileName, FileNameError, RecordError, SendError, TransferId, broker::BrokerError};
+use natsfer_common::{
+    ChunkSizeError, FileName, FileNameError, RecordError, SendError, TransferId, broker::BrokerError,
+};
+
+use crate::CarelessPruning;
 
 /// Why something was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +101,9 @@ pub enum ProducerError {
         /// The transfer.
         transfer: TransferId,
     },
+    /// What was to be removed cannot have been meant.
+    #[error("nothing was removed")]
+    Careless(#[from] CarelessPruning),
     /// There is no such transfer.
     #[error("there is no transfer {transfer} in the stream: it never was, or has been removed")]
     NoSuchTransfer {

@@ -27,6 +27,7 @@ mod options;
 mod patience;
 mod prepare;
 mod producer;
+mod pruning;
 mod removal;
 mod sending;
 mod sent;
@@ -45,7 +46,8 @@ pub use natsfer_common::{
 };
 pub use options::SendOptions;
 pub use producer::Producer;
-pub use removal::{PruneState, Pruning, cancel, remove};
+pub use pruning::{CarelessPruning, PruneState, Pruning};
+pub use removal::{Cancellation, Remover, cancel, remove};
 pub use sending::{Progress, Sending};
 pub use sent::{Sent, SentStatus};
 pub use standing::{Standing, StandingState, standings};

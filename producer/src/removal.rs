@@ -1,158 +1,106 @@
 //! Taking transfers back, and removing them: whole transfers only.
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
-    Channel, ChannelFilter, Kind, Manifest, ReceiverName, TransferId,
-    broker::{Broker, BrokerError, CatalogEntry, TransferState},
+    Channel, Kind, Manifest, TransferId,
+    broker::{Broker, BrokerError},
 };
 
 use crate::{ProducerError, tombstone::Tombstone};
 
-/// Which transfers to remove.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Pruning {
-    /// On these channels.
-    pub channels: ChannelFilter,
-    /// Only those to which nothing has happened for so long, by this machine's clock.
-    pub older_than: Option<Duration>,
-    /// Of the complete ones only those that all these receivers have landed, by their receipts.
-    pub delivered_to: Vec<ReceiverName>,
-    /// Only those in one of these states.
-    pub states: Vec<PruneState>,
+/// What became of a transfer that was taken back.
+#[derive(Debug)]
+pub enum Cancellation {
+    /// Nothing is left of it but its mark: so many messages were removed.
+    Removed(u64),
+    /// It is cancelled, and receivers drop what they have of it; but its chunks are still in the stream.
+    Kept(BrokerError),
 }
 
-/// How far a transfer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PruneState {
-    /// Its sender has not finished it.
-    Open,
-    /// It is all there.
-    Complete,
-    /// It was taken back.
-    Cancelled,
-}
-
-impl PruneState {
-    fn of(state: &TransferState) -> Self {
-        match state {
-            TransferState::Open => Self::Open,
-            TransferState::Complete { .. } => Self::Complete,
-            TransferState::Cancelled { .. } => Self::Cancelled,
-        }
-    }
-}
-
-impl Pruning {
-    /// On these channels.
-    #[must_use]
-    pub fn with_channels(mut self, channels: ChannelFilter) -> Self {
-        self.channels = channels;
-        self
-    }
-
-    /// To which nothing has happened for so long.
-    #[must_use]
-    pub fn with_older_than(mut self, age: Option<Duration>) -> Self {
-        self.older_than = age;
-        self
-    }
-
-    /// Of the complete ones those that all these receivers have landed.
-    #[must_use]
-    pub fn with_delivered_to(mut self, receivers: Vec<ReceiverName>) -> Self {
-        self.delivered_to = receivers;
-        self
-    }
-
-    /// In one of these states.
-    #[must_use]
-    pub fn with_states(mut self, states: Vec<PruneState>) -> Self {
-        self.states = states;
-        self
-    }
-
-    /// The transfers that are to go, oldest first.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn select(&self, broker: &Broker) -> Result<Vec<CatalogEntry>, ProducerError> {
-        let mut selected = Vec::new();
-        for entry in broker.catalog(&self.channels).await? {
-            if self.states.contains(&PruneState::of(&entry.state)) && self.may_go(broker, &entry).await? {
-                selected.push(entry);
-            }
-        }
-        Ok(selected)
-    }
-
-    async fn may_go(&self, broker: &Broker, entry: &CatalogEntry) -> Result<bool, BrokerError> {
-        let Manifest { transfer, channel, .. } = &entry.manifest;
-        if let Some(age) = self.older_than {
-            let mut changed_at = entry.changed_at;
-            if entry.state == TransferState::Open {
-                // Its last chunk says whether it is still being sent.
-                let data = broker.subjects().data(channel, *transfer);
-                let last = broker.last_message_of_leader(&broker.stream().data(), &data).await?;
-                changed_at = last.map_or(changed_at, |last| changed_at.max(last.stored_at));
-            }
-            let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
-            if Timestamp::now().duration_since(changed_at) < age {
-                return Ok(false);
-            }
-        }
-        let TransferState::Complete { digest, .. } = entry.state else { return Ok(true) };
-        if self.delivered_to.is_empty() {
-            return Ok(true);
-        }
-        let receipts = broker.receipts(channel, *transfer).await?;
-        let has =
-            |name: &ReceiverName| receipts.iter().any(|receipt| receipt.receiver == *name && receipt.digest == digest);
-        Ok(self.delivered_to.iter().all(has))
-    }
-}
-
-/// Takes a transfer back: whoever has not received it yet never will, and drops what it has of it. Its chunks are removed;
-/// that it was cancelled, and why, stays. Says how many messages were removed.
+/// Takes a transfer back: whoever has not received it yet never will, and drops what it has of it. Its chunks are removed,
+/// where this user may; that it was cancelled, and why, stays.
+///
+/// # Cancel safety
+/// Dropped half-way, the transfer may be cancelled and its chunks be there: repeated, it goes on.
 ///
 /// # Errors
-/// When the server does not answer, or this user may not remove messages: the transfer is then cancelled all the same.
-pub async fn cancel(broker: &Broker, manifest: &Manifest, reason: String) -> Result<u64, ProducerError> {
+/// When the server does not answer, or this user may not publish the cancellation. A small file has none, for it is in its
+/// manifest's message: it is only removed, and not to be allowed to is an error.
+pub async fn cancel(broker: &Broker, manifest: &Manifest, reason: String) -> Result<Cancellation, ProducerError> {
     let Manifest { transfer, ref channel, .. } = *manifest;
     if manifest.inline.is_some() {
-        // The file is in its manifest's message: what is removed cannot be received. Sent again, it has the same id, and what
-        // was said about it before must not count.
-        return purge_control(broker, channel, transfer).await;
+        // What is removed cannot be received. Sent again, it has the same id, and what was said about it before must not count.
+        return Ok(Cancellation::Removed(purge_control(broker, channel, transfer).await?));
     }
     let tombstone = Tombstone { broker, channel, transfer };
     // Known before chunks go, so that nobody takes them for lost; and said once more behind them.
-    tombstone.place(reason.clone()).await?;
-    let removed = broker.purge(&broker.stream().data(), &broker.subjects().data(channel, transfer)).await?;
     tombstone.place(reason).await?;
-    Ok(removed)
+    match tombstone.purge().await {
+        Ok(removed) => {
+            tombstone.repeat().await?;
+            Ok(Cancellation::Removed(removed))
+        }
+        Err(error) => Ok(Cancellation::Kept(error)),
+    }
 }
 
-/// Removes every trace of a transfer from the streams. Says how many messages there were.
-///
-/// # Errors
-/// When the server does not answer, or this user may not remove messages. Repeated, it goes on.
-pub async fn remove(broker: &Broker, manifest: &Manifest) -> Result<u64, ProducerError> {
-    let Manifest { transfer, ref channel, .. } = *manifest;
-    let data = broker.stream().data();
-    let mut removed = 0;
-    if manifest.inline.is_none() {
-        // Whoever is receiving it is told.
-        Tombstone { broker, channel, transfer }.place("it was removed from the stream".into()).await?;
-        removed += broker.purge(&data, &broker.subjects().data(channel, transfer)).await?;
-        for cursor in broker.consumers(&data).await? {
-            if cursor.name.ends_with(&format!("-{transfer}")) {
-                broker.delete_consumer(&data, &cursor.name).await?;
+/// Removes transfers, every trace of them. Whoever has one is allowed to: a transfer is not half removed for lack of rights.
+#[derive(Debug)]
+pub struct Remover<'a> {
+    broker: &'a Broker,
+    /// The cursors of all transfers.
+    cursors: Vec<String>,
+}
+
+impl<'a> Remover<'a> {
+    /// Finds out whether this user may remove messages, and which cursors there are.
+    ///
+    /// # Errors
+    /// When the server does not answer, or this user may not; nothing was removed.
+    pub async fn new(broker: &'a Broker) -> Result<Self, ProducerError> {
+        let data = broker.stream().data();
+        // Nothing is stored there, in neither stream.
+        let nothing = format!("{}.nothing", broker.stream().prefix());
+        for stream in [broker.stream().control(), &data] {
+            broker.purge(stream, &nothing).await?;
+        }
+        let cursors = broker.consumers(&data).await?.into_iter().map(|cursor| cursor.name).collect();
+        Ok(Self { broker, cursors })
+    }
+
+    /// Removes every trace of a transfer from the streams. Says how many messages there were.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the transfer is cancelled, and its manifest still there: repeated, it goes on.
+    ///
+    /// # Errors
+    /// When the server does not answer. Repeated, it goes on.
+    pub async fn remove(&self, manifest: &Manifest) -> Result<u64, ProducerError> {
+        let Self { broker, cursors } = self;
+        let Manifest { transfer, ref channel, .. } = *manifest;
+        let data = broker.stream().data();
+        let mut removed = 0;
+        if manifest.inline.is_none() {
+            // Whoever is receiving it is told.
+            Tombstone { broker, channel, transfer }.place("it was removed from the stream".into()).await?;
+            removed += broker.purge(&data, &broker.subjects().data(channel, transfer)).await?;
+            for cursor in cursors.iter().filter(|name| name.ends_with(&format!("-{transfer}"))) {
+                match broker.delete_consumer(&data, cursor).await {
+                    // The server removes what nobody uses by itself.
+                    Err(BrokerError::Denied { violation, .. }) => tracing::warn!("{cursor} is left: {violation}"),
+                    deleted => _ = deleted?,
+                }
             }
         }
+        Ok(removed + purge_control(broker, channel, transfer).await?)
     }
-    Ok(removed + purge_control(broker, channel, transfer).await?)
+}
+
+/// Removes one transfer, as a [`Remover`] does.
+///
+/// # Errors
+/// See [`Remover::new`] and [`Remover::remove`].
+pub async fn remove(broker: &Broker, manifest: &Manifest) -> Result<u64, ProducerError> {
+    Remover::new(broker).await?.remove(manifest).await
 }
 
 /// The manifest last: as long as it is there, the transfer is found, and this can be repeated.

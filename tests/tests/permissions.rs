@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use natsfer_tests::steps::{consumers, drain, receiving, send, sending};
-use natsfer_tests::{Server, files, producer};
+use natsfer_tests::steps::{consumers, drain, list, receiving, send, sending, stream, text};
+use natsfer_tests::{Proxy, Server, eventually, files, producer};
 
 /// Nobody but the operator may create or look at streams. The sender publishes and looks up what is stored; the receiver
 /// works with consumers, reads messages by their place, and acknowledges.
@@ -39,6 +39,7 @@ accounts { APP { jetstream: enabled, users: [
         "$JS.API.CONSUMER.MSG.NEXT.NATSFER.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
         "$JS.API.DIRECT.GET.NATSFER.>", "$JS.API.DIRECT.GET.NATSFER", "$JS.ACK.NATSFER.>", "$JS.ACK.NATSFER_DATA.>"
       ] } }
+  { user: keeper, password: secret, permissions: { publish: { deny: ["$JS.API.STREAM.PURGE.>"] } } }
   { user: onlooker, password: secret, permissions: { subscribe: ["_INBOX.>"], publish: ["elsewhere"] } }
 ] } }
 "#;
@@ -114,4 +115,69 @@ async fn a_wrong_password_is_told_at_once_and_not_shown() {
     assert!(errors.to_lowercase().contains("authorization"), "{errors}");
     assert!(!errors.contains("hunter2"), "{errors}");
     assert!(output.elapsed < Duration::from_secs(10), "{:?}", output.elapsed);
+}
+
+/// Whoever may not remove messages is told so before anything happens to a transfer.
+#[tokio::test]
+async fn prune_without_the_right_to_purge_leaves_everything_as_it_is() {
+    let (server, home) = (start().await, tempfile::tempdir().unwrap());
+    make_streams(&server).await;
+    let (operator, keeper) = (url(&server, "operator"), url(&server, "keeper"));
+    files::random_file(home.path().join("small.bin"), 100, 1);
+    files::random_file(home.path().join("large.bin"), 3_000_000, 2);
+    send(operator.as_str(), &[], &[home.path().join("small.bin"), home.path().join("large.bin")]).await;
+    let last = || async {
+        let (control, data) = (stream(&server, "NATSFER").await, stream(&server, "NATSFER_DATA").await);
+        (control["state"]["last_seq"].clone(), data["state"]["last_seq"].clone())
+    };
+    let before = last().await;
+    let prune = producer(["prune", "--older-than", "0s"]).server(keeper.as_str()).run().await.exited(1);
+    let errors = prune.errors();
+    assert!(errors.contains("nothing was removed") && errors.contains("not permitted"), "{errors}");
+    assert_eq!(last().await, before);
+    let states: Vec<_> = list(operator.as_str(), &[]).await.iter().map(|entry| entry["state"].clone()).collect();
+    assert_eq!(states, ["complete", "complete"]);
+
+    let _ = producer(["prune", "--older-than", "0s"]).server(operator.as_str()).run().await.success();
+    assert!(list(operator.as_str(), &[]).await.is_empty());
+}
+
+/// To cancel is to publish; that the chunks stay is said.
+#[tokio::test]
+async fn cancelling_without_the_right_to_purge_says_that_the_chunks_stay() {
+    let (server, home) = (start().await, tempfile::tempdir().unwrap());
+    make_streams(&server).await;
+    let (operator, keeper) = (url(&server, "operator"), url(&server, "keeper"));
+    files::random_file(home.path().join("large.bin"), 3_000_000, 2);
+    let sent = send(operator.as_str(), &[], &[home.path().join("large.bin")]).await;
+    let cancel = producer(["cancel", text(&sent[0], "transfer")]).server(keeper.as_str()).run().await.exited(1);
+    assert!(
+        cancel.text().starts_with("cancelled  ") && cancel.text().contains("still in the stream"),
+        "{}",
+        cancel.text()
+    );
+    let errors = cancel.errors();
+    assert!(errors.contains("its chunks were not removed") && errors.contains("not permitted"), "{errors}");
+    assert_eq!(list(operator.as_str(), &[]).await[0]["state"], "cancelled");
+    assert!(drain(operator.as_str(), "r", home.path().join("inbox"), &[]).await.is_empty());
+}
+
+/// A sender with no right but to send still takes back what its source has left behind.
+#[tokio::test]
+async fn a_limited_sender_cancels_what_its_source_has_changed_under() {
+    let (server, home) = (start().await, tempfile::tempdir().unwrap());
+    make_streams(&server).await;
+    let source = home.path().join("large.bin");
+    files::random_file(&source, 12 << 20, 3);
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(4 << 20);
+    let address = slow.url().replace("nats://", "nats://sender:secret@");
+    let sender = sending(address.as_str(), &[], &[&source]).spawn().await;
+    let operator = url(&server, "operator");
+    let soon = Duration::from_secs(60);
+    eventually("it is open", soon, || async { list(operator.as_str(), &[]).await.pop() }).await;
+    std::fs::File::options().write(true).open(&source).unwrap().set_len(1 << 20).unwrap();
+    let errors = sender.wait().await.exited(1).errors();
+    assert!(errors.contains("changed while it was sent"), "{errors}");
+    assert_eq!(list(operator.as_str(), &[]).await[0]["state"], "cancelled");
 }

@@ -2,9 +2,9 @@
 
 use natsfer_common::{
     broker::Broker,
-    cli::{Outcome, print_line},
+    cli::{Outcome, print_line, report},
 };
-use natsfer_producer::{ProducerError, TransferId, TransferState, cancel};
+use natsfer_producer::{Cancellation, ProducerError, TransferId, TransferState, cancel};
 
 /// Take a transfer back: its chunks are removed, and receivers drop what they have of it. What has landed stays
 #[derive(Debug, clap::Args)]
@@ -22,16 +22,26 @@ impl Cancel {
         if found.is_empty() {
             return Err(ProducerError::NoSuchTransfer { transfer: self.id }.into());
         }
+        let mut outcome = Outcome::Done;
         for entry in found {
-            let removed = cancel(broker, &entry.manifest, self.reason.clone()).await?;
+            let cancellation = cancel(broker, &entry.manifest, self.reason.clone()).await?;
             let (id, name) = (self.id, &entry.manifest.name);
+            let chunks = match &cancellation {
+                Cancellation::Removed(removed) => format!("{removed} messages removed"),
+                Cancellation::Kept(_) => "its chunks are still in the stream".to_owned(),
+            };
             print_line(&match &entry.state {
                 TransferState::Cancelled { reason } => {
-                    format!("cancelled already  {id}  {name}  {}", reason.escape_debug())
+                    format!("cancelled already  {id}  {name}  {}  ({chunks})", reason.escape_debug())
                 }
-                _ => format!("cancelled  {id}  {name}  ({removed} messages removed)"),
+                _ => format!("cancelled  {id}  {name}  ({chunks})"),
             })?;
+            if let Cancellation::Kept(error) = cancellation {
+                let context = format!("transfer {id} is cancelled, but its chunks were not removed");
+                report(&anyhow::Error::from(error).context(context));
+                outcome = Outcome::Failed;
+            }
         }
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }

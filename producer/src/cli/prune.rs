@@ -1,13 +1,16 @@
 //! `prune`: removes transfers that are not needed any more.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, ValueEnum};
 use natsfer_common::{
     broker::Broker,
     cli::{Outcome, print_line, report},
 };
-use natsfer_producer::{ChannelFilter, PruneState, Pruning, ReceiverName, remove};
+use natsfer_producer::{
+    CarelessPruning, CatalogEntry, ChannelFilter, Manifest, ProducerError, PruneState, Pruning, ReceiverName, Remover,
+};
 use serde_json::json;
 
 /// Remove abandoned, cancelled, or old complete transfers from the stream: whole ones, with every trace
@@ -57,17 +60,23 @@ impl From<State> for PruneState {
 impl Prune {
     /// Ends the program, as clap does, where the options would remove what nobody can have meant.
     pub(crate) fn check_usage(&self) {
-        let states = self.states();
-        let wrong = if self.older_than.is_some() {
-            return;
-        } else if states.contains(&PruneState::Open) {
-            "one of --older-than, --delivered-to and --state cancelled is needed: what is being sent now must not be removed"
-        } else if states.contains(&PruneState::Complete) && self.delivered_to.is_empty() {
-            "complete transfers need --older-than or --delivered-to"
-        } else {
-            return;
+        let wrong = match self.pruning().check() {
+            Ok(()) => return,
+            Err(CarelessPruning::Open) => {
+                "one of --older-than, --delivered-to and --state cancelled is needed: what is being sent now must not be removed"
+            }
+            Err(CarelessPruning::Complete) => "complete transfers need --older-than or --delivered-to",
+            Err(_) => "this would remove what is still needed",
         };
         super::Arguments::command().error(clap::error::ErrorKind::MissingRequiredArgument, wrong).exit();
+    }
+
+    fn pruning(&self) -> Pruning {
+        Pruning::default()
+            .with_channels(self.channel.clone())
+            .with_older_than(self.older_than)
+            .with_delivered_to(self.delivered_to.clone())
+            .with_states(self.states())
     }
 
     /// What was asked for; with receivers alone, what they can have.
@@ -80,37 +89,50 @@ impl Prune {
     }
 
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        let pruning = Pruning::default()
-            .with_channels(self.channel.clone())
-            .with_older_than(self.older_than)
-            .with_delivered_to(self.delivered_to.clone())
-            .with_states(self.states());
-        let mut outcome = Outcome::Done;
+        let pruning = self.pruning();
         let selected = pruning.select(broker).await?;
         if selected.is_empty() {
             tracing::info!("nothing is to be removed");
+            return Ok(Outcome::Done);
         }
+        if self.dry_run {
+            selected.iter().try_for_each(|entry| self.print(entry, "selected", "would remove"))?;
+            return Ok(Outcome::Done);
+        }
+        let remover = Remover::new(broker).await.context("nothing was removed")?;
+        let mut outcome = Outcome::Done;
         for entry in selected {
-            let manifest = &entry.manifest;
-            if !self.dry_run
-                && let Err(error) = remove(broker, manifest).await
-            {
-                let context = format!("transfer {} was not removed", manifest.transfer);
-                report(&anyhow::Error::from(error).context(context));
-                outcome = Outcome::Failed;
-                continue;
+            let transfer = entry.manifest.transfer;
+            match remove(&remover, &pruning, &entry, broker).await {
+                Ok(true) => self.print(&entry, "removed", "removed")?,
+                Ok(false) => tracing::info!(%transfer, "it stays: something happened to it meanwhile"),
+                Err(error) => {
+                    report(&anyhow::Error::from(error).context(format!("transfer {transfer} was not removed")));
+                    outcome = Outcome::Failed;
+                }
             }
-            let verb = if self.dry_run { "would remove" } else { "removed" };
-            let state = entry.state.as_str();
-            print_line(&if self.json {
-                let event = if self.dry_run { "selected" } else { "removed" };
-                let (transfer, channel, name) = (manifest.transfer, &manifest.channel, &manifest.name);
-                json!({"event": event, "transfer": transfer, "channel": channel, "name": name, "state": state})
-                    .to_string()
-            } else {
-                format!("{verb}  {}  {state}  {}", manifest.transfer, manifest.name)
-            })?;
         }
         Ok(outcome)
     }
+
+    fn print(&self, entry: &CatalogEntry, event: &str, verb: &str) -> io::Result<()> {
+        let CatalogEntry { manifest: Manifest { transfer, channel, name, .. }, state, .. } = entry;
+        let state = state.as_str();
+        print_line(&if self.json {
+            json!({"event": event, "transfer": transfer, "channel": channel, "name": name, "state": state}).to_string()
+        } else {
+            format!("{verb}  {transfer}  {state}  {name}")
+        })
+    }
+}
+
+/// Removes a transfer, if it is to go still.
+async fn remove(
+    remover: &Remover<'_>, pruning: &Pruning, entry: &CatalogEntry, broker: &Broker,
+) -> Result<bool, ProducerError> {
+    let goes = pruning.still_selects(broker, entry).await?;
+    if goes {
+        remover.remove(&entry.manifest).await?;
+    }
+    Ok(goes)
 }
