@@ -233,7 +233,7 @@ impl Upload {
         }
         let Manifest { transfer, channel, .. } = &stored.manifest;
         let subject = self.broker.subjects().open(channel, *transfer);
-        let message = self.broker.last_message(self.broker.stream().control(), &subject).await?;
+        let message = self.broker.known_message(self.broker.stream().control(), &subject).await?;
         let Some(message) = message else { return Err(ProducerError::Lost { transfer: *transfer }) };
         let sound = inline.decode(&stored.manifest, message.payload.clone(), message.header(header::CRC32)).is_ok();
         if sound && !self.is_asked_for(&stored.manifest, message.stored_at).await? {
