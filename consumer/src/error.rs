@@ -27,8 +27,9 @@ pub enum ReceiveError {
         /// The transfer.
         transfer: TransferId,
     },
-    /// Another process of this receiver works on it, in the same directory: it will be tried again.
-    #[error("another process works on transfer {transfer} in this directory")]
+    /// It is worked on already, in the same directory: by another process of this receiver, or by this one, which was given it twice.
+    /// It will be tried again.
+    #[error("transfer {transfer} is being received already, in this directory")]
     Busy {
         /// The transfer.
         transfer: TransferId,

@@ -10,7 +10,8 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use natsfer_common::{
-    Closing, ClosingRecord, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, blocking, broker::Stored,
+    Closing, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, blocking,
+    broker::{BrokerError, Stored},
 };
 use tokio::time::Instant;
 
@@ -24,7 +25,8 @@ use crate::{
     upload::Upload,
 };
 
-/// How often to look whether the transfer was cancelled, while chunks are published: nothing else tells before the close.
+/// How often to look whether the transfer was cancelled or removed, while chunks are published: nothing else tells before the
+/// close.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything that sending one transfer's chunks needs.
@@ -119,10 +121,10 @@ impl Chunks<'_> {
         let (mut in_flight, mut in_flight_bytes) = (FuturesUnordered::new(), 0);
         // Of a transfer that is new, the first chunk is only stored if nothing lies on its subject.
         let mut first = lock().last_sequence() == 0;
-        let (mut digest, mut cancelled) = (None, None);
-        let mut cancellation = pin!(self.cancellation(manifest));
+        let (mut digest, mut unwanted) = (None, None);
+        let mut taken_back = pin!(self.taken_back(manifest));
         loop {
-            let reading = digest.is_none() && cancelled.is_none();
+            let reading = digest.is_none() && unwanted.is_none();
             tokio::select! {
                 preparation = prepared.recv(), if reading && (in_flight.is_empty() || in_flight_bytes < options.window) => {
                     match preparation {
@@ -150,12 +152,12 @@ impl Chunks<'_> {
                     buffers.give_back(payload);
                 }
                 // What is under way is waited for: it may be stored all the same, and is to be removed.
-                reason = &mut cancellation, if reading => cancelled = Some(reason),
+                why = &mut taken_back, if reading => unwanted = Some(why),
                 else => break,
             }
         }
-        if let Some(reason) = cancelled {
-            return Err(Stop::Failed(ProducerError::Cancelled { transfer: manifest.transfer, reason }));
+        if let Some(why) = unwanted {
+            return Err(Stop::Failed(why));
         }
         // The channel is empty; its thread drops the plan as it ends.
         while prepared.recv().await.is_some() {}
@@ -179,17 +181,28 @@ impl Chunks<'_> {
         stored.map(|stored| (prepared, stored)).ok_or(Stop::LookAgain)
     }
 
-    /// Ends with the reason when somebody cancels the transfer.
-    async fn cancellation(&self, manifest: &Manifest) -> String {
+    /// Ends when nobody is to receive the transfer any more, and says why.
+    async fn taken_back(&self, manifest: &Manifest) -> ProducerError {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            match self.upload.broker.closing_record(&manifest.channel, manifest.transfer).await {
-                Ok(Some(ClosingRecord { closing: Closing::Cancelled { reason }, .. })) => return reason,
-                Ok(_) => {}
+            match self.look(manifest).await {
+                Ok(None) => {}
+                Ok(Some(why)) => return why,
                 // If the server is away, publishing says so.
                 Err(error) => tracing::debug!(transfer = %manifest.transfer, "not looked at: {error}"),
             }
         }
+    }
+
+    async fn look(&self, manifest: &Manifest) -> Result<Option<ProducerError>, BrokerError> {
+        let (broker, Manifest { transfer, channel, .. }) = (&self.upload.broker, manifest);
+        let record = broker.closing_record(channel, *transfer).await?;
+        if let Some(Closing::Cancelled { reason }) = record.map(|record| record.closing) {
+            return Ok(Some(ProducerError::Cancelled { transfer: *transfer, reason }));
+        }
+        let open = broker.subjects().open(channel, *transfer);
+        let opened = broker.last_message_of_leader(broker.stream().control(), &open).await?;
+        Ok(opened.is_none().then_some(ProducerError::Removed { transfer: *transfer }))
     }
 }
 

@@ -101,6 +101,13 @@ pub enum ProducerError {
         /// The transfer.
         transfer: TransferId,
     },
+    /// The transfer itself is gone from the stream, and is not begun anew: its source can be read only once, or that has happened
+    /// too often.
+    #[error("transfer {transfer} was removed from the stream while it was sent, or lost with it: send it again")]
+    Removed {
+        /// The transfer.
+        transfer: TransferId,
+    },
     /// What was to be removed cannot have been meant.
     #[error("nothing was removed")]
     Careless(#[from] CarelessPruning),

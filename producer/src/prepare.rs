@@ -73,7 +73,7 @@ impl Preparing {
             let offer = self.plan.lock().unwrap_or_else(PoisonError::into_inner).offer(length, crc32);
             let preparation = match offer {
                 Err(error) => {
-                    tracing::info!("{error}: it gets an id of its own");
+                    tracing::info!("what is stored is of another source: {error}");
                     return Preparation::Foreign;
                 }
                 Ok(Offer::Stored) => {

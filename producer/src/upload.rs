@@ -83,10 +83,17 @@ impl Upload {
                     again
                 }
                 (Ok(None), _) => return Err(ProducerError::IdTaken { transfer }),
-                (Err(ProducerError::Lost { .. }), Some(again)) if losses < MOST_LOSSES => {
-                    tracing::warn!(%transfer, "the stream has lost it, or was made anew: beginning anew, too");
+                (Err(ProducerError::Removed { .. } | ProducerError::Lost { .. }), Some(again))
+                    if losses < MOST_LOSSES =>
+                {
+                    tracing::warn!(%transfer, "it was removed, or the stream has lost it or was made anew: beginning anew");
                     losses += 1;
                     again
+                }
+                (Err(error @ ProducerError::Removed { .. }), _) => {
+                    // Nobody would ever find them.
+                    self.clear(transfer).await;
+                    return Err(error);
                 }
                 (Err(error), _) => return Err(error),
             };
@@ -159,8 +166,8 @@ impl Upload {
         sent
     }
 
-    /// Removes what this run has published of a transfer since somebody cancelled it. Best effort: the cancellation stands, and
-    /// this user may not be allowed to.
+    /// Removes what this run has published of a transfer since somebody cancelled or removed it. Best effort: this user may not be
+    /// allowed to.
     async fn clear(&self, transfer: TransferId) {
         let tombstone = Tombstone { broker: &self.broker, channel: &self.options.channel, transfer };
         match tombstone.purge().await {
@@ -169,7 +176,7 @@ impl Upload {
                     tracing::warn!(%transfer, "its cancellation is not repeated behind its chunks: {error}");
                 }
             }
-            Err(error) => tracing::warn!(%transfer, "it is cancelled, and chunks of it stay in the stream: {error}"),
+            Err(error) => tracing::warn!(%transfer, "it was taken back, and chunks of it stay in the stream: {error}"),
         }
     }
 
@@ -211,8 +218,8 @@ impl Upload {
             tracing::warn!(%transfer, "the stream does not hold what was sent, or something else besides: looking again");
             stored = match self.broker.stored_transfer(&channel, transfer).await? {
                 Some(stored) => stored,
-                // The manifest, too: the stream was recreated, or came back from an older disk.
-                None => return Err(ProducerError::Lost { transfer }),
+                // The manifest, too: somebody removed it, or the stream was recreated, or came back from an older disk.
+                None => return Err(ProducerError::Removed { transfer }),
             };
             if let Some(Closing::Cancelled { reason }) = stored.closing() {
                 return Err(ProducerError::Cancelled { transfer, reason: reason.clone() });
@@ -234,7 +241,7 @@ impl Upload {
         let Manifest { transfer, channel, .. } = &stored.manifest;
         let subject = self.broker.subjects().open(channel, *transfer);
         let message = self.broker.known_message(self.broker.stream().control(), &subject).await?;
-        let Some(message) = message else { return Err(ProducerError::Lost { transfer: *transfer }) };
+        let Some(message) = message else { return Err(ProducerError::Removed { transfer: *transfer }) };
         let sound = inline.decode(&stored.manifest, message.payload.clone(), message.header(header::CRC32)).is_ok();
         if sound && !self.is_asked_for(&stored.manifest, message.stored_at).await? {
             let (size, digest) = (stored.manifest.size.unwrap_or(0), inline.digest);
@@ -245,7 +252,7 @@ impl Upload {
         let publish = || self.broker.publish_behind(subject.clone(), &headers, file.payload.clone(), message.sequence);
         match patience.until(publish).await? {
             Some(Stored { sequence, .. }) => Ok(Some(Sent { status: SentStatus::Repaired, ..file.sent(sequence) })),
-            None => Err(ProducerError::Lost { transfer: *transfer }),
+            None => Err(ProducerError::Removed { transfer: *transfer }),
         }
     }
 

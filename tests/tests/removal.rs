@@ -244,6 +244,26 @@ async fn what_is_pruned_under_a_receiver_is_dropped_by_it() {
     nothing_left_but(&server, &["r"]).await;
 }
 
+/// A sender that cannot begin anew stops, and leaves no chunks that no manifest leads to.
+#[tokio::test]
+async fn what_is_pruned_under_its_sender_leaves_nothing_behind() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("dump.sql");
+    files::random_file(&source, 32 * MIB, 6);
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(2 * MIB);
+    let command = sending(&slow, &["--chunk-size", "256KiB", "--name", "dump.sql"], &["-"]);
+    let sender = command.stdin_file(&source).spawn().await;
+    eventually("some of it is stored", SOON, || async {
+        (stream(&server, "NATSFER_DATA").await["state"]["messages"].as_u64()? > 1).then_some(())
+    })
+    .await;
+    let _ = producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
+    let errors = sender.wait().await.exited(1).errors();
+    assert!(errors.contains("was removed from the stream while it was sent"), "{errors}");
+    assert_eq!((messages(&server, "NATSFER").await, messages(&server, "NATSFER_DATA").await), (0, 0));
+}
+
 /// However many senders have gone away half-way, what others send is received.
 #[tokio::test]
 async fn abandoned_transfers_hold_nobody_up() {

@@ -19,7 +19,7 @@ use super::event::Format;
 /// How often a draining receiver looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How often to look for parts whose transfers were removed from the stream.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Land files in a directory, verified and whole
 #[derive(Debug, clap::Args)]
