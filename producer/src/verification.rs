@@ -4,7 +4,7 @@ use std::path::Path;
 
 use natsfer_common::{
     ChunkSet, Closing, Digest, DigestAlgorithm, Inline, Manifest, StoredTransfer, Totals, blocking,
-    broker::{Broker, Verification},
+    broker::{Broker, Verification, code},
     header,
 };
 
@@ -45,7 +45,11 @@ pub(crate) async fn verify_file(
     let mut unfinished = None;
     for revision in 0.. {
         let Some(transfer) = verifying.source.transfer_id(channel, &name, revision) else { break };
-        let Some(stored) = broker.stored_transfer(channel, transfer).await? else {
+        let stored = match broker.stored_transfer(channel, transfer).await {
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => break,
+            stored => stored?,
+        };
+        let Some(stored) = stored else {
             let open = broker.subjects().open(channel, transfer);
             match broker.known_message(broker.stream().control(), &open).await? {
                 // One that cannot be read was passed over when the file was sent, too.

@@ -37,13 +37,13 @@ pub enum BrokerError {
         what: String,
     },
     /// JetStream refused.
-    #[error("JetStream refused: {what}: {description} (error {code})")]
+    #[error("JetStream refused: {what}: {description}")]
     Refused {
         /// What was asked.
         what: String,
         /// JetStream's error code, such as 10059 for a stream that does not exist.
         code: u64,
-        /// JetStream's words.
+        /// JetStream's words, with the code.
         description: String,
     },
     /// The consumer does not exist any more.

@@ -100,9 +100,9 @@ impl Patience {
                 return Err(Impatience::Failed(error));
             }
             let started = *failing_since.get_or_insert_with(Instant::now);
-            let silent = self.silent_since(started) + rest;
+            let silent = self.silent_since(started);
             if let BrokerError::NoResponders { .. } = error
-                && silent > NOBODY.min(self.limit)
+                && silent >= NOBODY.min(self.limit)
                 && nobody == Nobody::Perhaps
             {
                 if !broker.may_answer_later().await {
@@ -110,7 +110,7 @@ impl Patience {
                 }
                 nobody = Nobody::Away;
             }
-            if silent > self.limit {
+            if silent >= self.limit {
                 return Err(Impatience::Stalled { after: self.limit, last: error });
             }
             let awaited =
@@ -122,7 +122,7 @@ impl Patience {
                 tracing::debug!("{who}: {awaited} ({error})");
             }
             waiting.get_or_insert(Waiting(&self.waiting));
-            tokio::time::sleep(rest).await;
+            tokio::time::sleep(rest.min(self.limit.saturating_sub(silent))).await;
             rest = (rest * 2).min(LONGEST_REST);
             // While the server is away, the client would keep a copy of every try to send it later: one is enough.
             while let Err(error) = broker.flush().await {

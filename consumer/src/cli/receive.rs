@@ -109,8 +109,14 @@ impl Receive {
         receiver.close().await;
         let outcome = result?;
         for (transfer, parked) in &tally.parked {
-            if *parked == Parked::Unfinished {
-                tracing::warn!("transfer {transfer} is not finished by its sender: it will be received when it is");
+            match parked {
+                Parked::Unfinished => {
+                    tracing::warn!("transfer {transfer} is not finished by its sender: it will be received when it is");
+                }
+                Parked::Failed if !matches!(until, Until::Stopped) => {
+                    report(&anyhow::anyhow!("transfer {transfer} was not received; a later run tries it again"));
+                }
+                Parked::Failed => {}
             }
         }
         let failed = tally.failed > 0 || tally.parked.values().any(|parked| *parked == Parked::Failed);

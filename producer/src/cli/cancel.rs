@@ -30,8 +30,11 @@ impl Cancel {
                 Cancellation::Removed(removed) => format!("{removed} messages removed"),
                 Cancellation::Kept(_) => "its chunks are still in the stream".to_owned(),
             };
-            print_line(&match &entry.state {
-                TransferState::Cancelled { reason } => {
+            print_line(&match (&entry.state, &cancellation) {
+                (TransferState::Cancelled { reason }, Cancellation::Removed(_)) => {
+                    format!("cancelled already  {id}  {name}  {}", reason.escape_debug())
+                }
+                (TransferState::Cancelled { reason }, Cancellation::Kept(_)) => {
                     format!("cancelled already  {id}  {name}  {}  ({chunks})", reason.escape_debug())
                 }
                 _ => format!("cancelled  {id}  {name}  ({chunks})"),

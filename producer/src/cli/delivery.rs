@@ -4,7 +4,9 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use natsfer_common::cli::{Outcome, print_line, report};
-use natsfer_producer::{Deliveries, FileName, Producer, ReceiverName, SendOptions, Sent, TransferId, Word};
+use natsfer_producer::{
+    Deliveries, FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId, Word,
+};
 use serde_json::json;
 
 /// How often to say what is awaited.
@@ -96,7 +98,10 @@ impl Delivery<'_> {
     async fn send_again(&self, transfer: TransferId) -> anyhow::Result<()> {
         let (path, options) = self.sources.get(&transfer).context("standard input cannot be read again")?;
         // Under this id or not at all: a file that has changed is another transfer, and nobody asked for that.
-        let sent = self.producer.send_file(path, options.clone().with_transfer(transfer)).await?;
+        let sent = match self.producer.send_file(path, options.clone().with_transfer(transfer)).await {
+            Err(ProducerError::IdTaken { .. }) => anyhow::bail!("{} has changed since it was sent", path.display()),
+            sent => sent?,
+        };
         let (chunks, bytes) = (sent.published_chunks, sent.published_bytes);
         tracing::info!(%transfer, chunks, bytes, "sent again");
         Ok(())
