@@ -264,6 +264,29 @@ async fn what_is_pruned_under_its_sender_leaves_nothing_behind() {
     assert_eq!((messages(&server, "NATSFER").await, messages(&server, "NATSFER_DATA").await), (0, 0));
 }
 
+/// Put back, it does not come again once it is removed: a receiver looks for itself, every minute.
+#[tokio::test]
+async fn what_is_pruned_while_it_waits_for_its_sender_is_dropped_by_a_receiver_at_work() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox) = (home.path().join("big.bin"), home.path().join("inbox"));
+    files::random_file(&source, 12 * MIB, 7);
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(2 * MIB);
+    let receiver = receiving(&server, "r", &inbox, &["--patience", "1s"]).spawn().await;
+    let sender = sending(&slow, &[], &[&source]).spawn().await;
+    in_part(&inbox, "r").await;
+    sender.kill();
+    let _ = sender.wait().await;
+    drop(slow);
+    receiver.log_line(SOON, |line| line.contains("put back for later")).await;
+    let _ = producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
+    receiver.log_line(3 * SOON, |line| line.contains("removed what was left")).await;
+    no_part(&inbox, "r").await;
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+    nothing_left_but(&server, &["r"]).await;
+}
+
 /// However many senders have gone away half-way, what others send is received.
 #[tokio::test]
 async fn abandoned_transfers_hold_nobody_up() {

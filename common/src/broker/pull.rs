@@ -236,6 +236,7 @@ impl Pull {
         }
         let connection = self.broker.connects();
         if std::mem::replace(&mut self.connection, connection) != connection {
+            tracing::info!(consumer = self.consumer, stream = self.stream, "connected again");
             // What was asked on the last one is forgotten, or comes all the same: a window more at most.
             self.window.lost();
         }

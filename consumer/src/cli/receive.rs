@@ -151,7 +151,7 @@ impl Receive {
         let mut turns = Turns::default();
         let options = SaveOptions::default().with_on_conflict(self.on_conflict).with_patience(self.patience);
         // Also where there is nothing to receive: a drain may end at once.
-        remove_leftovers(receiver).await;
+        let mut sweeps = remove_leftovers(receiver).await;
         let mut sweep = tokio::time::interval_at(Instant::now() + SWEEP_INTERVAL, SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -171,7 +171,7 @@ impl Receive {
                     let turn = turns.take(&incoming.manifest().name, self.on_conflict);
                     saves.spawn(save(incoming, target.clone(), options.clone(), turn));
                 }
-                _ = sweep.tick() => remove_leftovers(receiver).await,
+                _ = sweep.tick(), if sweeps == Sweeps::Allowed => sweeps = remove_leftovers(receiver).await,
                 _ = look.tick(), if matches!(until, Until::Drained(_)) && saves.is_empty() => {
                     let Some(backlog) = receiver.backlog().await? else { continue };
                     let all_done = matches!(until, Until::Drained(Some(last)) if backlog.done_to >= last);
@@ -216,12 +216,22 @@ impl Receive {
     }
 }
 
-async fn remove_leftovers(receiver: &Receiver) {
-    match receiver.sweep().await {
+/// Whether this user may look what became of transfers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sweeps {
+    Allowed,
+    Denied,
+}
+
+async fn remove_leftovers(receiver: &Receiver) -> Sweeps {
+    let swept = receiver.sweep().await;
+    let denied = matches!(swept, Err(ReceiveError::Broker(BrokerError::Denied { .. })));
+    match swept {
         Ok(0) => {}
         Ok(parts) => tracing::info!(parts, "removed what was left of transfers that are no longer stored"),
         Err(error) => tracing::warn!("cannot look for leftovers: {:#}", anyhow::Error::from(error)),
     }
+    if denied { Sweeps::Denied } else { Sweeps::Allowed }
 }
 
 async fn save(
