@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
     ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName,
     broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Scanned, StartAt},
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::{ReceiveError, staging::Owner};
 
-/// The server delivers what it holds in less.
-const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+/// The server delivers what it holds in less, and a lost consumer is made anew.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads one transfer's chunks and closing record, through a consumer that it makes, and deletes in the end.
 #[derive(Debug)]
@@ -118,8 +118,9 @@ impl Cursor {
     pub(crate) fn patience(&self, limit: Duration) -> Duration {
         let Some((then, at)) = self.server_time else { return limit };
         let last = self.follow.last_stored_at().map_or(self.opened_at, |stored_at| stored_at.max(self.opened_at));
-        let before = Duration::try_from(then.duration_since(last)).unwrap_or_default();
-        limit.saturating_sub(before + at.elapsed()).max(LEAST_PATIENCE.min(limit))
+        // What was stored since the cursor was opened is younger than that.
+        let silent = then.duration_since(last) + SignedDuration::try_from(at.elapsed()).unwrap_or_default();
+        limit.saturating_sub(Duration::try_from(silent).unwrap_or_default()).max(LEAST_PATIENCE.min(limit))
     }
 
     /// Something was asked for, and may come however long nothing was stored.

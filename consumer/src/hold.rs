@@ -98,15 +98,21 @@ impl Held {
                     if renewed.elapsed() >= takeover {
                         self.lapsed.store(true, Ordering::Relaxed);
                     }
-                    renewed = Instant::now();
-                    broker.acknowledge(ack_subject, Acknowledgement::InProgress).await;
-                    entry.as_ref().inspect(|entry| entry.renewed());
+                    if broker.acknowledge(ack_subject, Acknowledgement::InProgress).await {
+                        renewed = Instant::now();
+                        entry.as_ref().inspect(|entry| entry.renewed());
+                    }
                 }
             }
         };
         match settlement {
-            // Dropped without a word.
-            Err(_) => broker.acknowledge(ack_subject, Acknowledgement::Again(Duration::ZERO)).await,
+            // Dropped without a word: on a server that stays away, its wait decides.
+            Err(_) => {
+                let broker = broker.with_patience(CONFIRMATION);
+                if let Err(error) = broker.confirm(ack_subject, Acknowledgement::Again(Duration::ZERO)).await {
+                    tracing::debug!(subject = self.subject, "not put back: {error}");
+                }
+            }
             Ok(Settlement { acknowledgement, settled }) => {
                 if let Err(error) = self.confirm(acknowledgement).await {
                     tracing::warn!(

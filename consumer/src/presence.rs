@@ -1,6 +1,9 @@
 //! Whether a transfer is still there to be received.
 
-use natsfer_common::{Closing, Contradiction, Manifest, Totals, broker::Broker};
+use natsfer_common::{
+    Closing, Contradiction, Manifest, Totals,
+    broker::{Broker, BrokerError},
+};
 
 use crate::ReceiveError;
 
@@ -19,8 +22,10 @@ pub(crate) async fn is_there(broker: &Broker, manifest: &Manifest) -> Result<(),
     closing(broker, manifest).await?;
     let Manifest { transfer, channel, .. } = manifest;
     let subject = broker.subjects().open(channel, *transfer);
-    match broker.last_message_of_leader(broker.stream().control(), &subject).await? {
-        Some(_) => Ok(()),
-        None => Err(ReceiveError::NoSuchTransfer { transfer: *transfer }),
+    match broker.last_message_of_leader(broker.stream().control(), &subject).await {
+        Ok(None) => Err(ReceiveError::NoSuchTransfer { transfer: *transfer }),
+        // Who may not look takes it for there.
+        Ok(Some(_)) | Err(BrokerError::Denied { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

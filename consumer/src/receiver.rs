@@ -1,6 +1,6 @@
 //! A durable receiver.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use natsfer_common::{
@@ -11,7 +11,7 @@ use natsfer_common::{
     },
     header,
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
     sweep::sweep,
 };
 
+/// Rest before an inbox that went away is made anew.
+const RENEWAL_REST: Duration = Duration::from_millis(500);
+
 /// A durable receiver: every file on its channels, each until it is dealt with. See the crate's documentation.
 #[derive(Debug)]
 pub struct Receiver {
@@ -35,6 +38,8 @@ pub struct Receiver {
     flows: Flows,
     tasks: TaskTracker,
     ledger: Option<Arc<Ledger>>,
+    /// The inbox is lost: when to make it anew. Kept here, because whoever waits for the next transfer may give up and ask again.
+    renew_at: Option<Instant>,
 }
 
 /// How much a receiver has before it.
@@ -86,7 +91,7 @@ impl Receiver {
         let hands = Arc::new(Semaphore::new(options.concurrency));
         let flows = Flows::new(&broker, options.window, options.concurrency);
         let ledger = take_over(&broker, &options).await;
-        Ok(Self { broker, options, spec, pull, hands, flows, tasks: TaskTracker::new(), ledger })
+        Ok(Self { broker, options, spec, pull, hands, flows, tasks: TaskTracker::new(), ledger, renew_at: None })
     }
 
     /// The next transfer. Waits while there is none, and while as many are held as [`ReceiverOptions::concurrency`] allows.
@@ -99,6 +104,11 @@ impl Receiver {
     /// When the connection is closed, or the server refuses. Its absence is no error: it is waited for.
     pub async fn next(&mut self) -> Result<Option<Incoming>, ReceiveError> {
         loop {
+            if let Some(at) = self.renew_at {
+                tokio::time::sleep_until(at).await;
+                self.renew().await?;
+                self.renew_at = None;
+            }
             let permit = match self.hands.clone().acquire_owned().await {
                 Ok(permit) => permit,
                 Err(_) => return Ok(None),
@@ -107,7 +117,8 @@ impl Receiver {
             let delivery = match self.pull.next().await {
                 Ok(delivery) => delivery,
                 Err(BrokerError::ConsumerGone { consumer, .. }) => {
-                    self.renew(&consumer).await?;
+                    tracing::warn!(consumer, "the receiver's inbox does not answer; looking for it");
+                    self.renew_at = Some(Instant::now() + RENEWAL_REST);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -150,9 +161,7 @@ impl Receiver {
 
     /// The consumer went away: with its server, or because somebody deleted it. Recreated, it begins with the oldest transfer;
     /// what is there already is recognised by its digest.
-    async fn renew(&mut self, consumer: &str) -> Result<(), ReceiveError> {
-        tracing::warn!(consumer, "the receiver's inbox does not answer; looking for it");
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    async fn renew(&self) -> Result<(), ReceiveError> {
         match self.broker.create_consumer(&self.spec).await {
             Ok(_) => Ok(()),
             // It has been waited for, and is waited for on.
@@ -253,7 +262,7 @@ async fn take_over(broker: &Broker, options: &ReceiverOptions) -> Option<Arc<Led
     .ok()?;
     for ack_subject in left_behind {
         tracing::debug!(ack_subject, "putting back what a process held that has died");
-        broker.acknowledge(&ack_subject, Acknowledgement::Again(std::time::Duration::ZERO)).await;
+        broker.acknowledge(&ack_subject, Acknowledgement::Again(Duration::ZERO)).await;
     }
     Some(ledger)
 }

@@ -1,4 +1,4 @@
-//! What earlier runs left of transfers that are no longer in the stream.
+//! What earlier runs left of transfers that do not come again.
 
 use natsfer_common::{
     Journal, Manifest, blocking,
@@ -19,32 +19,42 @@ struct Leftover {
     manifest: Option<Manifest>,
 }
 
-/// Removes parts whose transfers have been removed from the stream: nobody will ask for them. Says how many.
+/// Removes parts of transfers that this owner is not given again: those that have been removed from the stream, and those that
+/// are done, as when a process died that was given one twice. Says how many.
 pub(crate) async fn sweep(broker: &Broker, target: &TargetDirectory, owner: &Owner) -> Result<u64, ReceiveError> {
     let (of, whose, path) = (target.clone(), owner.clone(), target.path().to_owned());
     let leftovers = blocking(move || {
         let directory = StagingDirectory::open(&of, &whose)?;
         leftovers(&directory).map_err(ReceiveError::disk("cannot look at unfinished files in", path))
     });
+    let done_to = match owner {
+        Owner::Receiver(name) => broker.consumer(broker.stream().control(), name.as_str()).await?,
+        Owner::Replay => None,
+    };
+    let done_to = done_to.map_or(0, |inbox| inbox.acknowledged_to);
     let mut removed = 0;
     for Leftover { stem, manifest } in leftovers.await? {
         if let Some(manifest) = &manifest
-            && is_stored(broker, manifest).await?
+            && is_to_come(broker, manifest, done_to).await?
         {
             continue;
         }
-        if let Some(manifest) = &manifest {
-            Cursor::forget(broker, owner, manifest).await;
-        }
         let (of, whose) = (target.clone(), owner.clone());
-        removed += u64::from(blocking(move || remove(&StagingDirectory::open(&of, &whose)?, &stem)).await?);
+        if blocking(move || remove(&StagingDirectory::open(&of, &whose)?, &stem)).await? {
+            removed += 1;
+            if let Some(manifest) = &manifest {
+                Cursor::forget(broker, owner, manifest).await;
+            }
+        }
     }
     Ok(removed)
 }
 
-async fn is_stored(broker: &Broker, manifest: &Manifest) -> Result<bool, BrokerError> {
+/// Whether it is stored, behind all that is done.
+async fn is_to_come(broker: &Broker, manifest: &Manifest, done_to: u64) -> Result<bool, BrokerError> {
     let subject = broker.subjects().open(&manifest.channel, manifest.transfer);
-    Ok(broker.last_message_of_leader(broker.stream().control(), &subject).await?.is_some())
+    let opened = broker.last_message_of_leader(broker.stream().control(), &subject).await?;
+    Ok(opened.is_some_and(|opened| opened.sequence > done_to))
 }
 
 fn leftovers(directory: &StagingDirectory) -> std::io::Result<Vec<Leftover>> {

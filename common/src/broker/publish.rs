@@ -102,14 +102,13 @@ impl Broker {
     }
 
     /// Tells the server about a delivered message, without waiting for its answer: it may be lost with the connection, and the
-    /// message is then delivered again. Nothing is kept for a server that is away.
-    pub async fn acknowledge(&self, ack_subject: &str, acknowledgement: Acknowledgement) {
+    /// message is then delivered again. Nothing is kept for a server that is away: `false`, then.
+    pub async fn acknowledge(&self, ack_subject: &str, acknowledgement: Acknowledgement) -> bool {
         if !self.is_connected() {
-            return;
+            return false;
         }
-        if let Err(error) = self.client.publish(ack_subject.to_owned(), acknowledgement.to_payload()).await {
-            tracing::debug!(%error, "an acknowledgement could not be sent");
-        }
+        let sent = self.client.publish(ack_subject.to_owned(), acknowledgement.to_payload()).await;
+        sent.inspect_err(|error| tracing::debug!(%error, "an acknowledgement could not be sent")).is_ok()
     }
 
     /// Tells the server about a delivered message, and waits until it says that it knows.

@@ -239,6 +239,7 @@ impl Pull {
             tracing::info!(consumer = self.consumer, stream = self.stream, "connected again");
             // What was asked on the last one is forgotten, or comes all the same: a window more at most.
             self.window.lost();
+            self.heard = Instant::now();
         }
         while let Some(PullRequest { batch, max_bytes }) = self.window.ask() {
             let mut request = json!({

@@ -18,6 +18,8 @@ use super::event::Format;
 
 /// How often a draining receiver looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a draining receiver leaves an inbox that is lost.
+const LOST_INBOX_REST: Duration = Duration::from_secs(5);
 /// How often to look for parts whose transfers were removed from the stream.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -173,7 +175,11 @@ impl Receive {
                 }
                 _ = sweep.tick(), if sweeps == Sweeps::Allowed => sweeps = remove_leftovers(receiver).await,
                 _ = look.tick(), if matches!(until, Until::Drained(_)) && saves.is_empty() => {
-                    let Some(backlog) = receiver.backlog().await? else { continue };
+                    let Some(backlog) = receiver.backlog().await? else {
+                        // Time to make it anew.
+                        look.reset_after(LOST_INBOX_REST);
+                        continue;
+                    };
                     let all_done = matches!(until, Until::Drained(Some(last)) if backlog.done_to >= last);
                     if all_done || (backlog.waiting == 0 && backlog.taken <= tally.parked.len() as u64) {
                         return Ok(Outcome::Done);
