@@ -49,9 +49,7 @@ impl Cursor {
     ) -> Result<Self, ReceiveError> {
         let (name, kind) = match owner {
             Owner::Receiver(receiver) => (durable_name(receiver, manifest), ConsumerKind::Cursor),
-            Owner::Replay => {
-                (format!("replay-{}", natsfer_common::TransferId::random().map_err(no_randomness)?), ConsumerKind::Look)
-            }
+            Owner::Replay => ("replay".to_owned(), ConsumerKind::Look),
         };
         let stream = broker.stream().data();
         let filters = vec![broker.subjects().data(&manifest.channel, manifest.transfer)];
@@ -69,7 +67,14 @@ impl Cursor {
                     broker.delete_consumer(&spec.stream, &spec.name).await?;
                 }
                 spec.start = start_behind(broker, manifest, held).await?;
-                broker.create_consumer(&spec).await?
+                match kind {
+                    ConsumerKind::Look => {
+                        let (named, state) = broker.create_look(spec).await?;
+                        spec = named;
+                        state
+                    }
+                    _ => broker.create_consumer(&spec).await?,
+                }
             }
         };
         let follow = Follow::standing(broker, spec, window).await?;
@@ -155,10 +160,6 @@ impl Cursor {
 /// What a receiver's cursor over one transfer is called: see PROTOCOL.md.
 fn durable_name(receiver: &ReceiverName, manifest: &Manifest) -> String {
     format!("{receiver}-{}", manifest.transfer)
-}
-
-fn no_randomness(source: std::io::Error) -> ReceiveError {
-    ReceiveError::Disk { doing: "cannot get randomness from", path: "the operating system".into(), source }
 }
 
 /// Where to begin when these chunks are held: at the first one that is not, found without moving payloads.

@@ -71,14 +71,14 @@ async fn a_cluster_without_a_quorum_is_waited_for() {
     let receiver = receiving(cluster.server(0), "r", &inbox, &[]).spawn().await;
     let sender = sending(&proxy, &[], &[&source]).spawn().await;
     eventually("a part is here", SOON, || async { (!staged_files(&inbox, "r").is_empty()).then_some(()) }).await;
-    for victim in [1, 2] {
-        cluster.kill(victim).await;
+    for away in [1, 2] {
+        cluster.server(away).pause();
     }
     sender.log_line(SOON, |line| line.contains("waiting for the server")).await;
     // Nothing shows when the time that is tried out here has passed.
     tokio::time::sleep(Duration::from_secs(15)).await;
-    for victim in [1, 2] {
-        cluster.restart(victim).await;
+    for away in [1, 2] {
+        cluster.server(away).resume();
     }
     let _ = sender.wait().await.success();
     receiver.event(SOON, |received| received["name"] == "large.bin").await;

@@ -192,7 +192,26 @@ impl Broker {
         }
     }
 
-    pub(super) async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
+    /// Creates a consumer for looking around; of the name in `spec` only the first word counts. Such a consumer lives on one server: each try
+    /// has a name of its own, because the last one may have been given to a server that is away, and would wait for it.
+    ///
+    /// # Errors
+    /// When the server refuses, or the stream does not exist: looking creates nothing.
+    pub async fn create_look(&self, spec: ConsumerSpec) -> Result<(ConsumerSpec, ConsumerState), BrokerError> {
+        let once = self.with_patience(Duration::ZERO);
+        let what = format!("looking at stream {}", spec.stream);
+        self.patiently(&what, || async {
+            let token = self.client.new_inbox();
+            let word = spec.name.split('-').next().unwrap_or_default();
+            let name = format!("{word}-{}", token.rsplit('.').next().unwrap_or_default());
+            let spec = ConsumerSpec { name, ..spec.clone() };
+            let state = once.create_consumer_now(&spec).await?;
+            Ok((spec, state))
+        })
+        .await
+    }
+
+    async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
         let ConsumerSpec { stream, name, .. } = spec;
         let subject = match &spec.filters[..] {
             [filter] => format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),

@@ -7,7 +7,9 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Acknowledgement, Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt};
+use super::{
+    Acknowledgement, Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt, look::LOOK,
+};
 
 /// Rest before a consumer that went away is made anew.
 const REST: Duration = Duration::from_millis(500);
@@ -59,10 +61,10 @@ impl Broker {
     /// # Errors
     /// When the server does not answer, or refuses.
     pub async fn follow(&self, filters: Vec<String>, from: u64) -> Result<Follow, BrokerError> {
-        let (stream, name) = (self.stream().control().to_owned(), self.unused_name());
+        let (stream, name) = (self.stream().control().to_owned(), LOOK.to_owned());
         let start = StartAt::Sequence(from.max(1));
         let spec = ConsumerSpec { stream, name, filters, start, headers_only: true, kind: ConsumerKind::Look };
-        self.create_consumer(&spec).await?;
+        let (spec, _) = self.create_look(spec).await?;
         Follow::standing(self, spec, WINDOW).await
     }
 
@@ -150,7 +152,10 @@ impl Follow {
         }
         // It may stand after all, with another start: the server was only starting.
         broker.delete_consumer(&spec.stream, &spec.name).await?;
-        broker.create_consumer(spec).await?;
+        match spec.kind {
+            ConsumerKind::Look => *spec = broker.create_look(spec.clone()).await?.0,
+            _ => _ = broker.create_consumer(spec).await?,
+        }
         self.state = State::read(broker, spec, *window).await?;
         Ok(())
     }

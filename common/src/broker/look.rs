@@ -4,6 +4,8 @@ use std::{ops::ControlFlow, time::Duration};
 
 use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt, code};
 
+/// What the names of consumers that only look around begin with.
+pub(super) const LOOK: &str = "look";
 /// How often a listing that stands still is looked into.
 const LOOK_TICK: Duration = Duration::from_millis(500);
 /// How long a listing may stand still.
@@ -15,23 +17,17 @@ impl Broker {
         &self, stream: String, filters: Vec<String>, start: StartAt, headers_only: bool,
         mut visit: impl FnMut(&Delivery) -> ControlFlow<()>,
     ) -> Result<(), BrokerError> {
-        let name = self.unused_name();
+        let name = LOOK.to_owned();
         let spec = ConsumerSpec { stream, name, filters, start, headers_only, kind: ConsumerKind::Look };
-        let state = match self.create_consumer_now(&spec).await {
-            // Looking creates nothing.
+        let (spec, state) = match self.create_look(spec).await {
             Err(error) if error.is(code::STREAM_NOT_FOUND) => return Ok(()),
-            state => state?,
+            created => created?,
         };
         let ConsumerSpec { stream, name, .. } = &spec;
         let result = self.look_through(stream, name, state.pending, &mut visit).await;
         // Best effort: the server removes it by itself soon.
         let _ = self.delete_consumer(stream, name).await;
         result
-    }
-
-    /// A name for a consumer that is only to look around.
-    pub(super) fn unused_name(&self) -> String {
-        format!("look-{}", self.client.new_inbox().rsplit('.').next().unwrap_or_default())
     }
 
     async fn look_through(
