@@ -28,6 +28,11 @@ impl Receipt {
         Self { version: record::VERSION, transfer, receiver, digest, size, landed_at }
     }
 
+    /// Whether it is for these bytes: anybody may have written it, and an earlier one may be of others.
+    pub fn is_of(&self, digest: Digest, size: u64) -> bool {
+        (self.digest, self.size) == (digest, size)
+    }
+
     /// The header's text.
     ///
     /// # Errors

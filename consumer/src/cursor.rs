@@ -67,14 +67,7 @@ impl Cursor {
                     broker.delete_consumer(&spec.stream, &spec.name).await?;
                 }
                 spec.start = start_behind(broker, manifest, held).await?;
-                match kind {
-                    ConsumerKind::Look => {
-                        let (named, state) = broker.create_look(spec).await?;
-                        spec = named;
-                        state
-                    }
-                    _ => broker.create_consumer(&spec).await?,
-                }
+                broker.create_consumer(&mut spec).await?
             }
         };
         let follow = Follow::standing(broker, spec, window).await?;

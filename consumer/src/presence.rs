@@ -21,8 +21,7 @@ pub(crate) async fn closing(broker: &Broker, manifest: &Manifest) -> Result<Opti
 pub(crate) async fn is_there(broker: &Broker, manifest: &Manifest) -> Result<(), ReceiveError> {
     closing(broker, manifest).await?;
     let Manifest { transfer, channel, .. } = manifest;
-    let subject = broker.subjects().open(channel, *transfer);
-    match broker.last_message_of_leader(broker.stream().control(), &subject).await {
+    match broker.opened(channel, *transfer).await {
         Ok(None) => Err(ReceiveError::NoSuchTransfer { transfer: *transfer }),
         // Who may not look takes it for there.
         Ok(Some(_)) | Err(BrokerError::Denied { .. }) => Ok(()),

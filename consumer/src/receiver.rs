@@ -68,7 +68,7 @@ impl Receiver {
     /// # Errors
     /// When a receiver of this name listens on other channels, or the server refuses.
     pub async fn open(broker: Broker, options: ReceiverOptions) -> Result<Self, ReceiveError> {
-        let spec = ConsumerSpec {
+        let mut spec = ConsumerSpec {
             stream: broker.stream().control().into(),
             name: options.name.to_string(),
             filters: vec![broker.subjects().filter(Kind::Open, &options.channels)],
@@ -85,7 +85,7 @@ impl Receiver {
                 });
             }
             // Created also when it stands: the takeover time may have changed.
-            _ => broker.create_consumer(&spec).await?,
+            _ => broker.create_consumer(&mut spec).await?,
         };
         let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::Single).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
@@ -161,8 +161,8 @@ impl Receiver {
 
     /// The consumer went away: with its server, or because somebody deleted it. Recreated, it begins with the oldest transfer;
     /// what is there already is recognised by its digest.
-    async fn renew(&self) -> Result<(), ReceiveError> {
-        match self.broker.create_consumer(&self.spec).await {
+    async fn renew(&mut self) -> Result<(), ReceiveError> {
+        match self.broker.create_consumer(&mut self.spec).await {
             Ok(_) => Ok(()),
             // It has been waited for, and is waited for on.
             Err(error) if error.is_passing() => Ok(()),
@@ -257,7 +257,7 @@ async fn take_over(broker: &Broker, options: &ReceiverOptions) -> Option<Arc<Led
     .await
     .inspect_err(|error| {
         // As on a full disk: files can be received all the same, and what is held then waits for the server after a crash.
-        tracing::warn!("without a ledger: {}", error.to_string());
+        tracing::warn!("without a ledger: {error}");
     })
     .ok()?;
     for ack_subject in left_behind {

@@ -35,8 +35,7 @@ impl Report<'_> {
     ) -> Result<(), ReceiveError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         if before == Before::Perhaps {
-            let is_this =
-                |receipt: &Receipt| (&receipt.receiver, receipt.digest, receipt.size) == (self.receiver, digest, size);
+            let is_this = |receipt: &Receipt| receipt.receiver == *self.receiver && receipt.is_of(digest, size);
             match self.broker.receipts(channel, *transfer).await {
                 Ok(receipts) if receipts.iter().any(is_this) => return Ok(()),
                 // Who may not look says it again.

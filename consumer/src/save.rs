@@ -139,7 +139,6 @@ impl Save<'_> {
                 // Removed, and sent again with other bytes under the same id: what an earlier run kept is of the first ones.
                 tracing::warn!(transfer = %self.manifest.transfer, "beginning anew, without what an earlier run kept: {error}");
                 bench.discard().await;
-                self.forget().await;
                 bench = Bench::open(self.target, self.owner, self.manifest).await?;
                 self.receive(known, &mut bench, &mut extra).await
             }

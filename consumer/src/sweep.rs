@@ -52,8 +52,7 @@ pub(crate) async fn sweep(broker: &Broker, target: &TargetDirectory, owner: &Own
 
 /// Whether it is stored, behind all that is done.
 async fn is_to_come(broker: &Broker, manifest: &Manifest, done_to: u64) -> Result<bool, BrokerError> {
-    let subject = broker.subjects().open(&manifest.channel, manifest.transfer);
-    let opened = broker.last_message_of_leader(broker.stream().control(), &subject).await?;
+    let opened = broker.opened(&manifest.channel, manifest.transfer).await?;
     Ok(opened.is_some_and(|opened| opened.sequence > done_to))
 }
 

@@ -200,8 +200,7 @@ impl Chunks<'_> {
         if let Some(Closing::Cancelled { reason }) = record.map(|record| record.closing) {
             return Ok(Some(ProducerError::Cancelled { transfer: *transfer, reason }));
         }
-        let open = broker.subjects().open(channel, *transfer);
-        let opened = broker.last_message_of_leader(broker.stream().control(), &open).await?;
+        let opened = broker.opened(channel, *transfer).await?;
         Ok(opened.is_none().then_some(ProducerError::Removed { transfer: *transfer }))
     }
 }

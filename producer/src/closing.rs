@@ -3,11 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use natsfer_common::{
-    Closing, ClosingRecord, Manifest, SendError, Totals, TransferId,
-    broker::{Broker, StoredMessage},
-    header,
-};
+use natsfer_common::{Closing, ClosingRecord, Manifest, SendError, Totals, broker::Broker, header};
 
 use crate::{ProducerError, attempt::Attempt, patience::Patience, tombstone::Tombstone};
 
@@ -79,7 +75,7 @@ impl End<'_> {
         }
         // The server has just said that there is one.
         let standing = self.broker.known_message(self.broker.stream().control(), &subject).await?;
-        match standing.and_then(|message| closing(&message, *transfer)) {
+        match standing.and_then(|message| message.closing_record(*transfer)).map(|record| record.closing) {
             Some(Closing::Complete(standing)) if standing.same_file(&totals) => Ok(()),
             Some(Closing::Cancelled { reason }) => Err(ProducerError::Cancelled { transfer: *transfer, reason }),
             _ => Err(ProducerError::IdTaken { transfer: *transfer }),
@@ -102,9 +98,4 @@ impl End<'_> {
         let record = record.map_err(|source| ProducerError::Manifest { transfer, source })?;
         Ok([(header::CLOSING, record), self.attempt.closing()])
     }
-}
-
-/// What a message on a close subject says.
-fn closing(message: &StoredMessage, transfer: TransferId) -> Option<Closing> {
-    Some(ClosingRecord::from_header(message.header(header::CLOSING)?, transfer).ok()?.closing)
 }

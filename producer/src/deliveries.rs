@@ -95,13 +95,6 @@ impl NotLanded {
     }
 }
 
-impl Awaited {
-    /// Anybody may have written a receipt, and an earlier one may be of other bytes.
-    pub(crate) fn fits(&self, receipt: &Receipt) -> bool {
-        (receipt.digest, receipt.size) == (self.digest, self.size)
-    }
-}
-
 impl Deliveries {
     /// Begins to listen. All that was ever said about the transfers is heard, too: a receipt can be older than the manifest it
     /// is about, which may have been published again.
@@ -222,7 +215,7 @@ impl Deliveries {
 
     fn land(&mut self, key: &Key, receipt: Receipt) {
         if let Some(awaited) = self.awaited.get_mut(key)
-            && awaited.fits(&receipt)
+            && receipt.is_of(awaited.digest, awaited.size)
             && awaited.receivers.remove(&receipt.receiver)
         {
             self.words.push_back(Word::Landed(receipt));

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
-    ChannelFilter, Closing, ClosingRecord, Manifest, ReceiverName, Totals,
+    ChannelFilter, Manifest, ReceiverName,
     broker::{Broker, BrokerError, CatalogEntry, TransferState},
-    header,
 };
 
 use crate::ProducerError;
@@ -149,13 +148,14 @@ impl Pruning {
                 return Ok(false);
             }
         }
-        let TransferState::Complete { digest, .. } = entry.state else { return Ok(true) };
+        let TransferState::Complete { digest, size, .. } = entry.state else { return Ok(true) };
         if self.delivered_to.is_empty() {
             return Ok(true);
         }
         let receipts = broker.receipts(channel, *transfer).await?;
-        let has =
-            |name: &ReceiverName| receipts.iter().any(|receipt| receipt.receiver == *name && receipt.digest == digest);
+        let has = |name: &ReceiverName| {
+            receipts.iter().any(|receipt| receipt.receiver == *name && receipt.is_of(digest, size))
+        };
         Ok(self.delivered_to.iter().all(has))
     }
 }
@@ -163,23 +163,16 @@ impl Pruning {
 /// What became of a transfer since it was listed; `None` if it is gone, or was opened anew.
 async fn now(broker: &Broker, listed: &CatalogEntry) -> Result<Option<CatalogEntry>, BrokerError> {
     let Manifest { transfer, channel, .. } = &listed.manifest;
-    let (control, subjects) = (broker.stream().control(), broker.subjects());
-    let open = broker.last_message_of_leader(control, &subjects.open(channel, *transfer)).await?;
-    if open.is_none_or(|open| open.sequence != listed.sequence) {
+    if broker.opened(channel, *transfer).await?.is_none_or(|open| open.sequence != listed.sequence) {
         return Ok(None);
     }
     let mut entry = listed.clone();
-    let close = broker.last_message_of_leader(control, &subjects.close(channel, *transfer)).await?;
+    let close = broker.subjects().close(channel, *transfer);
+    let close = broker.last_message_of_leader(broker.stream().control(), &close).await?;
     let Some(close) = close else { return Ok(Some(entry)) };
     entry.changed_at = entry.changed_at.max(close.stored_at);
-    let record = close.header(header::CLOSING).map(|text| ClosingRecord::from_header(text, *transfer));
-    if let Some(Ok(record)) = record {
-        entry.state = match record.closing {
-            Closing::Complete(Totals { size, stored_bytes, digest, .. }) => {
-                TransferState::Complete { size, stored_bytes, digest }
-            }
-            Closing::Cancelled { reason } => TransferState::Cancelled { reason },
-        };
+    if let Some(record) = close.closing_record(*transfer) {
+        entry.state = record.closing.into();
     }
     Ok(Some(entry))
 }

@@ -10,7 +10,6 @@ use std::{
 use natsfer_common::{
     Receipt, ReceiverName,
     broker::{Broker, BrokerError, ConsumerState, StoredMessage, code},
-    selects,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -128,17 +127,14 @@ impl Rounds {
         for receiver in &awaited.receivers {
             self.note_inbox(receiver).await?;
         }
-        let opened = match self.opened(&subject).await {
+        let opened = match self.opened(key).await {
             Ok(Some(opened)) => opened,
             Ok(None) => return Ok(Found::Removed),
             Err(error) => return self.narrow(Sight::Nothing, error),
         };
         let is_done = |receiver: &&ReceiverName| {
             let inbox = self.inboxes.get(*receiver).and_then(Option::as_ref);
-            inbox.is_some_and(|inbox| {
-                let listens = inbox.durable && inbox.filters.iter().any(|filter| selects(filter, &subject));
-                listens && inbox.acknowledged_to >= opened.sequence
-            })
+            inbox.is_some_and(|inbox| inbox.listens_to(&subject) && inbox.acknowledged_to >= opened.sequence)
         };
         let mut receivers: BTreeSet<_> = awaited.receivers.iter().filter(is_done).cloned().collect();
         if receivers.is_empty() {
@@ -170,9 +166,9 @@ impl Rounds {
         Ok(())
     }
 
-    /// The transfer's manifest, by the leader's word: another replica may lag behind.
-    async fn opened(&self, subject: &str) -> Result<Option<StoredMessage>, BrokerError> {
-        match self.broker.last_message_of_leader(self.broker.stream().control(), subject).await {
+    /// The transfer's manifest; none where there is no stream.
+    async fn opened(&self, (channel, transfer): &Key) -> Result<Option<StoredMessage>, BrokerError> {
+        match self.broker.opened(channel, *transfer).await {
             Err(error) if error.is(code::STREAM_NOT_FOUND) => Ok(None),
             result => result,
         }

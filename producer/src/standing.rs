@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use natsfer_common::{
     Manifest, Receipt, ReceiverName,
     broker::{Broker, CatalogEntry, ConsumerState, TransferState},
-    selects,
 };
 
 use crate::ProducerError;
@@ -70,9 +69,8 @@ pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Stan
     let subject = broker.subjects().open(channel, *transfer);
     let cursors = broker.consumers(&broker.stream().data()).await?;
     for inbox in broker.consumers(broker.stream().control()).await? {
-        let listens = inbox.durable && inbox.filters.iter().any(|filter| selects(filter, &subject));
         let Ok(receiver) = inbox.name.parse::<ReceiverName>() else { continue };
-        if listens && !standings.iter().any(|standing| standing.receiver == receiver) {
+        if inbox.listens_to(&subject) && !standings.iter().any(|standing| standing.receiver == receiver) {
             let name = format!("{receiver}-{transfer}");
             let cursor = cursors.iter().find(|cursor| cursor.name == name);
             standings.push(Standing { receiver, state: state(entry, &inbox, cursor) });
@@ -82,11 +80,10 @@ pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Stan
     Ok(standings)
 }
 
-/// Anybody may have written a receipt, and an earlier one may be of other bytes. What a cancelled transfer had is not known any
-/// more.
+/// What an open transfer will have is not known yet, what a cancelled one had not any more.
 fn is_of(receipt: &Receipt, entry: &CatalogEntry) -> bool {
     match &entry.state {
-        TransferState::Complete { digest, size, .. } => (receipt.digest, receipt.size) == (*digest, *size),
+        TransferState::Complete { digest, size, .. } => receipt.is_of(*digest, *size),
         TransferState::Open | TransferState::Cancelled { .. } => true,
     }
 }

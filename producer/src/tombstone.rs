@@ -78,10 +78,9 @@ impl Tombstone<'_> {
         let close = broker.subjects().close(channel, transfer);
         let message = broker.last_message_of_leader(broker.stream().control(), &close).await?;
         let Some(message) = message else { return Ok(Standing { last: 0, cancelled: None }) };
-        let cancelled = message.header(header::CLOSING).filter(|text| {
-            let record = ClosingRecord::from_header(text, transfer);
-            record.is_ok_and(|record| matches!(record.closing, Closing::Cancelled { .. }))
-        });
+        let record = message.closing_record(transfer);
+        let is_cancelled = record.is_some_and(|record| matches!(record.closing, Closing::Cancelled { .. }));
+        let cancelled = message.header(header::CLOSING).filter(|_| is_cancelled);
         Ok(Standing { last: message.sequence, cancelled: cancelled.map(str::to_owned) })
     }
 

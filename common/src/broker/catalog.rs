@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use jiff::Timestamp;
 
 use super::{Broker, BrokerError, StartAt};
-use crate::{Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Manifest, TransferId, header as name};
+use crate::{
+    Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Manifest, Totals, TransferId, header as name,
+};
 
 /// One stored transfer.
 #[derive(Debug, Clone)]
@@ -50,6 +52,17 @@ impl TransferState {
             Self::Open => "open",
             Self::Complete { .. } => "complete",
             Self::Cancelled { .. } => "cancelled",
+        }
+    }
+}
+
+impl From<Closing> for TransferState {
+    fn from(closing: Closing) -> Self {
+        match closing {
+            Closing::Complete(Totals { size, stored_bytes, digest, .. }) => {
+                Self::Complete { size, stored_bytes, digest }
+            }
+            Closing::Cancelled { reason } => Self::Cancelled { reason },
         }
     }
 }
@@ -124,16 +137,11 @@ impl Catalog {
             let (closing, closed_at) = self.closings.remove(&key).unzip();
             let changed_at = closed_at.map_or(published_at, |closed_at| published_at.max(closed_at));
             let state = match (closing, manifest.inline) {
-                (Some(Closing::Cancelled { reason }), _) => TransferState::Cancelled { reason },
+                (Some(closing @ Closing::Cancelled { .. }), _) | (Some(closing), None) => closing.into(),
                 (_, Some(inline)) => TransferState::Complete {
                     size: manifest.size.unwrap_or(0),
                     stored_bytes: inline_bytes,
                     digest: inline.digest,
-                },
-                (Some(Closing::Complete(totals)), None) => TransferState::Complete {
-                    size: totals.size,
-                    stored_bytes: totals.stored_bytes,
-                    digest: totals.digest,
                 },
                 (None, None) => TransferState::Open,
             };

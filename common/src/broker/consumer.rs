@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Broker, BrokerError, code};
+use crate::selects;
 
 /// A pull consumer to be.
 #[derive(Debug, Clone)]
@@ -69,6 +70,13 @@ pub struct ConsumerState {
     pub durable: bool,
     /// When the server said so, by its clock.
     pub at: Option<Timestamp>,
+}
+
+impl ConsumerState {
+    /// Whether it is a receiver's inbox to which messages on this subject go.
+    pub fn listens_to(&self, subject: &str) -> bool {
+        self.durable && self.filters.iter().any(|filter| selects(filter, subject))
+    }
 }
 
 #[derive(Deserialize)]
@@ -181,23 +189,26 @@ impl ConsumerSpec {
 
 impl Broker {
     /// Creates the consumer; one that stands already with the same settings is used as it is. Creates the streams first if
-    /// they do not exist.
+    /// they do not exist, but not to look around.
+    ///
+    /// A consumer for looking around is given a name of its own, of which only the first word is kept, with each try: it lives
+    /// on one server, and the last try may have gone to one that is away, and would wait for it.
     ///
     /// # Errors
     /// When the server refuses, as it does when the consumer stands with other settings.
-    pub async fn create_consumer(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
+    pub async fn create_consumer(&self, spec: &mut ConsumerSpec) -> Result<ConsumerState, BrokerError> {
+        if spec.kind == ConsumerKind::Look {
+            let (named, state) = self.create_look(spec).await?;
+            *spec = named;
+            return Ok(state);
+        }
         match self.create_consumer_now(spec).await {
             Err(error) if self.created_for(&error).await? => self.create_consumer_now(spec).await,
             result => result,
         }
     }
 
-    /// Creates a consumer for looking around; of the name in `spec` only the first word counts. Such a consumer lives on one server: each try
-    /// has a name of its own, because the last one may have been given to a server that is away, and would wait for it.
-    ///
-    /// # Errors
-    /// When the server refuses, or the stream does not exist: looking creates nothing.
-    pub async fn create_look(&self, spec: ConsumerSpec) -> Result<(ConsumerSpec, ConsumerState), BrokerError> {
+    async fn create_look(&self, spec: &ConsumerSpec) -> Result<(ConsumerSpec, ConsumerState), BrokerError> {
         let once = self.with_patience(Duration::ZERO);
         let what = format!("looking at stream {}", spec.stream);
         self.patiently(&what, || async {

@@ -63,8 +63,8 @@ impl Broker {
     pub async fn follow(&self, filters: Vec<String>, from: u64) -> Result<Follow, BrokerError> {
         let (stream, name) = (self.stream().control().to_owned(), LOOK.to_owned());
         let start = StartAt::Sequence(from.max(1));
-        let spec = ConsumerSpec { stream, name, filters, start, headers_only: true, kind: ConsumerKind::Look };
-        let (spec, _) = self.create_look(spec).await?;
+        let mut spec = ConsumerSpec { stream, name, filters, start, headers_only: true, kind: ConsumerKind::Look };
+        self.create_consumer(&mut spec).await?;
         Follow::standing(self, spec, WINDOW).await
     }
 
@@ -152,10 +152,7 @@ impl Follow {
         }
         // It may stand after all, with another start: the server was only starting.
         broker.delete_consumer(&spec.stream, &spec.name).await?;
-        match spec.kind {
-            ConsumerKind::Look => *spec = broker.create_look(spec.clone()).await?.0,
-            _ => _ = broker.create_consumer(spec).await?,
-        }
+        broker.create_consumer(spec).await?;
         self.state = State::read(broker, spec, *window).await?;
         Ok(())
     }

@@ -18,10 +18,10 @@ impl Broker {
         mut visit: impl FnMut(&Delivery) -> ControlFlow<()>,
     ) -> Result<(), BrokerError> {
         let name = LOOK.to_owned();
-        let spec = ConsumerSpec { stream, name, filters, start, headers_only, kind: ConsumerKind::Look };
-        let (spec, state) = match self.create_look(spec).await {
+        let mut spec = ConsumerSpec { stream, name, filters, start, headers_only, kind: ConsumerKind::Look };
+        let state = match self.create_consumer(&mut spec).await {
             Err(error) if error.is(code::STREAM_NOT_FOUND) => return Ok(()),
-            created => created?,
+            state => state?,
         };
         let ConsumerSpec { stream, name, .. } = &spec;
         let result = self.look_through(stream, name, state.pending, &mut visit).await;

@@ -4,12 +4,20 @@ use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
-use super::{Broker, BrokerError, StartAt};
+use super::{Broker, BrokerError, StartAt, StoredMessage};
 use crate::{
     Channel, ChunkHeader, ClosingRecord, Manifest, StoredChunk, StoredTransfer, Subject, TransferId, header as name,
 };
 
 impl Broker {
+    /// The message that opened a transfer, as the stream's leader knows it: `None` once it was removed.
+    ///
+    /// # Errors
+    /// When the stream does not exist, the server does not answer, or this user may not ask its leader.
+    pub async fn opened(&self, channel: &Channel, transfer: TransferId) -> Result<Option<StoredMessage>, BrokerError> {
+        self.last_message_of_leader(self.stream().control(), &self.subjects().open(channel, transfer)).await
+    }
+
     /// A transfer's closing record, if it was closed. A cancellation stands behind, and in place of, an earlier one.
     ///
     /// # Errors
@@ -18,8 +26,7 @@ impl Broker {
         &self, channel: &Channel, transfer: TransferId,
     ) -> Result<Option<ClosingRecord>, BrokerError> {
         let message = self.last_message(self.stream().control(), &self.subjects().close(channel, transfer)).await?;
-        let record = message.as_ref().and_then(|message| message.header(name::CLOSING));
-        Ok(record.and_then(|text| ClosingRecord::from_header(text, transfer).ok()))
+        Ok(message.and_then(|message| message.closing_record(transfer)))
     }
 
     /// A transfer's closing record, wherever it stands: lost from the close subject, it may still lie behind the chunks. Reads

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Broker, BrokerError, code, pull::header};
+use crate::{ClosingRecord, TransferId, header as name};
 
 /// A message read by itself.
 #[derive(Debug)]
@@ -35,6 +36,11 @@ impl StoredMessage {
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(self.headers.as_ref(), name)
+    }
+
+    /// What it says of a transfer's end; `None` if that cannot be read.
+    pub fn closing_record(&self, transfer: TransferId) -> Option<ClosingRecord> {
+        ClosingRecord::from_header(self.header(name::CLOSING)?, transfer).ok()
     }
 }
 

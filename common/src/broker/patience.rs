@@ -36,12 +36,15 @@ enum Nobody {
     Away,
 }
 
-/// One of those that wait.
-struct Waiting<'a>(&'a AtomicUsize);
+/// One of those that wait, from the first failure on: what takes long and succeeds is no silence.
+struct Waiting<'a> {
+    count: &'a AtomicUsize,
+    since: Instant,
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -79,18 +82,16 @@ impl Patience {
     where
         F: Future<Output = Result<T, BrokerError>>,
     {
-        let (mut rest, mut waiting, mut nobody) = (FIRST_REST, None, Nobody::Perhaps);
-        // What takes long and succeeds is no silence.
-        let mut failing_since = None;
+        let (mut rest, mut waiting, mut nobody) = (FIRST_REST, None::<Waiting<'_>>, Nobody::Perhaps);
         loop {
             let error = match action().await {
                 Ok(done) => {
                     *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                    if waiting.take().is_some()
+                    let since = waiting.take().map(|waiting| waiting.since);
+                    if let Some(since) = since
                         && self.waiting.load(Ordering::Relaxed) == 0
-                        && let Some(since) = failing_since
                     {
-                        tracing::info!("{who}: going on after {:.1} s", Instant::elapsed(&since).as_secs_f64());
+                        tracing::info!("{who}: going on after {:.1} s", since.elapsed().as_secs_f64());
                     }
                     return Ok(done);
                 }
@@ -99,7 +100,9 @@ impl Patience {
             if !error.is_passing() {
                 return Err(Impatience::Failed(error));
             }
-            let started = *failing_since.get_or_insert_with(Instant::now);
+            // Said once, for all that wait together.
+            let first = waiting.is_none() && self.waiting.fetch_add(1, Ordering::Relaxed) == 0;
+            let started = waiting.get_or_insert_with(|| Waiting { count: &self.waiting, since: Instant::now() }).since;
             let silent = self.silent_since(started);
             if let BrokerError::NoResponders { .. } = error
                 && silent >= NOBODY.min(self.limit)
@@ -115,13 +118,11 @@ impl Patience {
             }
             let awaited =
                 if error.is_full() { "the stream is full: waiting for room" } else { "waiting for the server" };
-            // Said once, for all that wait together.
-            if waiting.is_none() && self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            if first {
                 tracing::warn!("{who}: {awaited} ({error})");
             } else {
                 tracing::debug!("{who}: {awaited} ({error})");
             }
-            waiting.get_or_insert(Waiting(&self.waiting));
             tokio::time::sleep(rest.min(self.limit.saturating_sub(silent))).await;
             rest = (rest * 2).min(LONGEST_REST);
             // While the server is away, the client would keep a copy of every try to send it later: one is enough.
