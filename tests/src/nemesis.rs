@@ -134,6 +134,7 @@ impl Nemesis {
         let sent = verdict.sent(producers).await;
         verdict.landed().await;
         verdict.nothing_staged().await;
+        verdict.nothing_to_do().await;
         stop_receiving.send_replace(true);
         verdict.ended(receivers).await;
         let converged = over.elapsed();

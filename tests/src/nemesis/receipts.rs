@@ -47,6 +47,13 @@ pub(super) async fn read(server: &Server) -> Result<Vec<Receipt>> {
     Ok(receipts)
 }
 
+/// Whether a receiver has dealt with everything, and said so: it acknowledges after its receipt.
+pub(super) async fn inbox_is_idle(server: &Server, receiver: &str) -> Result<bool> {
+    let stream = server.jetstream().await.get_stream_no_info("NATSFER").await?;
+    let info = stream.consumer_info(receiver).await?;
+    Ok(info.num_pending == 0 && info.num_ack_pending == 0)
+}
+
 fn parse(message: &async_nats::Message) -> Result<Receipt> {
     let header = message.headers.as_ref().and_then(|headers| headers.get(HEADER)).context("no header")?;
     let record: Value = serde_json::from_str(header.as_str())?;

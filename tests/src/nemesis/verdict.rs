@@ -98,6 +98,16 @@ impl<'a> Verdict<'a> {
         }
     }
 
+    /// Waits until no receiver has anything before it. Who died between landing a file and saying so has it said by whoever is
+    /// given it next.
+    pub(super) async fn nothing_to_do(&mut self) {
+        for (name, _) in RECEIVERS {
+            let idle = async || receipts::inbox_is_idle(&self.servers.all()[0], name).await.ok()?.then_some(());
+            let waited = try_eventually("all is done", self.left(), idle).await;
+            self.fail(name, waited);
+        }
+    }
+
     /// Waits for the receivers, which have been told to end, and leave nothing of theirs.
     pub(super) async fn ended(&mut self, mut receivers: JoinSet<()>) {
         let all = async {
