@@ -108,8 +108,7 @@ impl Held {
         match settlement {
             // Dropped without a word: on a server that stays away, its wait decides.
             Err(_) => {
-                let broker = broker.with_patience(CONFIRMATION);
-                if let Err(error) = broker.confirm(ack_subject, Acknowledgement::Again(Duration::ZERO)).await {
+                if let Err(error) = self.confirm(Acknowledgement::Again(Duration::ZERO)).await {
                     tracing::debug!(subject = self.subject, "not put back: {error}");
                 }
             }
@@ -128,17 +127,25 @@ impl Held {
     }
 
     async fn confirm(&self, acknowledgement: Acknowledgement) -> Result<(), BrokerError> {
-        let last = matches!(acknowledgement, Acknowledgement::Done | Acknowledgement::Never);
-        if last && self.broker.epoch() != self.epoch {
-            // The server may be another one than before: its message of this sequence would be done without having been
-            // received.
-            let broker = self.broker.with_patience(CONFIRMATION);
-            let message = broker.message_at(broker.stream().control(), self.sequence).await?;
-            if message.is_none_or(|message| message.subject != self.subject) {
+        let broker = self.broker.with_patience(CONFIRMATION);
+        let (once, acknowledgement) = (broker.with_patience(Duration::ZERO), &acknowledgement);
+        let confirmed = broker.patiently("confirming an acknowledgement", || async {
+            if self.is_anothers(&once).await? {
                 tracing::info!(subject = self.subject, "not acknowledged: the server has another message in its place");
                 return Ok(());
             }
+            once.confirm(&self.ack_subject, acknowledgement).await
+        });
+        confirmed.await
+    }
+
+    /// Whether the server, which may be another one than before, has another message of this sequence. Acknowledged, that would
+    /// be done without having been received.
+    async fn is_anothers(&self, broker: &Broker) -> Result<bool, BrokerError> {
+        if broker.epoch() == self.epoch {
+            return Ok(false);
         }
-        self.broker.with_patience(CONFIRMATION).confirm(&self.ack_subject, acknowledgement).await
+        let message = broker.message_at(broker.stream().control(), self.sequence).await?;
+        Ok(message.is_none_or(|message| message.subject != self.subject))
     }
 }

@@ -30,6 +30,12 @@ pub enum BrokerError {
         /// How long was waited.
         after: Duration,
     },
+    /// There is no connection now.
+    #[error("not connected to the server: {what}")]
+    Disconnected {
+        /// What was asked.
+        what: String,
+    },
     /// Nothing listens: JetStream is off, the stream does not exist, or the server is just starting.
     #[error("nothing answers: {what} (is JetStream enabled, and does the stream exist?)")]
     NoResponders {
@@ -111,7 +117,10 @@ impl BrokerError {
     /// Whether asking again later can help: the server is away, busy, full, or has lost its leader.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::NoResponders { .. } | Self::Interrupted { .. } => true,
+            Self::TimedOut { .. }
+            | Self::Disconnected { .. }
+            | Self::NoResponders { .. }
+            | Self::Interrupted { .. } => true,
             Self::Refused { code, .. } => code::UNAVAILABLE.contains(code) || self.is_full(),
             Self::Connect { source, .. } => {
                 use async_nats::ConnectErrorKind::{Dns, Io, TimedOut};

@@ -111,12 +111,16 @@ impl Broker {
         sent.inspect_err(|error| tracing::debug!(%error, "an acknowledgement could not be sent")).is_ok()
     }
 
-    /// Tells the server about a delivered message, and waits until it says that it knows.
+    /// Tells the server about a delivered message, and waits until it says that it knows. Tried once: by the time a server is
+    /// back that was away, it may have given the message to somebody else.
     ///
     /// # Errors
-    /// When no answer comes, as from a consumer that is gone. The server may know all the same.
-    pub async fn confirm(&self, ack_subject: &str, acknowledgement: Acknowledgement) -> Result<(), BrokerError> {
-        let (what, payload) = ("confirming an acknowledgement", acknowledgement.to_payload());
-        self.patiently(what, || self.request(what, ack_subject.to_owned(), None, payload.clone())).await.map(drop)
+    /// When there is no connection, or no answer comes, as from a consumer that is gone. The server may know all the same.
+    pub async fn confirm(&self, ack_subject: &str, acknowledgement: &Acknowledgement) -> Result<(), BrokerError> {
+        let what = "confirming an acknowledgement";
+        if !self.is_connected() {
+            return Err(BrokerError::Disconnected { what: what.into() });
+        }
+        self.request(what, ack_subject.to_owned(), None, acknowledgement.to_payload()).await.map(drop)
     }
 }
