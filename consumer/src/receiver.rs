@@ -193,15 +193,22 @@ impl Receiver {
         }))
     }
 
-    /// Removes what earlier runs of this receiver left, in its home, of transfers that have been removed from the stream since.
-    /// Says how many there were.
+    /// Removes what earlier runs of this receiver left, in its home, of transfers that do not come again: they were removed from
+    /// the stream, or are done. Says how many there were. The receiver can go on meanwhile.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, some may be left.
     ///
     /// # Errors
     /// When the server does not answer, or the directory cannot be read.
-    pub async fn sweep(&self) -> Result<u64, ReceiveError> {
-        match &self.options.home {
-            Some(home) => sweep(&self.broker, home, &Owner::Receiver(self.options.name.clone())).await,
-            None => Ok(0),
+    pub fn sweep(&self) -> impl Future<Output = Result<u64, ReceiveError>> + Send + use<> {
+        let (broker, home) = (self.broker.clone(), self.options.home.clone());
+        let owner = Owner::Receiver(self.options.name.clone());
+        async move {
+            match home {
+                Some(home) => sweep(&broker, &home, &owner).await,
+                None => Ok(0),
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     presence::closing,
     report::Report,
     room::Room,
-    staging::{Owner, Staging},
+    staging::{Owner, StagingDirectory},
 };
 
 /// Every so many deliveries, a transfer that was put back is looked into, whatever seems to have happened to it.
@@ -146,16 +146,15 @@ impl Save<'_> {
         }
     }
 
-    /// Drops what an earlier run left of a transfer that is not needed any more.
+    /// Drops what an earlier run left of a transfer that is not needed any more, unless another process works on it.
     async fn forget(&self) {
-        let (target, owner, manifest) = (self.target.clone(), self.owner.clone(), self.manifest.clone());
-        blocking(move || {
-            if let Ok(staging) = Staging::open(&target, &owner, manifest.transfer) {
-                staging.clear();
-            }
-        })
-        .await;
-        Cursor::forget(self.broker, self.owner, self.manifest).await;
+        let (target, owner, transfer) = (self.target.clone(), self.owner.clone(), self.manifest.transfer);
+        let discard =
+            move || StagingDirectory::open(&target, &owner).map(|staging| staging.discard(&transfer.to_string()));
+        // One that cannot be opened has nothing that could be used.
+        if blocking(discard).await.unwrap_or(true) {
+            Cursor::forget(self.broker, self.owner, self.manifest).await;
+        }
     }
 
     /// A transfer that was put back comes again and again, until it can be received. As long as nothing has happened to it, it

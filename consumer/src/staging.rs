@@ -143,6 +143,18 @@ impl StagingDirectory {
         Ok(bytes)
     }
 
+    /// Removes a transfer's files, by their names' common beginning, unless a process works on them.
+    pub(crate) fn discard(&self, stem: &str) -> bool {
+        let (journal, part) = (format!("{stem}{JOURNAL}"), format!("{stem}{PART}"));
+        // Of a transfer in chunks the journal is locked, of a small file the part.
+        let (Ok(_journal), Ok(_part)) = (self.locked_if_there(&journal), self.locked_if_there(&part)) else {
+            return false;
+        };
+        self.remove(&part);
+        self.remove(&journal);
+        true
+    }
+
     /// Removes a file, so far as it is there. Left over at worst: found again, and checked, should it be needed.
     pub(crate) fn remove(&self, name: &str) {
         let _ = self.dir.remove_file(name);
@@ -155,7 +167,7 @@ impl Staging {
         Ok(Self { directory, part: format!("{transfer}{PART}"), journal: format!("{transfer}{JOURNAL}") })
     }
 
-    /// Removes both files, so far as they are there.
+    /// Removes both files, so far as they are there. Whoever calls this holds their lock.
     pub(crate) fn clear(&self) {
         [&self.part, &self.journal].into_iter().for_each(|name| self.directory.remove(name));
     }

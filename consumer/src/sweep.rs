@@ -40,7 +40,7 @@ pub(crate) async fn sweep(broker: &Broker, target: &TargetDirectory, owner: &Own
             continue;
         }
         let (of, whose) = (target.clone(), owner.clone());
-        if blocking(move || remove(&StagingDirectory::open(&of, &whose)?, &stem)).await? {
+        if blocking(move || StagingDirectory::open(&of, &whose).map(|directory| directory.discard(&stem))).await? {
             removed += 1;
             if let Some(manifest) = &manifest {
                 Cursor::forget(broker, owner, manifest).await;
@@ -72,15 +72,4 @@ fn leftovers(directory: &StagingDirectory) -> std::io::Result<Vec<Leftover>> {
         }
     }
     Ok(found)
-}
-
-/// Removes one, unless a process works on it.
-fn remove(directory: &StagingDirectory, stem: &str) -> Result<bool, ReceiveError> {
-    let (journal, part) = (format!("{stem}{JOURNAL}"), format!("{stem}{PART}"));
-    // Of a transfer in chunks the journal is locked, of a small file the part.
-    let Ok(_journal) = directory.locked_if_there(&journal) else { return Ok(false) };
-    let Ok(_part) = directory.locked_if_there(&part) else { return Ok(false) };
-    directory.remove(&part);
-    directory.remove(&journal);
-    Ok(true)
 }

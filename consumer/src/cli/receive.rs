@@ -153,7 +153,8 @@ impl Receive {
         let mut turns = Turns::default();
         let options = SaveOptions::default().with_on_conflict(self.on_conflict).with_patience(self.patience);
         // Also where there is nothing to receive: a drain may end at once.
-        let mut sweeps = remove_leftovers(receiver).await;
+        let mut sweeps = remove_leftovers(receiver.sweep()).await;
+        let mut sweeping = JoinSet::new();
         let mut sweep = tokio::time::interval_at(Instant::now() + SWEEP_INTERVAL, SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -173,7 +174,10 @@ impl Receive {
                     let turn = turns.take(&incoming.manifest().name, self.on_conflict);
                     saves.spawn(save(incoming, target.clone(), options.clone(), turn));
                 }
-                _ = sweep.tick(), if sweeps == Sweeps::Allowed => sweeps = remove_leftovers(receiver).await,
+                _ = sweep.tick(), if sweeps == Sweeps::Allowed && sweeping.is_empty() => {
+                    sweeping.spawn(remove_leftovers(receiver.sweep()));
+                }
+                Some(swept) = sweeping.join_next() => sweeps = swept.context("a task failed")?,
                 _ = look.tick(), if matches!(until, Until::Drained(_)) && saves.is_empty() => {
                     let Some(backlog) = receiver.backlog().await? else {
                         // Time to make it anew.
@@ -229,8 +233,8 @@ enum Sweeps {
     Denied,
 }
 
-async fn remove_leftovers(receiver: &Receiver) -> Sweeps {
-    let swept = receiver.sweep().await;
+async fn remove_leftovers(sweep: impl Future<Output = Result<u64, ReceiveError>>) -> Sweeps {
+    let swept = sweep.await;
     let denied = matches!(swept, Err(ReceiveError::Broker(BrokerError::Denied { .. })));
     match swept {
         Ok(0) => {}
