@@ -16,6 +16,9 @@ use crate::{ReceiveError, staging::Owner};
 /// The server delivers what it holds in less, and a lost consumer is made anew.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a reading that nobody waits for may take to end.
+const HURRY: Duration = Duration::from_secs(10);
+
 /// Reads one transfer's chunks and closing record, through a consumer that it makes, and deletes in the end.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -61,7 +64,11 @@ impl Cursor {
         let earlier = standing.as_ref().map_or(0, |state| state.delivered_to);
         let state = match standing {
             // What was delivered and not acknowledged would come again only after the server's wait for it.
-            Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.is_empty()) => state,
+            Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.is_empty()) => {
+                // There it is made anew, should it be lost before anything comes.
+                spec.start = StartAt::Sequence(state.acknowledged_to + 1);
+                state
+            }
             standing => {
                 if standing.is_some() {
                     broker.delete_consumer(&spec.stream, &spec.name).await?;
@@ -132,6 +139,11 @@ impl Cursor {
         let pending = self.follow.pending().await?;
         let before = self.silent_with.replace(pending);
         Ok(pending != Some(0) && before != Some(pending))
+    }
+
+    /// Nobody waits for what is read any more: a server that is away is not waited for either, for long.
+    pub(crate) fn hurry(&mut self) {
+        self.follow.hurry(HURRY);
     }
 
     /// Ends the transfer's reading: no consumer is left.

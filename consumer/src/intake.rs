@@ -1,8 +1,9 @@
 //! The chunks of one transfer on their way into its part.
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use natsfer_common::{
-    ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Reception, Totals,
+    ChunkHeader, ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Reception, Totals,
     broker::{AckPlace, Copies},
 };
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use crate::{
     bench::Bench,
     checkpoint::Checkpoint,
     cursor::{Cursor, Piece},
-    presence::is_there,
+    presence::{closed, is_there},
     save::Save,
 };
 
@@ -99,33 +100,40 @@ impl<'a> Intake<'a> {
         self.bench.work(move |part| part.close(record.clone()).map(drop)).await
     }
 
-    /// The next message, or a silence that is the sender's.
+    /// The next message that counts, or a silence that is the sender's.
     async fn next(&mut self) -> Result<Event, ReceiveError> {
-        let (piece, place) = loop {
-            if let Some(came) = self.within_patience().await? {
-                break came;
-            }
-            if !self.cursor.will_go_on().await? {
-                return Ok(Event::Silence);
-            }
-        };
-        match piece {
-            Piece::Chunk { chunk, payload, again } => {
-                let fate = self.bench.work(move |part| part.write(&chunk, payload.clone())).await?;
-                if again || fate != Fate::Written {
-                    self.extra.refetched_bytes += u64::from(chunk.length);
+        loop {
+            let Some((piece, place)) = self.within_patience().await? else {
+                if self.cursor.will_go_on().await? {
+                    continue;
                 }
-                self.extra.note(chunk.index, fate);
-                self.checkpoint.covers(place);
-                self.checkpoint.write_if_due(self.bench, self.save.broker).await?;
-                Ok(if fate == Fate::Damaged { Event::Damaged } else { Event::Chunk })
-            }
-            Piece::Closing(record) => {
-                self.checkpoint.covers(place);
-                self.close(record).await?;
-                Ok(Event::Closed)
+                return Ok(Event::Silence);
+            };
+            match piece {
+                Piece::Chunk { chunk, payload, again } => return self.take(chunk, payload, again, place).await,
+                Piece::Closing(record) => {
+                    self.checkpoint.covers(place);
+                    if let Some(record) = closed(self.save.broker, self.save.manifest, record).await? {
+                        self.close(record).await?;
+                        return Ok(Event::Closed);
+                    }
+                }
             }
         }
+    }
+
+    /// Writes one chunk.
+    async fn take(
+        &mut self, chunk: ChunkHeader, payload: Bytes, again: bool, place: AckPlace,
+    ) -> Result<Event, ReceiveError> {
+        let fate = self.bench.work(move |part| part.write(&chunk, payload.clone())).await?;
+        if again || fate != Fate::Written {
+            self.extra.refetched_bytes += u64::from(chunk.length);
+        }
+        self.extra.note(chunk.index, fate);
+        self.checkpoint.covers(place);
+        self.checkpoint.write_if_due(self.bench, self.save.broker).await?;
+        Ok(if fate == Fate::Damaged { Event::Damaged } else { Event::Chunk })
     }
 
     /// The next message; `None` if none came for as long as is allowed. Checkpoints are written meanwhile.

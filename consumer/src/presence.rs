@@ -1,7 +1,7 @@
 //! Whether a transfer is still there to be received.
 
 use natsfer_common::{
-    Closing, Contradiction, Manifest, Totals,
+    Closing, ClosingRecord, Contradiction, Manifest, Totals,
     broker::{Broker, BrokerError},
 };
 
@@ -14,6 +14,17 @@ pub(crate) async fn closing(broker: &Broker, manifest: &Manifest) -> Result<Opti
         Some(Closing::Complete(totals)) => Ok(Some(totals)),
         Some(Closing::Cancelled { reason }) => Err(Contradiction::Cancelled { transfer: *transfer, reason }.into()),
         None => Ok(None),
+    }
+}
+
+/// What a closing record that came behind the chunks comes to; `None` if it does not count. A cancellation counts on the close
+/// subject alone: removed and sent again under its id, a transfer may have an old one among its chunks.
+pub(crate) async fn closed(
+    broker: &Broker, manifest: &Manifest, came: ClosingRecord,
+) -> Result<Option<ClosingRecord>, BrokerError> {
+    match came.closing {
+        Closing::Complete(_) => Ok(Some(came)),
+        Closing::Cancelled { .. } => broker.closing_record_of_leader(&manifest.channel, manifest.transfer).await,
     }
 }
 

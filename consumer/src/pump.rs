@@ -13,7 +13,7 @@ use crate::{
     ReceiveError,
     cursor::{self, Cursor},
     flow::Flow,
-    presence::is_there,
+    presence::{closed, is_there},
     report::Report,
     staging::Owner,
 };
@@ -78,6 +78,9 @@ impl Pump {
             result = self.pump(&mut cursor) => result,
             () = sender.closed() => Ok(None),
         };
+        if sender.is_closed() {
+            cursor.hurry();
+        }
         cursor.close().await;
         // The reader may have gone.
         let _ = match result {
@@ -109,7 +112,10 @@ impl Pump {
                 Next::Ask(missing) | Next::AwaitRepair(missing) => {
                     return Err(ReceiveError::ChunksMissing { transfer, missing });
                 }
-                Next::Unfinished => return Err(ReceiveError::Stalled { transfer }),
+                Next::Unfinished => {
+                    is_there(&self.broker, &self.manifest).await?;
+                    return Err(ReceiveError::Stalled { transfer });
+                }
                 Next::Land(totals) => return self.verify(totals).map(|()| Some(totals)),
             };
             if self.hand_out().await.is_err() {
@@ -118,23 +124,26 @@ impl Pump {
         }
     }
 
+    /// The next message that counts, or a silence that is the sender's.
     async fn next(&mut self, cursor: &mut Cursor) -> Result<Event, ReceiveError> {
-        let came = loop {
-            match tokio::time::timeout(cursor.patience(PATIENCE), cursor.next()).await {
-                Ok(came) => break came?,
-                Err(_) if cursor.will_go_on().await? => {}
+        loop {
+            let came = match tokio::time::timeout(cursor.patience(PATIENCE), cursor.next()).await {
+                Ok(came) => came?,
+                Err(_) if cursor.will_go_on().await? => continue,
                 Err(_) => return Ok(Event::Silence),
-            }
-        };
-        match came {
-            (cursor::Piece::Chunk { chunk, payload, .. }, place) => {
-                self.take(chunk, payload)?;
-                self.broker.acknowledge_to(&place).await;
-                Ok(Event::Chunk)
-            }
-            (cursor::Piece::Closing(record), _) => {
-                self.assembler.close(record)?;
-                Ok(Event::Closed)
+            };
+            match came {
+                (cursor::Piece::Chunk { chunk, payload, .. }, place) => {
+                    self.take(chunk, payload)?;
+                    self.broker.acknowledge_to(&place).await;
+                    return Ok(Event::Chunk);
+                }
+                (cursor::Piece::Closing(record), _) => {
+                    if let Some(record) = closed(&self.broker, &self.manifest, record).await? {
+                        self.assembler.close(record)?;
+                        return Ok(Event::Closed);
+                    }
+                }
             }
         }
     }

@@ -157,6 +157,11 @@ impl Follow {
         Ok(())
     }
 
+    /// Waits for a server that is away no longer than this from now on.
+    pub fn hurry(&mut self, patience: Duration) {
+        self.broker = self.broker.with_patience(patience);
+    }
+
     /// Ends the reading: no consumer is left.
     ///
     /// # Errors

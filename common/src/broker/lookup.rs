@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::{Broker, BrokerError, StartAt, StoredMessage};
 use crate::{
-    Channel, ChunkHeader, ClosingRecord, Manifest, StoredChunk, StoredTransfer, Subject, TransferId, header as name,
+    Channel, ChunkHeader, Closing, ClosingRecord, Manifest, StoredChunk, StoredTransfer, Subject, Totals, TransferId,
+    header as name,
 };
 
 impl Broker {
@@ -18,7 +19,8 @@ impl Broker {
         self.last_message_of_leader(self.stream().control(), &self.subjects().open(channel, transfer)).await
     }
 
-    /// A transfer's closing record, if it was closed. A cancellation stands behind, and in place of, an earlier one.
+    /// A transfer's closing record, if it was closed. A cancellation stands behind, and in place of, an earlier one. It is
+    /// final for whoever reads it, and a replica that lags may show one that was removed since: the leader is asked.
     ///
     /// # Errors
     /// When the server does not answer. A record that cannot be read counts as none.
@@ -26,6 +28,26 @@ impl Broker {
         &self, channel: &Channel, transfer: TransferId,
     ) -> Result<Option<ClosingRecord>, BrokerError> {
         let message = self.last_message(self.stream().control(), &self.subjects().close(channel, transfer)).await?;
+        match message.and_then(|message| message.closing_record(transfer)) {
+            Some(ClosingRecord { closing: Closing::Cancelled { .. }, .. }) => {
+                self.closing_record_of_leader(channel, transfer).await
+            }
+            record => Ok(record),
+        }
+    }
+
+    /// A transfer's closing record as the stream's leader knows it. Who may not ask the leader takes a replica's word.
+    ///
+    /// # Errors
+    /// As for [`Broker::closing_record`].
+    pub async fn closing_record_of_leader(
+        &self, channel: &Channel, transfer: TransferId,
+    ) -> Result<Option<ClosingRecord>, BrokerError> {
+        let (stream, subject) = (self.stream().control(), self.subjects().close(channel, transfer));
+        let message = match self.last_message_of_leader(stream, &subject).await {
+            Err(BrokerError::Denied { .. }) => self.last_message(stream, &subject).await?,
+            message => message?,
+        };
         Ok(message.and_then(|message| message.closing_record(transfer)))
     }
 
@@ -42,8 +64,8 @@ impl Broker {
         self.patiently(&what, || async {
             let mut found = None;
             self.scan(manifest, |_, scanned| {
-                if let Scanned::Closing(record) = scanned {
-                    found.get_or_insert(record);
+                if let Scanned::Complete(totals) = scanned {
+                    found.get_or_insert(ClosingRecord::new(manifest.transfer, Closing::Complete(totals)));
                 }
                 ControlFlow::Continue(())
             })
@@ -100,7 +122,7 @@ impl Broker {
                     Scanned::Chunk(ChunkHeader { index, crc32, length, .. }, stored_bytes) => {
                         stored.chunk(index, StoredChunk { crc32, length, stored_bytes, stored_at });
                     }
-                    Scanned::Closing(record) => stored.close(record.closing),
+                    Scanned::Complete(totals) => stored.close(Closing::Complete(totals)),
                     Scanned::Other => {}
                 }
                 ControlFlow::Continue(())
@@ -122,7 +144,10 @@ impl Broker {
         self.look(self.stream().data(), vec![filter], StartAt::First, true, |delivery| {
             let header = |name| delivery.header(name);
             let scanned = match header(name::CLOSING) {
-                Some(text) => ClosingRecord::from_header(text, manifest.transfer).ok().map(Scanned::Closing),
+                Some(text) => match ClosingRecord::from_header(text, manifest.transfer).map(|record| record.closing) {
+                    Ok(Closing::Complete(totals)) => Some(Scanned::Complete(totals)),
+                    Ok(Closing::Cancelled { .. }) | Err(_) => None,
+                },
                 None => ChunkHeader::from_headers(header, manifest.chunk_size).ok().map(|chunk| {
                     let size = header(name::MESSAGE_SIZE).and_then(|size| size.parse().ok());
                     Scanned::Chunk(chunk, size.unwrap_or(0))
@@ -149,8 +174,8 @@ pub struct Place {
 pub enum Scanned {
     /// A chunk, and how many bytes its payload has.
     Chunk(ChunkHeader, u64),
-    /// A closing record.
-    Closing(ClosingRecord),
-    /// None of the protocol's.
+    /// The closing record of a complete transfer.
+    Complete(Totals),
+    /// A cancellation, which counts on the close subject alone, or none of the protocol's.
     Other,
 }
