@@ -25,8 +25,7 @@ use crate::{
     upload::Upload,
 };
 
-/// How often to look whether the transfer was cancelled or removed, while chunks are published: nothing else tells before the
-/// close.
+/// How often to look whether the transfer has ended, while chunks are published: nothing else tells before the close.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything that sending one transfer's chunks needs.
@@ -56,7 +55,9 @@ impl Chunks<'_> {
         let (manifest, sequence, closed) = (stored.manifest.clone(), stored.sequence, stored.closing().is_some());
         let plan = Arc::new(Mutex::new(SendPlan::resume(stored)));
         let started = Instant::now();
-        let digest = match self.publish_all(&manifest, &plan, reader).await {
+        // Of what another run completes meanwhile nothing more is published; but what can be read only once is read to its end.
+        let watch = if closed || looked_at.is_none() { Watch::Removal } else { Watch::End };
+        let digest = match self.publish_all(&manifest, &plan, reader, watch).await {
             Ok(digest) => digest,
             Err(Stop::Foreign) => return Ok(Outcome::Foreign),
             Err(Stop::LookAgain) => return Ok(Outcome::LookAgain),
@@ -69,6 +70,7 @@ impl Chunks<'_> {
             Err(_) => return Err(unreadable(io::Error::other("the preparing thread did not end"))),
         };
         let (published, resumed_from) = (plan.published(), plan.resumed_from());
+        let acknowledged = plan.last_sequence();
         let ending = plan.close(digest);
         let changed = match looked_at {
             // What stands closed is what it is, whatever became of the source meanwhile.
@@ -80,7 +82,7 @@ impl Chunks<'_> {
         let (totals, status) = match ending {
             _ if changed => return Err(end.cancel(self.path, None).await),
             Ok(Ending::Close(totals)) => {
-                if !end.close(totals).await? {
+                if !end.close(totals, acknowledged).await? {
                     return Ok(Outcome::LookAgain);
                 }
                 (totals, if resumed_from > 0 { SentStatus::Resumed } else { SentStatus::Sent })
@@ -105,7 +107,7 @@ impl Chunks<'_> {
 
     /// Publishes every chunk that is not stored, until the server has acknowledged all of them.
     async fn publish_all(
-        &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static,
+        &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static, watch: Watch,
     ) -> Result<Digest, Stop> {
         let Upload { options, progress, buffers, .. } = self.upload;
         let mut prepared = Preparing {
@@ -122,7 +124,7 @@ impl Chunks<'_> {
         // Of a transfer that is new, the first chunk is only stored if nothing lies on its subject.
         let mut first = lock().last_sequence() == 0;
         let (mut digest, mut unwanted) = (None, None);
-        let mut taken_back = pin!(self.taken_back(manifest));
+        let mut ended = pin!(self.ended(manifest, watch));
         loop {
             let reading = digest.is_none() && unwanted.is_none();
             tokio::select! {
@@ -152,12 +154,12 @@ impl Chunks<'_> {
                     buffers.give_back(payload);
                 }
                 // What is under way is waited for: it may be stored all the same, and is to be removed.
-                why = &mut taken_back, if reading => unwanted = Some(why),
+                why = &mut ended, if reading => unwanted = Some(why),
                 else => break,
             }
         }
         if let Some(why) = unwanted {
-            return Err(Stop::Failed(why));
+            return Err(why);
         }
         // The channel is empty; its thread drops the plan as it ends.
         while prepared.recv().await.is_some() {}
@@ -177,15 +179,30 @@ impl Chunks<'_> {
                 false => broker.publish(subject.clone(), &headers, payload.clone()).await.map(Some),
             }
         };
-        let stored = self.patience.until(publish).await.map_err(Stop::Failed)?;
-        stored.map(|stored| (prepared, stored)).ok_or(Stop::LookAgain)
+        match self.patience.until(publish).await.map_err(Stop::Failed)? {
+            Some(stored) => Ok((prepared, stored)),
+            None => match self.stored_before(&subject, &prepared).await.map_err(Stop::Failed)? {
+                Some(stored) => Ok((prepared, stored)),
+                None => Err(Stop::LookAgain),
+            },
+        }
     }
 
-    /// Ends when nobody is to receive the transfer any more, and says why.
-    async fn taken_back(&self, manifest: &Manifest) -> ProducerError {
+    /// Where this run has stored a first chunk, if it has: the server's word of it was lost, and it knew its id no more when it
+    /// was tried again.
+    async fn stored_before(&self, subject: &str, first: &Prepared) -> Result<Option<Stored>, ProducerError> {
+        let broker = &self.upload.broker;
+        let message = broker.first_message(&broker.stream().data(), subject).await?;
+        let (name, id) = self.attempt.chunk(&first.chunk);
+        let ours = message.filter(|message| message.header(name) == Some(&*id));
+        Ok(ours.map(|message| Stored { sequence: message.sequence, duplicate: true }))
+    }
+
+    /// Waits until nothing more is to be published of the transfer, and says why.
+    async fn ended(&self, manifest: &Manifest, watch: Watch) -> Stop {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            match self.look(manifest).await {
+            match self.look(manifest, watch).await {
                 Ok(None) => {}
                 Ok(Some(why)) => return why,
                 // If the server is away, publishing says so.
@@ -194,22 +211,34 @@ impl Chunks<'_> {
         }
     }
 
-    async fn look(&self, manifest: &Manifest) -> Result<Option<ProducerError>, BrokerError> {
+    async fn look(&self, manifest: &Manifest, watch: Watch) -> Result<Option<Stop>, BrokerError> {
         let (broker, Manifest { transfer, channel, .. }) = (&self.upload.broker, manifest);
-        let record = broker.closing_record(channel, *transfer).await?;
-        if let Some(Closing::Cancelled { reason }) = record.map(|record| record.closing) {
-            return Ok(Some(ProducerError::Cancelled { transfer: *transfer, reason }));
+        match broker.closing_record(channel, *transfer).await?.map(|record| record.closing) {
+            Some(Closing::Cancelled { reason }) => {
+                return Ok(Some(Stop::Failed(ProducerError::Cancelled { transfer: *transfer, reason })));
+            }
+            Some(Closing::Complete(_)) if watch == Watch::End => return Ok(Some(Stop::LookAgain)),
+            _ => {}
         }
         let opened = broker.opened(channel, *transfer).await?;
-        Ok(opened.is_none().then_some(ProducerError::Removed { transfer: *transfer }))
+        Ok(opened.is_none().then_some(Stop::Failed(ProducerError::Removed { transfer: *transfer })))
     }
+}
+
+/// What ends the publishing before the source does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// That the transfer was cancelled, or removed.
+    Removal,
+    /// Also that another run has completed it.
+    End,
 }
 
 /// Why publishing stopped.
 enum Stop {
     /// The source is not what is stored.
     Foreign,
-    /// Something lies on the subject of a transfer that was thought new.
+    /// Something lies on the subject of a transfer that was thought new, or another run has completed it.
     LookAgain,
     /// Something failed.
     Failed(ProducerError),

@@ -1,15 +1,18 @@
 //! A transfer's end: said once every chunk is stored, and again for lists; or that it will have none.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use natsfer_common::{Closing, ClosingRecord, Manifest, SendError, Totals, broker::Broker, header};
+use natsfer_common::{Closing, ClosingRecord, Manifest, SendError, StoredTransfer, Totals, broker::Broker, header};
 
 use crate::{ProducerError, attempt::Attempt, patience::Patience, tombstone::Tombstone};
 
 /// How often to look again at a transfer that turns out to be stored otherwise than was acknowledged, or on whose subject
 /// somebody else publishes, too, before something must be wrong.
 pub(crate) const MOST_LOOKS: u32 = 10;
+
+/// Rests before each further look at a stream that shows less than it has acknowledged: the replica that showed it may lag.
+const LAG: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(2)];
 
 /// The end of a transfer, to be.
 pub(crate) struct End<'a> {
@@ -22,13 +25,13 @@ pub(crate) struct End<'a> {
 impl End<'_> {
     /// Publishes the closing record, behind the chunks and again for lists, after a look at what is stored: the transfer may
     /// have been removed or cancelled meanwhile, which its last message does not show. `false` if the stream does not hold
-    /// what this run knows of: chunks that were acknowledged are gone.
+    /// what this run knows of, up to the sequence `acknowledged`: chunks are gone.
     ///
     /// Fails with [`ProducerError::IdTaken`] or [`ProducerError::Cancelled`] when another run has ended the transfer otherwise.
-    pub(crate) async fn close(&self, totals: Totals) -> Result<bool, ProducerError> {
+    pub(crate) async fn close(&self, totals: Totals, acknowledged: u64) -> Result<bool, ProducerError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         for _ in 0..MOST_LOOKS {
-            let behind = match self.broker.stored_transfer(channel, *transfer).await? {
+            let behind = match self.stored(acknowledged).await? {
                 None => return Ok(false),
                 Some(stored) => match stored.closing() {
                     // Another run was faster.
@@ -49,6 +52,19 @@ impl End<'_> {
             }
         }
         Err(ProducerError::IdTaken { transfer: *transfer })
+    }
+
+    /// What is stored, up to this sequence at least if that is still there.
+    async fn stored(&self, acknowledged: u64) -> Result<Option<StoredTransfer>, ProducerError> {
+        let Manifest { transfer, channel, .. } = self.manifest;
+        for rest in LAG {
+            let stored = self.broker.stored_transfer(channel, *transfer).await?;
+            if stored.as_ref().is_none_or(|stored| stored.last_sequence() >= acknowledged) {
+                return Ok(stored);
+            }
+            tokio::time::sleep(rest).await;
+        }
+        Ok(self.broker.stored_transfer(channel, *transfer).await?)
     }
 
     /// Makes sure that a closed transfer is listed as such: an earlier run may have died between its two closing records. Or

@@ -42,6 +42,9 @@ pub(crate) struct Awaited {
     /// Bytes of payload in its manifest's message, if the file is in there.
     pub(crate) inline: Option<u64>,
     pub(crate) receivers: BTreeSet<ReceiverName>,
+    /// Those of them that were seen to be done with it, without a receipt. The replica that was asked for receipts may lag: they
+    /// are missed when a second round shows the same.
+    done: BTreeSet<ReceiverName>,
 }
 
 /// What becomes of a transfer.
@@ -107,6 +110,7 @@ impl Deliveries {
             size: sent.size,
             inline: (sent.chunks == 0).then_some(sent.stored_bytes),
             receivers: receivers.iter().cloned().collect(),
+            done: BTreeSet::new(),
         };
         let awaited: BTreeMap<Key, _> =
             sent.iter().map(|sent| ((sent.channel.clone(), sent.transfer), awaited(sent))).collect();
@@ -206,8 +210,10 @@ impl Deliveries {
             Found::Removed => self.end(key, &NotLanded::Removed),
             Found::Done { receivers, receipts } => {
                 receipts.into_iter().for_each(|receipt| self.land(key, receipt));
-                for receiver in receivers {
-                    self.miss(key, receiver, NotLanded::PassedOver);
+                if let Some(awaited) = self.awaited.get_mut(key) {
+                    let before = std::mem::replace(&mut awaited.done, receivers);
+                    let missed: Vec<_> = awaited.done.intersection(&before).cloned().collect();
+                    missed.into_iter().for_each(|receiver| self.miss(key, receiver, NotLanded::PassedOver));
                 }
             }
         }

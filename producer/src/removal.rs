@@ -80,8 +80,11 @@ impl<'a> Remover<'a> {
         let data = broker.stream().data();
         let mut removed = 0;
         if manifest.inline.is_none() {
-            // Whoever is receiving it is told.
-            Tombstone { broker, channel, transfer }.place("it was removed from the stream".into()).await?;
+            // Whoever is receiving it is told. Without room for that, they find it gone.
+            match (Tombstone { broker, channel, transfer }).place("it was removed from the stream".into()).await {
+                Err(ProducerError::Broker(full)) if full.is_full() => tracing::debug!(%transfer, "not marked: {full}"),
+                placed => placed?,
+            }
             removed += broker.purge(&data, &broker.subjects().data(channel, transfer)).await?;
             for cursor in cursors.iter().filter(|name| name.ends_with(&format!("-{transfer}"))) {
                 match broker.delete_consumer(&data, cursor).await {

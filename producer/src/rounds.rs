@@ -141,12 +141,8 @@ impl Rounds {
             return Ok(Found::Nothing);
         }
         if awaited.inline.is_some() {
-            // A damaged message is refused for good by those who ask for another.
-            match self.broker.repair_requests(channel, *transfer).await {
-                Ok(requests) => {
-                    let unanswered = requests.into_iter().filter(|(_, at)| *at >= opened.stored_at);
-                    unanswered.for_each(|(request, _)| _ = receivers.remove(&request.receiver));
-                }
+            match self.broker.asked_since(channel, *transfer, opened.stored_at).await {
+                Ok(waiting) => receivers.retain(|receiver| !waiting.contains(receiver)),
                 Err(error) => return self.narrow(Sight::Transfers, error),
             }
         }

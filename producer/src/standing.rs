@@ -1,5 +1,7 @@
 //! How far each receiver is with a transfer.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use natsfer_common::{
     Manifest, Receipt, ReceiverName,
@@ -36,7 +38,7 @@ pub enum StandingState {
     /// It was given the transfer, and reads no chunks of it. Which transfers it is done with the server tells only up to the first
     /// one that it is not done with: it may have refused this one.
     Taken,
-    /// Its turn has not come.
+    /// Its turn has not come; or it was given a damaged message, and waits for another.
     Waiting,
 }
 
@@ -67,13 +69,18 @@ pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Stan
         }
     }
     let subject = broker.subjects().open(channel, *transfer);
+    let waiting = match entry.manifest.inline {
+        Some(_) => broker.asked_since(channel, *transfer, entry.published_at).await?,
+        None => BTreeSet::new(),
+    };
     let cursors = broker.consumers(&broker.stream().data()).await?;
     for inbox in broker.consumers(broker.stream().control()).await? {
         let Ok(receiver) = inbox.name.parse::<ReceiverName>() else { continue };
         if inbox.listens_to(&subject) && !standings.iter().any(|standing| standing.receiver == receiver) {
             let name = format!("{receiver}-{transfer}");
             let cursor = cursors.iter().find(|cursor| cursor.name == name);
-            standings.push(Standing { receiver, state: state(entry, &inbox, cursor) });
+            let state = if waiting.contains(&receiver) { StandingState::Waiting } else { state(entry, &inbox, cursor) };
+            standings.push(Standing { receiver, state });
         }
     }
     standings.sort_by(|a, b| a.receiver.cmp(&b.receiver));

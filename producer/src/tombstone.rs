@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use natsfer_common::{
     Channel, Closing, ClosingRecord, TransferId,
-    broker::{Broker, BrokerError},
+    broker::{Broker, BrokerError, Stored},
     header,
 };
 
@@ -27,6 +27,7 @@ struct Standing {
     cancelled: Option<String>,
 }
 
+/// Nothing here waits for room: what is taken back makes some.
 impl Tombstone<'_> {
     /// Places it on the close subject, where it stands in place of any earlier record, then behind the chunks, for those who
     /// are reading them now. Harmless when it stands already.
@@ -37,7 +38,7 @@ impl Tombstone<'_> {
             // The first reason stands.
             let record = standing.cancelled.as_ref().unwrap_or(&record);
             if standing.cancelled.is_some() || self.publish_behind(record, standing.last).await? {
-                return self.say_behind_chunks(record).await;
+                return self.say_behind_chunks(record).await.map(drop);
             }
         }
         Err(ProducerError::IdTaken { transfer: self.transfer })
@@ -47,24 +48,43 @@ impl Tombstone<'_> {
     pub(crate) async fn place_first(&self, reason: String) -> Result<(), ProducerError> {
         let record = self.record(reason)?;
         match self.publish_behind(&record, 0).await? {
-            true => self.say_behind_chunks(&record).await,
+            true => self.say_behind_chunks(&record).await.map(drop),
             false => Ok(()),
         }
     }
 
     /// Removes all that lies on the data subject, and says how many messages there were. [Repeat](Self::repeat) it then.
     pub(crate) async fn purge(&self) -> Result<u64, BrokerError> {
-        let Self { broker, channel, transfer } = *self;
-        broker.purge(&broker.stream().data(), &broker.subjects().data(channel, transfer)).await
+        self.broker.purge(&self.broker.stream().data(), &self.data()).await
     }
 
-    /// Says once more, on the data subject, what stands on the close subject. A transfer that was removed meanwhile is not
+    /// Says once more, on the data subject, what stands on the close subject. A transfer that is removed meanwhile is not
     /// mentioned again.
     pub(crate) async fn repeat(&self) -> Result<(), ProducerError> {
-        match self.standing().await?.cancelled {
-            Some(record) => self.say_behind_chunks(&record).await,
-            None => Ok(()),
+        if let Some(record) = self.standing().await?.cancelled
+            && let Some(said) = self.say_behind_chunks(&record).await?
+            && self.standing().await?.cancelled.is_none()
+        {
+            self.broker.purge_to(&self.broker.stream().data(), &self.data(), said.sequence).await?;
         }
+        Ok(())
+    }
+
+    /// Removes what was published of a transfer since it was cancelled or removed. One of its id that somebody has opened anew is
+    /// left alone.
+    pub(crate) async fn clear(&self) -> Result<(), ProducerError> {
+        let Self { broker, channel, transfer } = *self;
+        let (stream, data) = (broker.stream().data(), self.data());
+        let Some(last) = broker.last_message_of_leader(&stream, &data).await? else { return Ok(()) };
+        if self.standing().await?.cancelled.is_some() || broker.opened(channel, transfer).await?.is_none() {
+            broker.purge_to(&stream, &data, last.sequence).await?;
+            self.repeat().await?;
+        }
+        Ok(())
+    }
+
+    fn data(&self) -> String {
+        self.broker.subjects().data(self.channel, self.transfer)
     }
 
     fn record(&self, reason: String) -> Result<String, ProducerError> {
@@ -84,17 +104,43 @@ impl Tombstone<'_> {
         Ok(Standing { last: message.sequence, cancelled: cancelled.map(str::to_owned) })
     }
 
+    /// `false` if another record stands there.
     async fn publish_behind(&self, record: &str, last: u64) -> Result<bool, ProducerError> {
         let headers = self.headers(record)?;
         let close = self.broker.subjects().close(self.channel, self.transfer);
-        let what = format!("cancelling transfer {}", self.transfer);
-        let publish = || self.broker.publish_behind(close.clone(), &headers, Bytes::new(), last);
-        Ok(self.broker.patiently(&what, publish).await?.is_some())
+        let published = self.patiently(|| self.broker.publish_behind(close.clone(), &headers, Bytes::new(), last));
+        Ok(published.await??.is_some())
     }
 
-    async fn say_behind_chunks(&self, record: &str) -> Result<(), ProducerError> {
-        let data = self.broker.subjects().data(self.channel, self.transfer);
-        Ok(self.broker.say(data, &self.headers(record)?, Bytes::new()).await?)
+    /// `None` where there is no room: whoever reads there finds it on the close subject later.
+    async fn say_behind_chunks(&self, record: &str) -> Result<Option<Stored>, ProducerError> {
+        let (data, headers) = (self.data(), self.headers(record)?);
+        match self.patiently(|| self.broker.publish(data.clone(), &headers, Bytes::new())).await? {
+            Err(full) => {
+                tracing::debug!(transfer = %self.transfer, "its cancellation is not said behind its chunks: {full}");
+                Ok(None)
+            }
+            Ok(stored) => Ok(Some(stored)),
+        }
+    }
+
+    /// Waits for a server that is away; the inner error says that there is no room.
+    async fn patiently<T, F>(&self, mut publish: impl FnMut() -> F) -> Result<Result<T, BrokerError>, BrokerError>
+    where
+        F: Future<Output = Result<T, BrokerError>>,
+    {
+        let what = format!("cancelling transfer {}", self.transfer);
+        self.broker
+            .patiently(&what, || {
+                let published = publish();
+                async {
+                    match published.await {
+                        Err(error) if error.is_full() => Ok(Err(error)),
+                        published => published.map(Ok),
+                    }
+                }
+            })
+            .await
     }
 
     fn headers(&self, record: &str) -> Result<[(&'static str, String); 2], ProducerError> {

@@ -170,13 +170,9 @@ impl Upload {
     /// allowed to.
     async fn clear(&self, transfer: TransferId) {
         let tombstone = Tombstone { broker: &self.broker, channel: &self.options.channel, transfer };
-        match tombstone.purge().await {
-            Ok(_) => {
-                if let Err(error) = tombstone.repeat().await {
-                    tracing::warn!(%transfer, "its cancellation is not repeated behind its chunks: {error}");
-                }
-            }
-            Err(error) => tracing::warn!(%transfer, "it was taken back, and chunks of it stay in the stream: {error}"),
+        if let Err(error) = tombstone.clear().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(%transfer, error, "it was taken back, and chunks of it may stay in the stream");
         }
     }
 
@@ -190,10 +186,17 @@ impl Upload {
             let again = input.again();
             match stored.verdict() {
                 Verdict::Abandon => {
-                    if !matches!(stored.closing(), Some(Closing::Cancelled { .. })) {
+                    let tombstone = Tombstone { broker: &self.broker, channel: &channel, transfer };
+                    let reason = "what is stored of it contradicts itself; it was sent again".to_owned();
+                    match stored.closing() {
                         // Nobody can put it together: receivers are told, and get it under another id.
-                        let reason = "what is stored of it contradicts itself; it was sent again".to_owned();
-                        Tombstone { broker: &self.broker, channel: &channel, transfer }.place(reason).await?;
+                        None => tombstone.place_first(reason).await?,
+                        Some(Closing::Complete(totals)) if !totals.fit(stored.manifest.chunk_size) => {
+                            tombstone.place(reason).await?;
+                        }
+                        // What differs came behind its end: receivers do not read that far.
+                        Some(Closing::Complete(_)) => {}
+                        Some(Closing::Cancelled { .. }) => {}
                     }
                     return Ok(None);
                 }
@@ -240,28 +243,32 @@ impl Upload {
         }
         let Manifest { transfer, channel, .. } = &stored.manifest;
         let subject = self.broker.subjects().open(channel, *transfer);
-        let message = self.broker.known_message(self.broker.stream().control(), &subject).await?;
-        let Some(message) = message else { return Err(ProducerError::Removed { transfer: *transfer }) };
-        let sound = inline.decode(&stored.manifest, message.payload.clone(), message.header(header::CRC32)).is_ok();
-        if sound && !self.is_asked_for(&stored.manifest, message.stored_at).await? {
-            let (size, digest) = (stored.manifest.size.unwrap_or(0), inline.digest);
-            let totals = Totals { chunks: 0, size, stored_bytes: message.payload.len() as u64, digest };
-            return Ok(Some(Sent::before(&stored.manifest, totals, message.sequence)));
-        }
         let headers = self.opening_headers(&file.manifest, file.headers(), attempt)?;
-        let publish = || self.broker.publish_behind(subject.clone(), &headers, file.payload.clone(), message.sequence);
-        match patience.until(publish).await? {
-            Some(Stored { sequence, .. }) => Ok(Some(Sent { status: SentStatus::Repaired, ..file.sent(sequence) })),
-            None => Err(ProducerError::Removed { transfer: *transfer }),
+        for _ in 0..MOST_LOOKS {
+            let message = self.broker.known_message(self.broker.stream().control(), &subject).await?;
+            let Some(message) = message else { return Err(ProducerError::Removed { transfer: *transfer }) };
+            let sound = inline.decode(&stored.manifest, message.payload.clone(), message.header(header::CRC32)).is_ok();
+            if sound && !self.is_asked_for(&stored.manifest, message.stored_at).await? {
+                let (size, digest) = (stored.manifest.size.unwrap_or(0), inline.digest);
+                let totals = Totals { chunks: 0, size, stored_bytes: message.payload.len() as u64, digest };
+                return Ok(Some(Sent::before(&stored.manifest, totals, message.sequence)));
+            }
+            let publish =
+                || self.broker.publish_behind(subject.clone(), &headers, file.payload.clone(), message.sequence);
+            // Otherwise somebody else has repaired it, or removed it.
+            if let Some(Stored { sequence, .. }) = patience.until(publish).await? {
+                return Ok(Some(Sent { status: SentStatus::Repaired, ..file.sent(sequence) }));
+            }
         }
+        Err(ProducerError::Lost { transfer: *transfer })
     }
 
     /// Whether a receiver has asked for a small file since it was stored: what is sound here may be damaged on the replica that
     /// served the receiver.
     async fn is_asked_for(&self, manifest: &Manifest, stored_at: Timestamp) -> Result<bool, ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
-        match self.broker.repair_requests(channel, *transfer).await {
-            Ok(requests) => Ok(requests.iter().any(|(_, at)| *at >= stored_at)),
+        match self.broker.asked_since(channel, *transfer, stored_at).await {
+            Ok(receivers) => Ok(!receivers.is_empty()),
             Err(BrokerError::Denied { violation, .. }) => {
                 tracing::warn!(%transfer, "requests for repair are not looked at: {violation}");
                 Ok(false)

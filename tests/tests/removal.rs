@@ -287,6 +287,92 @@ async fn what_is_pruned_while_it_waits_for_its_sender_is_dropped_by_a_receiver_a
     nothing_left_but(&server, &["r"]).await;
 }
 
+/// It counts where lists find it. What a purge has overtaken behind the chunks is of an earlier life of that id.
+#[tokio::test]
+async fn a_cancellation_that_stands_only_among_the_chunks_takes_nothing_back() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox) = (home.path().join("big.bin"), home.path().join("inbox"));
+    files::random_file(&source, 12 * MIB, 8);
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(2 * MIB);
+    let receiver = receiving(&server, "r", &inbox, &["--patience", "1s"]).spawn().await;
+    let sender = sending(&slow, &[], &[&source]).spawn().await;
+    eventually("some of it is stored", SOON, || async {
+        (stream(&server, "NATSFER_DATA").await["state"]["messages"].as_u64()? > 1).then_some(())
+    })
+    .await;
+    sender.kill();
+    let _ = sender.wait().await;
+    let id = text(&list(&server, &[]).await[0], "transfer").to_owned();
+    let record = serde_json::json!({"version": 1, "transfer": id, "state": "cancelled", "reason": "an old one"});
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Natsfer-Closing", record.to_string());
+    let data = format!("natsfer.data.default.{id}");
+    server.jetstream().await.publish_with_headers(data, headers, "".into()).await.unwrap().await.unwrap();
+    let sent = send(&server, &[], &[&source]).await.remove(0);
+    assert_eq!((text(&sent, "transfer"), text(&sent, "status")), (id.as_str(), "resumed"));
+    receiver.event(SOON, |event| event["name"] == "big.bin").await;
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+    drain(&server, "later", home.path().join("later"), &[]).await;
+    for receiver in ["inbox", "later"] {
+        files::assert_same(&source, home.path().join(receiver).join("big.bin"));
+    }
+}
+
+/// A late second run's chunks, of other bytes, lie behind its end: it is whole, and stays.
+#[tokio::test]
+async fn what_comes_behind_the_end_of_a_complete_transfer_does_not_take_it_back() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("big.bin");
+    files::random_file(&source, 3 * MIB, 9);
+    let first = send(&server, &[], &[&source]).await.remove(0);
+    let context = server.jetstream().await;
+    let chunk = context.get_stream("NATSFER_DATA").await.unwrap().get_raw_message(1).await.unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    for (name, values) in chunk.headers.iter().filter(|(name, _)| !name.to_string().starts_with("Nats-")) {
+        let value = if name.to_string() == "Natsfer-Crc32" { "00000000".into() } else { values[0].clone() };
+        headers.insert(name.clone(), value);
+    }
+    context.publish_with_headers(chunk.subject, headers, chunk.payload).await.unwrap().await.unwrap();
+    let second = send(&server, &[], &[&source]).await.remove(0);
+    assert_ne!(second["transfer"], first["transfer"]);
+    let states: Vec<_> = list(&server, &[]).await.iter().map(|entry| text(entry, "state").to_owned()).collect();
+    assert_eq!(states, ["complete", "complete"]);
+    drain(&server, "r", home.path().join("inbox"), &[]).await;
+    files::assert_same(&source, home.path().join("inbox/big.bin"));
+}
+
+/// Making room must not need any.
+#[tokio::test]
+async fn full_streams_are_emptied_all_the_same() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    for name in ["taken-back", "removed"] {
+        files::random_file(home.path().join(name), 3 * MIB, 10);
+    }
+    let sent = send(&server, &[], &[home.path().join("taken-back"), home.path().join("removed")]).await;
+    let context = server.jetstream().await;
+    let fill = async |name: &str| {
+        let mut stream = context.get_stream(name).await.unwrap();
+        let info = stream.info().await.unwrap();
+        let full = async_nats::jetstream::stream::Config {
+            max_messages: i64::try_from(info.state.messages).unwrap(),
+            ..info.config.clone()
+        };
+        context.update_stream(full).await.unwrap();
+    };
+    fill("NATSFER_DATA").await;
+    let id = text(sent.iter().find(|sent| sent["name"] == "taken-back").unwrap(), "transfer");
+    let cancelled = producer(["cancel", id]).server(&server).run().await.success();
+    assert!(cancelled.elapsed < SOON, "it waited for room: {:?}", cancelled.elapsed);
+    for name in ["NATSFER", "NATSFER_DATA"] {
+        fill(name).await;
+    }
+    let pruned = producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
+    assert!(pruned.elapsed < SOON, "it waited for room: {:?}", pruned.elapsed);
+    assert_eq!((messages(&server, "NATSFER").await, messages(&server, "NATSFER_DATA").await), (0, 0));
+}
+
 /// However many senders have gone away half-way, what others send is received.
 #[tokio::test]
 async fn abandoned_transfers_hold_nobody_up() {

@@ -145,6 +145,12 @@ async fn a_small_file_stored_damaged_is_replaced() {
 
     let daemon = receiving(&server, "r", &inbox, &[]).spawn().await;
     eventually("the receiver asks", SOON, || async { (asked(&server).await == 1).then_some(()) }).await;
+    // Refused for good, the damaged message is done with; the file is not.
+    eventually("the receiver waits", SOON, || async {
+        let status = producer(["status", "--json", &id]).server(&server).run().await.success().json_lines().remove(0);
+        (status["state"] == "waiting").then_some(())
+    })
+    .await;
     assert_eq!(send(&server, &[], &[&source]).await[0]["status"], "repaired");
     daemon.event(SOON, |event| event["event"] == "received").await;
     files::assert_same(&source, inbox.join("small.bin"));

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use async_nats::jetstream;
 use natsfer_tests::steps::{drain, nothing_left_but, number, receiving, send, sending, staged_files, stream};
 use natsfer_tests::{Proxy, Server, eventually, files};
 
@@ -142,6 +143,38 @@ async fn standard_input_with_an_id_goes_on_where_it_ended() {
     let again = command().stdin_file(&source).server(&server).run().await.success().json_lines().remove(0);
     assert_eq!(again["status"], "unchanged", "{again}");
     drain(&server, "after", home.path().join("inbox"), &[]).await;
+    let bytes = |path| std::fs::read(path).unwrap();
+    assert!(bytes(home.path().join("inbox/dump.sql")) == bytes(source));
+}
+
+/// The server's word of it is lost, and the server has forgotten its id by the time it is tried again. It is not taken for somebody
+/// else's, which a source that is read once could not go on from.
+#[tokio::test]
+async fn a_first_chunk_is_known_again_whose_acknowledgement_was_lost() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("dump.sql");
+    files::random_file(&source, 3 * MIB, 8);
+    let _ = natsfer_tests::producer(["init"]).server(&server).run().await.success();
+    let context = server.jetstream().await;
+    let mut data = context.get_stream("NATSFER_DATA").await.unwrap();
+    let config = data.info().await.unwrap().config.clone();
+    let forgetful = jetstream::stream::Config { duplicate_window: Duration::from_millis(100), ..config };
+    context.update_stream(forgetful).await.unwrap();
+    let slow = Proxy::to(&server.url()).await;
+    slow.latency(Duration::from_secs(1));
+    let command = sending(&slow, &["--name", "dump.sql"], &["-"]);
+    let sender = command.stdin_file(&source).spawn().await;
+    eventually("a chunk is stored", SOON, || async {
+        (stream(&server, "NATSFER_DATA").await["state"]["messages"].as_u64()? > 0).then_some(())
+    })
+    .await;
+    slow.cut();
+    slow.latency(Duration::ZERO);
+    let sent = sender.wait().await.success().json_lines().remove(0);
+    assert_eq!(sent["status"], "sent", "{sent}");
+    let stored = stream(&server, "NATSFER_DATA").await["state"]["messages"].as_u64().unwrap();
+    assert!(stored > number(&sent, "chunks"), "{stored} messages, hence nothing was tried again: {sent}");
+    drain(&server, "r", home.path().join("inbox"), &[]).await;
     let bytes = |path| std::fs::read(path).unwrap();
     assert!(bytes(home.path().join("inbox/dump.sql")) == bytes(source));
 }

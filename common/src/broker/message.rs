@@ -87,6 +87,14 @@ impl Broker {
         self.known(stream, &json!({ "last_by_subj": subject })).await
     }
 
+    /// The first message on a subject that is known to have one.
+    ///
+    /// # Errors
+    /// When the stream does not exist, or the server does not answer.
+    pub async fn first_message(&self, stream: &str, subject: &str) -> Result<Option<StoredMessage>, BrokerError> {
+        self.known(stream, &json!({ "seq": 1, "next_by_subj": subject })).await
+    }
+
     /// The message of this sequence, if it is still there. Whoever asks knows that it was: the leader is asked where a replica
     /// has none.
     ///

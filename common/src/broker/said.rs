@@ -1,11 +1,14 @@
 //! What receivers have said about a transfer.
 
-use std::{collections::VecDeque, ops::ControlFlow};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::ControlFlow,
+};
 
 use jiff::Timestamp;
 
 use super::{Broker, BrokerError, Delivery, StartAt};
-use crate::{Channel, Kind, Receipt, RepairRequest, TransferId, header as name};
+use crate::{Channel, Kind, Receipt, ReceiverName, RepairRequest, TransferId, header as name};
 
 /// The newest words about a transfer are kept, so many at most: anybody may publish any number.
 const MOST_WORDS: usize = 10_000;
@@ -35,6 +38,18 @@ impl Broker {
             Some((request, delivery.published_at))
         })
         .await
+    }
+
+    /// The receivers that have asked for anything of a transfer since then. They have refused a small file's message, stored then,
+    /// for good, and wait for another.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn asked_since(
+        &self, channel: &Channel, transfer: TransferId, since: Timestamp,
+    ) -> Result<BTreeSet<ReceiverName>, BrokerError> {
+        let requests = self.repair_requests(channel, transfer).await?.into_iter();
+        Ok(requests.filter(|(_, at)| *at >= since).map(|(request, _)| request.receiver).collect())
     }
 
     async fn said<T>(

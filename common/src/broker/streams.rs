@@ -157,13 +157,25 @@ impl Broker {
     /// # Errors
     /// When the stream does not allow it, or this user may not.
     pub async fn purge(&self, stream: &str, subject: &str) -> Result<u64, BrokerError> {
+        self.purge_as(stream, &json!({ "filter": subject })).await
+    }
+
+    /// Removes the messages on this subject up to this sequence, and says how many there were.
+    ///
+    /// # Errors
+    /// As for [`Broker::purge`].
+    pub async fn purge_to(&self, stream: &str, subject: &str, last: u64) -> Result<u64, BrokerError> {
+        // The server keeps the one it is told, and what is behind it.
+        self.purge_as(stream, &json!({ "filter": subject, "seq": last.saturating_add(1) })).await
+    }
+
+    async fn purge_as(&self, stream: &str, request: &serde_json::Value) -> Result<u64, BrokerError> {
         #[derive(Deserialize)]
         struct Purged {
             purged: u64,
         }
-        let what = format!("removing the messages on {subject}");
-        let request = json!({ "filter": subject });
-        match self.api::<Purged>(&what, &format!("STREAM.PURGE.{stream}"), &request).await {
+        let what = format!("removing the messages on {}", request["filter"].as_str().unwrap_or_default());
+        match self.api::<Purged>(&what, &format!("STREAM.PURGE.{stream}"), request).await {
             Ok(Purged { purged }) => Ok(purged),
             Err(error) if error.is(code::STREAM_NOT_FOUND) => Ok(0),
             Err(error) => Err(error),
