@@ -35,6 +35,24 @@ async fn one_large_file() {
     assert!(cat.peak_rss_bytes <= 64 * MIB, "cat used {} KiB", cat.peak_rss_bytes >> 10);
 }
 
+/// Each has its share of the window, and no more: the server cuts off whoever has more than 64 MiB waiting.
+#[tokio::test]
+async fn several_large_files_at_once_are_within_what_the_server_allows() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    for seed in 0..4 {
+        files::random_file(outbox.join(format!("{seed}.bin")), SIZE / 4, seed);
+    }
+    let _ = sending(&server, &[], &[outbox.join(".")]).limit(LIMIT).run().await.success();
+    let received = receiving(&server, "r", &inbox, &["--drain"]).limit(LIMIT).run().await.success();
+    assert!(received.peak_rss_bytes <= 64 * MIB, "receive used {} KiB", received.peak_rss_bytes >> 10);
+    let refetched: Vec<_> = received.json_lines().iter().map(|line| number(line, "refetched_bytes")).collect();
+    assert_eq!(refetched, [0; 4]);
+    let cut_off = number(&server.monitor("/varz").await.unwrap(), "slow_consumers");
+    assert_eq!(cut_off, 0, "{}", received.errors());
+    files::assert_same(&outbox, &inbox);
+}
+
 #[tokio::test]
 async fn several_files_at_once_that_compress() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());

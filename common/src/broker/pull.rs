@@ -256,6 +256,8 @@ impl Pull {
             let reply = format!("{}.{}", self.inbox, self.requests);
             let published = broker.client.publish_with_reply(subject, reply, request.to_string().into()).await;
             published.map_err(|_| BrokerError::Closed { what: self.what() })?;
+            // While nothing was asked for, silence meant nothing.
+            self.heard = Instant::now();
         }
         Ok(())
     }

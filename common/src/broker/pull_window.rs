@@ -16,7 +16,6 @@ pub(super) struct PullWindow {
     /// Bytes a request asks for at most; `None` where messages are counted, not measured.
     max_bytes: Option<u64>,
     outstanding: u64,
-    received_since_refusal: bool,
 }
 
 /// One pull request.
@@ -34,7 +33,7 @@ pub(super) struct TooLarge {
 
 impl PullWindow {
     pub(super) fn new(wanted: u64, batch: u64, max_bytes: Option<u64>) -> Self {
-        Self { wanted, batch: batch.max(1), max_bytes, outstanding: 0, received_since_refusal: true }
+        Self { wanted, batch: batch.max(1), max_bytes, outstanding: 0 }
     }
 
     /// Changes how many messages should be asked for in total. What was asked for stays asked for.
@@ -57,7 +56,6 @@ impl PullWindow {
     /// A message came.
     pub(super) fn received(&mut self) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        self.received_since_refusal = true;
     }
 
     /// A request ended with so many of its messages undelivered; `None` if the server does not say.
@@ -65,11 +63,12 @@ impl PullWindow {
         self.outstanding = undelivered.map_or(0, |undelivered| self.outstanding.saturating_sub(undelivered));
     }
 
-    /// A request ended because the next message would exceed its bytes. If nothing came in between, that message is larger
+    /// A request ended because the next message would exceed its bytes. If nothing of it was delivered, that message is larger
     /// than a whole request: ask for more at once, instead of asking the same for ever.
     pub(super) fn ended_by_bytes(&mut self, undelivered: Option<u64>) -> Result<(), TooLarge> {
         self.ended(undelivered);
-        if !std::mem::take(&mut self.received_since_refusal)
+        // As many as every request asks for that is bounded in bytes.
+        if undelivered.is_none_or(|undelivered| undelivered >= self.batch.min(self.wanted))
             && let Some(max_bytes) = &mut self.max_bytes
         {
             if *max_bytes >= LARGEST_MESSAGE {
@@ -101,6 +100,19 @@ mod tests {
         assert_eq!(window.ask(), None, "neither request has ended");
         window.ended_by_bytes(Some(7)).unwrap();
         assert_eq!([window.ask(), window.ask()], [Some(request), None]);
+    }
+
+    /// The server fills both in turn, so that they are full at the same time.
+    #[test]
+    fn two_requests_that_end_together_are_not_too_small() {
+        let mut window = PullWindow::new(20, 10, Some(100));
+        let request = PullRequest { batch: 10, max_bytes: Some(100) };
+        for _ in 0..1_000 {
+            assert_eq!([window.ask(), window.ask(), window.ask()], [Some(request), Some(request), None]);
+            (0..4).for_each(|_| window.received());
+            window.ended_by_bytes(Some(8)).unwrap();
+            window.ended_by_bytes(Some(8)).unwrap();
+        }
     }
 
     #[test]
