@@ -98,9 +98,9 @@ impl Bench {
         let part = self.part.take().ok_or_else(|| self.gone())?;
         let (target, name) = (self.target.clone(), self.manifest.name.clone());
         let (part, landed) = blocking(move || {
-            let staging = &part.store().staging;
+            let PartFiles { staging, part: file, .. } = part.store();
             let landed =
-                land(&staging.directory.dir, &staging.part, &target, &name, policy, (totals.size, totals.digest));
+                land(&staging.directory.dir, &staging.part, file, &target, &name, policy, (totals.size, totals.digest));
             if landed.is_ok() {
                 staging.clear();
             }

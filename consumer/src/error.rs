@@ -96,6 +96,12 @@ pub enum ReceiveError {
         /// The subject that was asked for.
         wanted: String,
     },
+    /// The target directory was removed while it was in use.
+    #[error("the target directory {} was removed: start again to have it made anew", path.display())]
+    TargetGone {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There is no such transfer in the stream.
     #[error("there is no transfer {transfer} in the stream: it never was, or has been removed")]
     NoSuchTransfer {
@@ -146,6 +152,7 @@ impl ReceiveError {
             Self::Broker(_)
             | Self::Disk { .. }
             | Self::Stalled { .. }
+            | Self::TargetGone { .. }
             | Self::Busy { .. }
             | Self::ChunksMissing { .. } => Failure::Passing,
             _ => Failure::Final,

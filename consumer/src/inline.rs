@@ -42,7 +42,7 @@ pub(crate) fn land_inline(
     let written = file.set_len(0).and_then(|()| file.write_all(raw)).and_then(|()| finish_file(&file, manifest));
     let landed = written
         .map_err(disk)
-        .and_then(|()| land(&staging.directory.dir, &staging.part, target, &manifest.name, policy, content));
+        .and_then(|()| land(&staging.directory.dir, &staging.part, &file, target, &manifest.name, policy, content));
     if landed.is_err() {
         staging.clear();
     }

@@ -1,8 +1,8 @@
 //! Giving a finished file its name: the one place that renames.
 
-use std::{io, path::PathBuf};
+use std::{fs::File, io, os::unix::fs::MetadataExt as _, path::PathBuf};
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, MetadataExt as _};
 use natsfer_common::{Digest, FileName};
 
 use crate::{
@@ -64,13 +64,16 @@ pub(crate) fn forecast(
 }
 
 /// Moves a staged, synced file to its name, and makes the name durable. On return the staged file is gone: landed, or removed
-/// because it is not needed.
+/// because it is not needed. `file` is what was written under the staged name, and must still be there.
 pub(crate) fn land(
-    staging: &Dir, staged: &str, target: &TargetDirectory, name: &FileName, policy: ConflictPolicy,
+    staging: &Dir, staged: &str, file: &File, target: &TargetDirectory, name: &FileName, policy: ConflictPolicy,
     content: (u64, Digest),
 ) -> Result<(Landing, PathBuf), ReceiveError> {
     let failed = |source| ReceiveError::Disk { doing: "cannot land", path: target.path_of(name), source };
     let parent = target.parent(name)?;
+    if !is_intact(staging, staged, file, content.0).map_err(failed)? {
+        return Err(failed(io::Error::other("somebody else has changed or replaced its part file")));
+    }
     for attempt in 0..MOST_NUMBERS {
         let candidate = candidate(name, attempt);
         let (_, file) = candidate.split();
@@ -119,6 +122,14 @@ fn candidate(name: &FileName, attempt: u32) -> FileName {
 fn settle(parent: &Parent, landing: Landing, path: PathBuf) -> io::Result<(Landing, PathBuf)> {
     sync_directory(&parent.dir)?;
     Ok((landing, path))
+}
+
+/// Whether the staged name is still that of the file that was written, at its full length: somebody may have been at work there.
+/// What was written over is not noticed.
+fn is_intact(staging: &Dir, staged: &str, file: &File, size: u64) -> io::Result<bool> {
+    let (written, named) = (file.metadata()?, staging.symlink_metadata(staged)?);
+    let same = (written.dev(), written.ino()) == (named.dev(), named.ino());
+    Ok(same && written.len() == size)
 }
 
 /// Both names are single components, so neither leaves its directory.

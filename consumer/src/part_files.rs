@@ -30,8 +30,8 @@ impl PartFiles {
     /// Fails with [`ReceiveError::Busy`] while another process has them.
     pub(crate) fn open(target: &TargetDirectory, owner: &Owner, manifest: &Manifest) -> Result<Self, ReceiveError> {
         let staging = Staging::open(target, owner, manifest.transfer)?;
-        let path = target.path_of(&manifest.name);
-        let disk = |source| ReceiveError::Disk { doing: "cannot open the part file of", path, source };
+        let path = staging.directory.path.join(&staging.part);
+        let disk = |source| ReceiveError::Disk { doing: "cannot open the unfinished file", path, source };
         match staging.directory.locked(&staging.journal) {
             Ok(Some(journal)) => match staging.directory.file(&staging.part) {
                 Ok(part) => Ok(Self { staging, part, journal }),

@@ -1,8 +1,10 @@
 //! Whether a transfer is still there to be received.
 
+use jiff::Timestamp;
 use natsfer_common::{
-    Closing, ClosingRecord, Contradiction, Manifest, Totals,
+    Closing, ClosingRecord, Contradiction, Manifest, Subject, Totals,
     broker::{Broker, BrokerError},
+    header,
 };
 
 use crate::ReceiveError;
@@ -24,7 +26,37 @@ pub(crate) async fn closed(
 ) -> Result<Option<ClosingRecord>, BrokerError> {
     match came.closing {
         Closing::Complete(_) => Ok(Some(came)),
-        Closing::Cancelled { .. } => broker.closing_record_of_leader(&manifest.channel, manifest.transfer).await,
+        Closing::Cancelled { .. } => {
+            let standing = broker.closing_record_of_leader(&manifest.channel, manifest.transfer).await?;
+            // A complete one says nothing of what has been delivered.
+            Ok(standing.filter(|record| matches!(record.closing, Closing::Cancelled { .. })))
+        }
+    }
+}
+
+/// Fails when the transfer's id stands for another one now: it was removed, and something else sent under its id.
+pub(crate) async fn is_the_same(broker: &Broker, manifest: &Manifest) -> Result<(), ReceiveError> {
+    let Manifest { transfer, channel, .. } = manifest;
+    let open = broker.subjects().open(channel, *transfer);
+    let message = match broker.last_message(broker.stream().control(), &open).await {
+        // Who may not look takes it for the same.
+        Err(BrokerError::Denied { .. }) => return Ok(()),
+        message => message?,
+    };
+    let subject = Subject { channel: channel.clone(), transfer: *transfer };
+    let now = message.and_then(|message| Manifest::from_header(message.header(header::MANIFEST)?, &subject).ok());
+    match now {
+        Some(now) if now != *manifest => Err(ReceiveError::NoSuchTransfer { transfer: *transfer }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the transfer's id was opened again since.
+pub(crate) async fn is_opened_anew(broker: &Broker, manifest: &Manifest, opened_at: Timestamp) -> bool {
+    match broker.opened(&manifest.channel, manifest.transfer).await {
+        Ok(Some(opened)) => opened.stored_at != opened_at,
+        // Removed, or not known.
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{num::ParseIntError, str::FromStr};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use natsfer_common::{
-    ChunkSet,
+    ChunkSet, Contradiction,
     broker::{Broker, CatalogEntry, TransferState},
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -70,7 +70,13 @@ pub async fn read_range(
 ) -> Result<u64, ReceiveError> {
     let manifest = &entry.manifest;
     let transfer = manifest.transfer;
-    let TransferState::Complete { size, .. } = entry.state else { return Err(ReceiveError::Stalled { transfer }) };
+    let size = match &entry.state {
+        TransferState::Complete { size, .. } => *size,
+        TransferState::Open => return Err(ReceiveError::Stalled { transfer }),
+        TransferState::Cancelled { reason } => {
+            return Err(Contradiction::Cancelled { transfer, reason: reason.clone() }.into());
+        }
+    };
     let first = if let ByteRange::From { first, .. } = range { first } else { 0 };
     let (start, end) = range.within(size).ok_or(ReceiveError::RangeBeyondEnd { transfer, first, size })?;
     let failed = |source| ReceiveError::Disk { doing: "cannot write to", path: "the output".into(), source };

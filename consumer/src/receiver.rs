@@ -40,6 +40,7 @@ pub struct Receiver {
     ledger: Option<Arc<Ledger>>,
     /// The inbox is lost: when to make it anew. Kept here, because whoever waits for the next transfer may give up and ask again.
     renew_at: Option<Instant>,
+    rejected: u64,
 }
 
 /// How much a receiver has before it.
@@ -91,7 +92,18 @@ impl Receiver {
         let hands = Arc::new(Semaphore::new(options.concurrency));
         let flows = Flows::new(&broker, options.window, options.concurrency);
         let ledger = take_over(&broker, &options).await;
-        Ok(Self { broker, options, spec, pull, hands, flows, tasks: TaskTracker::new(), ledger, renew_at: None })
+        Ok(Self {
+            broker,
+            options,
+            spec,
+            pull,
+            hands,
+            flows,
+            tasks: TaskTracker::new(),
+            ledger,
+            renew_at: None,
+            rejected: 0,
+        })
     }
 
     /// The next transfer. Waits while there is none, and while as many are held as [`ReceiverOptions::concurrency`] allows.
@@ -147,6 +159,7 @@ impl Receiver {
                         sequence = delivery.stream_sequence,
                         "rejected: {why}"
                     );
+                    self.rejected += 1;
                     hold.settle(Acknowledgement::Never).await;
                 }
             }
@@ -173,6 +186,11 @@ impl Receiver {
     /// This receiver's name.
     pub fn name(&self) -> &ReceiverName {
         &self.options.name
+    }
+
+    /// How many messages this process has taken off the inbox for good, because no manifest could be read in them.
+    pub fn rejected(&self) -> u64 {
+        self.rejected
     }
 
     /// The connection.

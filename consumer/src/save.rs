@@ -18,7 +18,7 @@ use crate::{
     intake::{Extra, Intake},
     landing::{Forecast, forecast},
     part_files::PartFiles,
-    presence::closing,
+    presence::{closing, is_opened_anew, is_the_same},
     report::Report,
     room::Room,
     staging::{Owner, StagingDirectory},
@@ -108,7 +108,13 @@ impl Save<'_> {
 
     /// A file in chunks. Unless it is to be tried again, nothing of it is left but the file.
     pub(crate) async fn chunks(self) -> Result<Saved, ReceiveError> {
-        let result = self.try_chunks().await;
+        let mut result = self.try_chunks().await;
+        if result.as_ref().is_err_and(ReceiveError::is_about_bytes)
+            && is_opened_anew(self.broker, self.manifest, self.opened_at).await
+        {
+            // What came is another transfer's, which is received by itself.
+            result = Err(ReceiveError::NoSuchTransfer { transfer: self.manifest.transfer });
+        }
         if result.as_ref().is_err_and(|error| error.failure() != Failure::Passing) {
             self.forget().await;
         }
@@ -187,10 +193,12 @@ impl Save<'_> {
     ) -> Result<Saved, ReceiveError> {
         let flow = self.flows.open().await;
         let mut intake = Intake::open(self, bench, extra, flow.window).await?;
-        let landed = match intake.fill(known).await {
-            Ok(totals) => intake.bench.land(totals, self.options.on_conflict).await.map(|landed| (landed, totals.size)),
-            Err(error) => Err(error),
+        let landed = async {
+            let totals = intake.fill(known).await?;
+            is_the_same(self.broker, self.manifest).await?;
+            Ok((intake.bench.land(totals, self.options.on_conflict).await?, totals.size))
         };
+        let landed = landed.await;
         intake.end(landed.as_ref().err()).await;
         landed.map(|((landing, path, digest), size)| self.saved(landing, path, size, digest, extra))
     }

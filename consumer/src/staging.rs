@@ -4,11 +4,13 @@ use std::{
     fs::{File, TryLockError},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
+    path::PathBuf,
 };
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
 use natsfer_common::{ReceiverName, STAGING_DIRECTORY, TransferId};
+use rustix::io::Errno;
 
 use crate::{ReceiveError, TargetDirectory};
 
@@ -25,6 +27,8 @@ pub(crate) enum Owner {
 #[derive(Debug)]
 pub(crate) struct StagingDirectory {
     pub(crate) dir: Dir,
+    /// For people and messages.
+    pub(crate) path: PathBuf,
 }
 
 /// One transfer's files in it.
@@ -46,15 +50,16 @@ impl StagingDirectory {
             Owner::Receiver(name) => vec![STAGING_DIRECTORY, "receivers", name.as_str()],
             Owner::Replay => vec![STAGING_DIRECTORY, "replays"],
         };
-        let path = || target.path().join(components.join("/"));
-        let dir = target
-            .directory(&components)
-            .map_err(|error| ReceiveError::disk("cannot open staging directory", path())(error))?;
-        Ok(Self { dir })
+        let path = target.path().join(components.join("/"));
+        match target.directory(&components) {
+            Ok(dir) => Ok(Self { dir, path }),
+            Err(_) if target.is_gone() => Err(ReceiveError::TargetGone { path: target.path().into() }),
+            Err(error) => Err(ReceiveError::disk("cannot open staging directory", path)(error)),
+        }
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { dir: self.dir.try_clone()? })
+        Ok(Self { dir: self.dir.try_clone()?, path: self.path.clone() })
     }
 
     /// The names that end so. One that is no text is none of ours.
@@ -71,6 +76,11 @@ impl StagingDirectory {
         match self.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 self.remove_unwritable(name)?;
+                self.open_file(name)
+            }
+            // A symbolic link is nobody's part.
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                self.dir.remove_file(name)?;
                 self.open_file(name)
             }
             result => result,
@@ -147,12 +157,14 @@ impl StagingDirectory {
     pub(crate) fn discard(&self, stem: &str) -> bool {
         let (journal, part) = (format!("{stem}{JOURNAL}"), format!("{stem}{PART}"));
         // Of a transfer in chunks the journal is locked, of a small file the part.
-        let (Ok(_journal), Ok(_part)) = (self.locked_if_there(&journal), self.locked_if_there(&part)) else {
-            return false;
-        };
-        self.remove(&part);
+        let Ok(Some(_journal)) = self.locked(&journal) else { return false };
+        let part_locked = self.locked_if_there(&part);
+        let in_use = part_locked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        if !in_use {
+            self.remove(&part);
+        }
         self.remove(&journal);
-        true
+        !in_use
     }
 
     /// Removes a file, so far as it is there. Left over at worst: found again, and checked, should it be needed.

@@ -9,7 +9,7 @@ use std::{
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::{
     ambient_authority,
-    fs::{Dir, OpenOptions},
+    fs::{Dir, MetadataExt as _, OpenOptions},
 };
 use natsfer_common::{Digest, FileName, STAGING_DIRECTORY};
 use rustix::{
@@ -53,6 +53,11 @@ impl TargetDirectory {
     /// The path it was opened with.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the directory was removed since it was opened.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.dir.dir_metadata().is_ok_and(|metadata| metadata.nlink() == 0)
     }
 
     /// Where a file of this name stands, for people and messages.

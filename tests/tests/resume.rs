@@ -120,6 +120,37 @@ async fn what_is_damaged_on_the_receivers_disk_is_fetched_again() {
     }
 }
 
+/// Another file under the part's name is not taken for what was received.
+#[tokio::test]
+async fn a_part_that_somebody_replaces_or_cuts_is_not_landed() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("big.bin");
+    files::random_file(&source, 16 * MIB, 9);
+    send(&server, &[], &[&source]).await;
+    for how in ["replaced", "linked"] {
+        let inbox = home.path().join(how);
+        let slow = Proxy::to(&server.url()).await;
+        slow.rate(4 * MIB);
+        let receiver = receiving(&slow, how, &inbox, &["--count", "1"]).spawn().await;
+        eventually("a part is there", SOON, || async { (staged(&inbox, how).1 > 4 * MIB).then_some(()) }).await;
+        let part = staged_files(&inbox, how).into_iter().find(|path| path.extension().unwrap() == "part").unwrap();
+        let other = home.path().join("other");
+        if how == "replaced" {
+            std::fs::copy(&part, &other).unwrap();
+            std::fs::rename(&other, &part).unwrap();
+        } else {
+            std::fs::remove_file(&part).unwrap();
+            std::os::unix::fs::symlink(&source, &part).unwrap();
+        }
+        receiver.log_line(SOON, |line| line.contains("has changed or replaced its part file")).await;
+        slow.rate(None);
+        let _ = receiver.wait().await.success();
+        let landed = inbox.join("big.bin");
+        assert!(landed.symlink_metadata().unwrap().is_file(), "{how}");
+        files::assert_same(&source, landed);
+    }
+}
+
 /// A pipe that is read again from its beginning.
 #[tokio::test]
 async fn standard_input_with_an_id_goes_on_where_it_ended() {

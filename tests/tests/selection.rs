@@ -4,9 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use natsfer_tests::steps::{drain, list, nothing_left_but, number, receiving, send, send_stdin, sending, stream, text};
-use natsfer_tests::{Output, Proxy, Server, consumer, files, producer};
+use natsfer_tests::steps::{
+    consumers, drain, list, nothing_left_but, number, receiving, send, send_stdin, sending, stream, text,
+};
+use natsfer_tests::{Output, Proxy, Server, consumer, eventually, files, producer};
 use serde_json::Value;
 
 fn names(events: &[Value]) -> BTreeSet<&str> {
@@ -169,6 +172,40 @@ async fn wrong_usage_exits_2_and_says_how_it_is_meant() {
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
     }
     assert!(!Path::new("x").exists());
+}
+
+/// A drain that left something out has not done what was asked.
+#[tokio::test]
+async fn a_drain_that_refuses_a_manifest_fails() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    send_named(&server, "a", &["x"]).await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Natsfer-Manifest", r#"{"version":2}"#);
+    let subject = format!("natsfer.open.a.{:032x}", 1);
+    server.jetstream().await.publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
+    let drain = receiving(&server, "r", home.path(), &["--drain"]).run().await.exited(1);
+    assert!(drain.errors().contains("version 2"), "{}", drain.errors());
+    assert!(home.path().join("x").exists());
+    // It does not come again.
+    let _ = receiving(&server, "r", home.path(), &["--drain"]).run().await.success();
+}
+
+/// Nothing could be landed in it ever again: whoever starts it again has it made anew.
+#[tokio::test]
+async fn a_receiver_whose_directory_is_removed_ends() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let inbox = home.path().join("inbox");
+    let receiver = receiving(&server, "r", &inbox, &[]).spawn().await;
+    eventually("it listens", Duration::from_secs(60), || async {
+        (consumers(&server, "NATSFER").await == ["r"]).then_some(())
+    })
+    .await;
+    std::fs::remove_dir_all(&inbox).unwrap();
+    send_named(&server, "a", &["x"]).await;
+    let errors = receiver.wait().await.exited(1).errors();
+    assert!(errors.contains("the target directory") && errors.contains("was removed"), "{errors}");
+    drain(&server, "r", &inbox, &["--takeover", "2s"]).await;
+    assert!(inbox.join("x").exists());
 }
 
 #[tokio::test]

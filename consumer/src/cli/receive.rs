@@ -16,11 +16,13 @@ use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 
 use super::event::Format;
 
+/// How long the end may take.
+const MOST_CLOSING: Duration = Duration::from_secs(3);
 /// How often a draining receiver looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a draining receiver leaves an inbox that is lost.
 const LOST_INBOX_REST: Duration = Duration::from_secs(5);
-/// How often to look for parts whose transfers were removed from the stream.
+/// How often to look for parts of transfers that do not come again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Land files in a directory, verified and whole
@@ -108,7 +110,11 @@ impl Receive {
         let result = self.receive(&mut receiver, &target, until, &mut saves, &mut tally).await;
         // Unfinished saves go back to the server; what they wrote stays for the next run.
         saves.shutdown().await;
-        receiver.close().await;
+        tally.failed += receiver.rejected();
+        // Whoever stops a service waits 10 s: what has not gone back by then, the ledger puts back.
+        if tokio::time::timeout(MOST_CLOSING, receiver.close()).await.is_err() {
+            tracing::debug!("the server does not take back what was not finished");
+        }
         let outcome = result?;
         for (transfer, parked) in &tally.parked {
             match parked {
@@ -162,6 +168,9 @@ impl Receive {
             tokio::select! {
                 Some(saved) = saves.join_next() => {
                     let (transfer, result) = saved.context("a task failed")?;
+                    if let Err(gone @ ReceiveError::TargetGone { .. }) = result {
+                        return Err(gone.into());
+                    }
                     self.note(transfer, result, tally);
                     if matches!(until, Until::Count(count) if tally.received >= count) {
                         return Ok(Outcome::Done);
@@ -238,7 +247,7 @@ async fn remove_leftovers(sweep: impl Future<Output = Result<u64, ReceiveError>>
     let denied = matches!(swept, Err(ReceiveError::Broker(BrokerError::Denied { .. })));
     match swept {
         Ok(0) => {}
-        Ok(parts) => tracing::info!(parts, "removed what was left of transfers that are no longer stored"),
+        Ok(parts) => tracing::info!(parts, "removed what was left of transfers that do not come again"),
         Err(error) => tracing::warn!("cannot look for leftovers: {:#}", anyhow::Error::from(error)),
     }
     if denied { Sweeps::Denied } else { Sweeps::Allowed }
