@@ -65,11 +65,15 @@ impl StoredTransfer {
         Self { manifest, sequence, chunks, wanted, conflicting: false, closing: None, last_sequence: 0 }
     }
 
-    /// Takes one stored chunk. Copies of one chunk that agree are one chunk.
+    /// Takes one stored chunk, in stream order. Copies of one chunk that agree are one chunk. One that differs contradicts it,
+    /// unless it lies behind the end of a complete transfer: it is of a run that came late.
     pub fn chunk(&mut self, index: u64, chunk: StoredChunk) {
         let held = self.chunks.entry(index).or_insert(chunk);
-        self.conflicting |= (held.crc32, held.length) != (chunk.crc32, chunk.length);
-        held.stored_at = held.stored_at.max(chunk.stored_at);
+        if (held.crc32, held.length) == (chunk.crc32, chunk.length) {
+            held.stored_at = held.stored_at.max(chunk.stored_at);
+        } else {
+            self.conflicting |= !matches!(self.closing, Some(Closing::Complete(_)));
+        }
     }
 
     /// Takes note of any message on the data subject, by its place in the stream.

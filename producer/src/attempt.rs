@@ -27,6 +27,11 @@ impl Attempt {
         (header::MESSAGE_ID, format!("{}-closing-{}", self.transfer, self.nonce))
     }
 
+    /// Whether a message of this id is of this run.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        id.ends_with(&format!("-{}", self.nonce))
+    }
+
     /// The id header of a chunk's message.
     pub(crate) fn chunk(&self, chunk: &ChunkHeader) -> (&'static str, String) {
         let ChunkHeader { index, crc32, .. } = chunk;

@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use natsfer_common::{
     Closing, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, blocking,
     broker::{BrokerError, Stored},
+    header,
 };
 use tokio::time::Instant;
 
@@ -179,23 +180,26 @@ impl Chunks<'_> {
                 false => broker.publish(subject.clone(), &headers, payload.clone()).await.map(Some),
             }
         };
-        match self.patience.until(publish).await.map_err(Stop::Failed)? {
-            Some(stored) => Ok((prepared, stored)),
-            None => match self.stored_before(&subject, &prepared).await.map_err(Stop::Failed)? {
-                Some(stored) => Ok((prepared, stored)),
-                None => Err(Stop::LookAgain),
-            },
-        }
-    }
-
-    /// Where this run has stored a first chunk, if it has: the server's word of it was lost, and it knew its id no more when it
-    /// was tried again.
-    async fn stored_before(&self, subject: &str, first: &Prepared) -> Result<Option<Stored>, ProducerError> {
-        let broker = &self.upload.broker;
-        let message = broker.first_message(&broker.stream().data(), subject).await?;
-        let (name, id) = self.attempt.chunk(&first.chunk);
-        let ours = message.filter(|message| message.header(name) == Some(&*id));
-        Ok(ours.map(|message| Stored { sequence: message.sequence, duplicate: true }))
+        let stored = match self.patience.until(publish).await.map_err(Stop::Failed)? {
+            Some(stored) => stored,
+            None => {
+                let found = broker.first_message(&broker.stream().data(), &subject).await;
+                let found = found.map_err(|error| Stop::Failed(error.into()))?;
+                let id = found.as_ref().and_then(|message| message.header(header::MESSAGE_ID)).unwrap_or_default();
+                let sequence = found.as_ref().map_or(0, |message| message.sequence);
+                if id == self.attempt.chunk(&prepared.chunk).1 {
+                    // The server's word of it was lost, and it knew the id no more when it was tried again.
+                    Stored { sequence, duplicate: true }
+                } else if self.attempt.has(id) {
+                    // Another chunk of this run was stored while this one was refused for a while.
+                    let publish = || broker.publish(subject.clone(), &headers, payload.clone());
+                    self.patience.until(publish).await.map_err(Stop::Failed)?
+                } else {
+                    return Err(Stop::LookAgain);
+                }
+            }
+        };
+        Ok((prepared, stored))
     }
 
     /// Waits until nothing more is to be published of the transfer, and says why.
@@ -213,7 +217,7 @@ impl Chunks<'_> {
 
     async fn look(&self, manifest: &Manifest, watch: Watch) -> Result<Option<Stop>, BrokerError> {
         let (broker, Manifest { transfer, channel, .. }) = (&self.upload.broker, manifest);
-        match broker.closing_record(channel, *transfer).await?.map(|record| record.closing) {
+        match broker.closing_record_of_leader(channel, *transfer).await?.map(|record| record.closing) {
             Some(Closing::Cancelled { reason }) => {
                 return Ok(Some(Stop::Failed(ProducerError::Cancelled { transfer: *transfer, reason })));
             }

@@ -27,7 +27,8 @@ impl End<'_> {
     /// have been removed or cancelled meanwhile, which its last message does not show. `false` if the stream does not hold
     /// what this run knows of, up to the sequence `acknowledged`: chunks are gone.
     ///
-    /// Fails with [`ProducerError::IdTaken`] or [`ProducerError::Cancelled`] when another run has ended the transfer otherwise.
+    /// Also when another run has ended the transfer otherwise before; when it does so now, this fails with
+    /// [`ProducerError::IdTaken`] or [`ProducerError::Cancelled`].
     pub(crate) async fn close(&self, totals: Totals, acknowledged: u64) -> Result<bool, ProducerError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         for _ in 0..MOST_LOOKS {
@@ -70,10 +71,10 @@ impl End<'_> {
     /// Makes sure that a closed transfer is listed as such: an earlier run may have died between its two closing records. Or
     /// somebody has cancelled it since it was looked at.
     ///
-    /// Fails as [`End::close`] does.
+    /// Fails with [`ProducerError::IdTaken`] or [`ProducerError::Cancelled`] when it ended otherwise.
     pub(crate) async fn ensure_listed(&self, totals: Totals) -> Result<(), ProducerError> {
         let Manifest { transfer, channel, .. } = self.manifest;
-        match self.broker.closing_record(channel, *transfer).await?.map(|record| record.closing) {
+        match self.broker.closing_record_of_leader(channel, *transfer).await?.map(|record| record.closing) {
             None => self.list(totals).await,
             Some(Closing::Complete(_)) => Ok(()),
             Some(Closing::Cancelled { reason }) => Err(ProducerError::Cancelled { transfer: *transfer, reason }),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use natsfer_common::{
     Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Receipt, ReceiverName, RepairRequest, TransferId,
     Verdict,
-    broker::{Broker, BrokerError, Delivery, Follow},
+    broker::{Broker, BrokerError, Delivery, Follow, code},
     header,
 };
 
@@ -28,6 +28,8 @@ pub struct Deliveries {
     words: VecDeque<Word>,
     /// A request for repair that was heard, and when it was stored: perhaps it is answered already.
     request: Option<(Key, RepairRequest, Timestamp)>,
+    /// A cancellation that was heard: perhaps an earlier transfer's of that id.
+    cancelled: Option<Key>,
     rounds: Rounds,
 }
 
@@ -115,8 +117,8 @@ impl Deliveries {
         let awaited: BTreeMap<Key, _> =
             sent.iter().map(|sent| ((sent.channel.clone(), sent.transfer), awaited(sent))).collect();
         let follow = broker.follow(filters(broker, &awaited), 1).await?;
-        let (words, request, rounds) = (VecDeque::new(), None, Rounds::new(broker));
-        Ok(Self { broker: broker.clone(), follow, awaited, words, request, rounds })
+        let (words, request, cancelled, rounds) = (VecDeque::new(), None, None, Rounds::new(broker));
+        Ok(Self { broker: broker.clone(), follow, awaited, words, request, cancelled, rounds })
     }
 
     /// How many receipts have not come yet.
@@ -138,6 +140,17 @@ impl Deliveries {
     /// # Errors
     /// When the connection is closed, or the server refuses.
     pub async fn next(&mut self) -> Result<Option<Word>, ProducerError> {
+        match self.hear_on().await {
+            Err(ProducerError::Broker(error)) if error.is(code::STREAM_NOT_FOUND) => {
+                let keys: Vec<_> = self.awaited.keys().cloned().collect();
+                keys.iter().for_each(|key| self.end(key, &NotLanded::Removed));
+                Ok(self.words.pop_front())
+            }
+            word => word,
+        }
+    }
+
+    async fn hear_on(&mut self) -> Result<Option<Word>, ProducerError> {
         loop {
             if let Some(word) = self.words.pop_front() {
                 return Ok(Some(word));
@@ -150,6 +163,13 @@ impl Deliveries {
                 let answered = self.is_answered(key, *asked_at).await?;
                 if let Some((_, request, _)) = self.request.take().filter(|_| !answered) {
                     self.words.push_back(Word::Wanted(request));
+                }
+            } else if let Some((channel, transfer)) = &self.cancelled {
+                let record = self.broker.closing_record_of_leader(channel, *transfer).await?;
+                if let Some(key) = self.cancelled.take()
+                    && let Some(Closing::Cancelled { reason }) = record.map(|record| record.closing)
+                {
+                    self.end(&key, &NotLanded::Cancelled { reason });
                 }
             } else if let Some(key) = self.rounds.next() {
                 match self.awaited.get(&key) {
@@ -196,9 +216,8 @@ impl Deliveries {
             }
             Some(Kind::Close) => {
                 let record = header(header::CLOSING).and_then(|text| ClosingRecord::from_header(text, transfer).ok());
-                if let Some(Closing::Cancelled { reason }) = record.map(|record| record.closing) {
-                    self.end(&key, &NotLanded::Cancelled { reason });
-                }
+                let is_cancelled = |record: &ClosingRecord| matches!(record.closing, Closing::Cancelled { .. });
+                self.cancelled = record.filter(is_cancelled).map(|_| key);
             }
             _ => {}
         }
@@ -206,7 +225,7 @@ impl Deliveries {
 
     fn find(&mut self, key: &Key, found: Found) {
         match found {
-            Found::Nothing => {}
+            Found::Nothing => _ = self.awaited.get_mut(key).map(|awaited| awaited.done.clear()),
             Found::Removed => self.end(key, &NotLanded::Removed),
             Found::Done { receivers, receipts } => {
                 receipts.into_iter().for_each(|receipt| self.land(key, receipt));

@@ -95,8 +95,11 @@ pub enum ProducerError {
         /// The transfer.
         transfer: TransferId,
     },
-    /// What the server had acknowledged is gone from the stream, and the source can be read only once.
-    #[error("stored chunks of transfer {transfer} were lost while it was sent: send it again to go on")]
+    /// The stream holds something else than was sent, and the source can be read only once: what the server had acknowledged is
+    /// gone, or somebody else sends under the same id.
+    #[error(
+        "the stream does not hold what was sent of transfer {transfer}: chunks were lost, or another sender has its id; send it again to go on"
+    )]
     Lost {
         /// The transfer.
         transfer: TransferId,

@@ -1,8 +1,8 @@
 //! Taking transfers back, and removing them: whole transfers only.
 
 use natsfer_common::{
-    Channel, Kind, Manifest, TransferId,
-    broker::{Broker, BrokerError},
+    Kind, Manifest,
+    broker::{Broker, BrokerError, CatalogEntry},
 };
 
 use crate::{ProducerError, tombstone::Tombstone};
@@ -25,16 +25,18 @@ pub enum Cancellation {
 /// # Errors
 /// When the server does not answer, or this user may not publish the cancellation. A small file has none, for it is in its
 /// manifest's message: it is only removed, and not to be allowed to is an error.
-pub async fn cancel(broker: &Broker, manifest: &Manifest, reason: String) -> Result<Cancellation, ProducerError> {
-    let Manifest { transfer, ref channel, .. } = *manifest;
-    if manifest.inline.is_some() {
+pub async fn cancel(broker: &Broker, entry: &CatalogEntry, reason: String) -> Result<Cancellation, ProducerError> {
+    // What is taken back makes room.
+    let broker = &broker.without_waiting_for_room();
+    let Manifest { transfer, ref channel, .. } = entry.manifest;
+    if entry.manifest.inline.is_some() {
         // What is removed cannot be received. Sent again, it has the same id, and what was said about it before must not count.
-        return Ok(Cancellation::Removed(purge_control(broker, channel, transfer).await?));
+        return Ok(Cancellation::Removed(purge(broker, entry, &CONTROL).await?));
     }
     let tombstone = Tombstone { broker, channel, transfer };
     // Known before chunks go, so that nobody takes them for lost; and said once more behind them.
     tombstone.place(reason).await?;
-    match tombstone.purge().await {
+    match purge(broker, entry, &[Kind::Data]).await {
         Ok(removed) => {
             tombstone.repeat().await?;
             Ok(Cancellation::Removed(removed))
@@ -67,25 +69,28 @@ impl<'a> Remover<'a> {
         Ok(Self { broker, cursors })
     }
 
-    /// Removes every trace of a transfer from the streams. Says how many messages there were.
+    /// Removes every trace of a transfer from the streams, as it was listed: one that was opened under its id since stays. Says
+    /// how many messages there were.
     ///
     /// # Cancel safety
-    /// Dropped half-way, the transfer is cancelled, and its manifest still there: repeated, it goes on.
+    /// Dropped half-way, the transfer is cancelled, if there was room to say so, and its manifest still there: repeated, it goes
+    /// on.
     ///
     /// # Errors
     /// When the server does not answer. Repeated, it goes on.
-    pub async fn remove(&self, manifest: &Manifest) -> Result<u64, ProducerError> {
+    pub async fn remove(&self, entry: &CatalogEntry) -> Result<u64, ProducerError> {
         let Self { broker, cursors } = self;
-        let Manifest { transfer, ref channel, .. } = *manifest;
+        let Manifest { transfer, ref channel, .. } = entry.manifest;
         let data = broker.stream().data();
         let mut removed = 0;
-        if manifest.inline.is_none() {
+        if entry.manifest.inline.is_none() {
             // Whoever is receiving it is told. Without room for that, they find it gone.
+            let broker = &broker.without_waiting_for_room();
             match (Tombstone { broker, channel, transfer }).place("it was removed from the stream".into()).await {
                 Err(ProducerError::Broker(full)) if full.is_full() => tracing::debug!(%transfer, "not marked: {full}"),
                 placed => placed?,
             }
-            removed += broker.purge(&data, &broker.subjects().data(channel, transfer)).await?;
+            removed += purge(broker, entry, &[Kind::Data]).await?;
             for cursor in cursors.iter().filter(|name| name.ends_with(&format!("-{transfer}"))) {
                 match broker.delete_consumer(&data, cursor).await {
                     // The server removes what nobody uses by itself.
@@ -94,7 +99,7 @@ impl<'a> Remover<'a> {
                 }
             }
         }
-        Ok(removed + purge_control(broker, channel, transfer).await?)
+        Ok(removed + purge(broker, entry, &CONTROL).await?)
     }
 }
 
@@ -102,16 +107,32 @@ impl<'a> Remover<'a> {
 ///
 /// # Errors
 /// See [`Remover::new`] and [`Remover::remove`].
-pub async fn remove(broker: &Broker, manifest: &Manifest) -> Result<u64, ProducerError> {
-    Remover::new(broker).await?.remove(manifest).await
+pub async fn remove(broker: &Broker, entry: &CatalogEntry) -> Result<u64, ProducerError> {
+    Remover::new(broker).await?.remove(entry).await
 }
 
-/// The manifest last: as long as it is there, the transfer is found, and this can be repeated.
-async fn purge_control(broker: &Broker, channel: &Channel, transfer: TransferId) -> Result<u64, ProducerError> {
+/// What is said about a transfer, the manifest last: as long as it is there, the transfer is found, and its removal can be
+/// repeated.
+const CONTROL: [Kind; 4] = [Kind::Receipt, Kind::Repair, Kind::Close, Kind::Open];
+
+/// Removes what lies on these subjects of a transfer, and says how many messages there were. None if it is not the one that was
+/// listed.
+async fn purge(broker: &Broker, entry: &CatalogEntry, kinds: &[Kind]) -> Result<u64, BrokerError> {
+    let Manifest { transfer, ref channel, .. } = entry.manifest;
+    let mut found = Vec::new();
+    for kind in kinds {
+        let stream = if *kind == Kind::Data { broker.stream().data() } else { broker.stream().control().to_owned() };
+        let subject = broker.subjects().of(*kind, channel, transfer);
+        let last = broker.last_message_of_leader(&stream, &subject).await?;
+        found.extend(last.map(|last| (stream, subject, last.sequence)));
+    }
+    // As long as this one's manifest stands, all that was found is this one's: another lies behind.
+    if broker.opened(channel, transfer).await?.is_none_or(|opened| opened.sequence != entry.sequence) {
+        return Ok(0);
+    }
     let mut removed = 0;
-    for kind in [Kind::Receipt, Kind::Repair, Kind::Close, Kind::Open] {
-        let subject = broker.subjects().of(kind, channel, transfer);
-        removed += broker.purge(broker.stream().control(), &subject).await?;
+    for (stream, subject, last) in found {
+        removed += broker.purge_to(&stream, &subject, last).await?;
     }
     Ok(removed)
 }

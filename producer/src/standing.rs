@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use natsfer_common::{
     Manifest, Receipt, ReceiverName,
-    broker::{Broker, CatalogEntry, ConsumerState, TransferState},
+    broker::{Broker, BrokerError, CatalogEntry, ConsumerState, TransferState},
 };
 
 use crate::ProducerError;
@@ -70,7 +70,10 @@ pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Stan
     }
     let subject = broker.subjects().open(channel, *transfer);
     let waiting = match entry.manifest.inline {
-        Some(_) => broker.asked_since(channel, *transfer, entry.published_at).await?,
+        Some(_) => match broker.asked_since(channel, *transfer, entry.published_at).await {
+            Err(BrokerError::Denied { .. }) => BTreeSet::new(),
+            waiting => waiting?,
+        },
         None => BTreeSet::new(),
     };
     let cursors = broker.consumers(&broker.stream().data()).await?;

@@ -27,7 +27,6 @@ struct Standing {
     cancelled: Option<String>,
 }
 
-/// Nothing here waits for room: what is taken back makes some.
 impl Tombstone<'_> {
     /// Places it on the close subject, where it stands in place of any earlier record, then behind the chunks, for those who
     /// are reading them now. Harmless when it stands already.
@@ -53,19 +52,15 @@ impl Tombstone<'_> {
         }
     }
 
-    /// Removes all that lies on the data subject, and says how many messages there were. [Repeat](Self::repeat) it then.
-    pub(crate) async fn purge(&self) -> Result<u64, BrokerError> {
-        self.broker.purge(&self.broker.stream().data(), &self.data()).await
-    }
-
     /// Says once more, on the data subject, what stands on the close subject. A transfer that is removed meanwhile is not
     /// mentioned again.
     pub(crate) async fn repeat(&self) -> Result<(), ProducerError> {
+        let Self { broker, channel, transfer } = *self;
         if let Some(record) = self.standing().await?.cancelled
             && let Some(said) = self.say_behind_chunks(&record).await?
-            && self.standing().await?.cancelled.is_none()
+            && broker.opened(channel, transfer).await?.is_none()
         {
-            self.broker.purge_to(&self.broker.stream().data(), &self.data(), said.sequence).await?;
+            broker.purge_to(&broker.stream().data(), &self.data(), said.sequence).await?;
         }
         Ok(())
     }
@@ -109,38 +104,27 @@ impl Tombstone<'_> {
         let headers = self.headers(record)?;
         let close = self.broker.subjects().close(self.channel, self.transfer);
         let published = self.patiently(|| self.broker.publish_behind(close.clone(), &headers, Bytes::new(), last));
-        Ok(published.await??.is_some())
+        Ok(published.await?.is_some())
     }
 
-    /// `None` where there is no room: whoever reads there finds it on the close subject later.
+    /// `None` where there is no room, and none is waited for: whoever reads there finds it on the close subject later.
     async fn say_behind_chunks(&self, record: &str) -> Result<Option<Stored>, ProducerError> {
         let (data, headers) = (self.data(), self.headers(record)?);
-        match self.patiently(|| self.broker.publish(data.clone(), &headers, Bytes::new())).await? {
-            Err(full) => {
+        match self.patiently(|| self.broker.publish(data.clone(), &headers, Bytes::new())).await {
+            Err(full) if full.is_full() => {
                 tracing::debug!(transfer = %self.transfer, "its cancellation is not said behind its chunks: {full}");
                 Ok(None)
             }
-            Ok(stored) => Ok(Some(stored)),
+            stored => Ok(Some(stored?)),
         }
     }
 
-    /// Waits for a server that is away; the inner error says that there is no room.
-    async fn patiently<T, F>(&self, mut publish: impl FnMut() -> F) -> Result<Result<T, BrokerError>, BrokerError>
+    async fn patiently<T, F>(&self, publish: impl FnMut() -> F) -> Result<T, BrokerError>
     where
         F: Future<Output = Result<T, BrokerError>>,
     {
         let what = format!("cancelling transfer {}", self.transfer);
-        self.broker
-            .patiently(&what, || {
-                let published = publish();
-                async {
-                    match published.await {
-                        Err(error) if error.is_full() => Ok(Err(error)),
-                        published => published.map(Ok),
-                    }
-                }
-            })
-            .await
+        self.broker.patiently(&what, publish).await
     }
 
     fn headers(&self, record: &str) -> Result<[(&'static str, String); 2], ProducerError> {

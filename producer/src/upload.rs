@@ -186,17 +186,10 @@ impl Upload {
             let again = input.again();
             match stored.verdict() {
                 Verdict::Abandon => {
-                    let tombstone = Tombstone { broker: &self.broker, channel: &channel, transfer };
-                    let reason = "what is stored of it contradicts itself; it was sent again".to_owned();
-                    match stored.closing() {
+                    if !matches!(stored.closing(), Some(Closing::Cancelled { .. })) {
                         // Nobody can put it together: receivers are told, and get it under another id.
-                        None => tombstone.place_first(reason).await?,
-                        Some(Closing::Complete(totals)) if !totals.fit(stored.manifest.chunk_size) => {
-                            tombstone.place(reason).await?;
-                        }
-                        // What differs came behind its end: receivers do not read that far.
-                        Some(Closing::Complete(_)) => {}
-                        Some(Closing::Cancelled { .. }) => {}
+                        let reason = "what is stored of it contradicts itself; it was sent again".to_owned();
+                        Tombstone { broker: &self.broker, channel: &channel, transfer }.place(reason).await?;
                     }
                     return Ok(None);
                 }
@@ -218,7 +211,7 @@ impl Upload {
                 Outcome::Foreign => return Ok(None),
                 Outcome::LookAgain => {}
             }
-            tracing::warn!(%transfer, "the stream does not hold what was sent, or something else besides: looking again");
+            tracing::info!(%transfer, "the stream holds something else than was sent: looking again");
             stored = match self.broker.stored_transfer(&channel, transfer).await? {
                 Some(stored) => stored,
                 // The manifest, too: somebody removed it, or the stream was recreated, or came back from an older disk.
@@ -227,7 +220,11 @@ impl Upload {
             if let Some(Closing::Cancelled { reason }) = stored.closing() {
                 return Err(ProducerError::Cancelled { transfer, reason: reason.clone() });
             }
-            input = again.ok_or(ProducerError::Lost { transfer })?;
+            input = match (again, stored.closing()) {
+                (Some(again), _) => again,
+                (None, Some(_)) => return Ok(None),
+                (None, None) => return Err(ProducerError::Lost { transfer }),
+            };
         }
         Err(ProducerError::Lost { transfer })
     }
@@ -245,7 +242,13 @@ impl Upload {
         let subject = self.broker.subjects().open(channel, *transfer);
         let headers = self.opening_headers(&file.manifest, file.headers(), attempt)?;
         for _ in 0..MOST_LOOKS {
-            let message = self.broker.known_message(self.broker.stream().control(), &subject).await?;
+            let message = self.broker.last_message_of_leader(self.broker.stream().control(), &subject).await;
+            let message = match message {
+                Err(BrokerError::Denied { .. }) => {
+                    self.broker.known_message(self.broker.stream().control(), &subject).await?
+                }
+                message => message?,
+            };
             let Some(message) = message else { return Err(ProducerError::Removed { transfer: *transfer }) };
             let sound = inline.decode(&stored.manifest, message.payload.clone(), message.header(header::CRC32)).is_ok();
             if sound && !self.is_asked_for(&stored.manifest, message.stored_at).await? {

@@ -287,6 +287,31 @@ async fn what_is_pruned_while_it_waits_for_its_sender_is_dropped_by_a_receiver_a
     nothing_left_but(&server, &["r"]).await;
 }
 
+/// Its chunks are read to the end by whoever was reading the old one: nothing lands under the old name, nor with a receipt.
+#[tokio::test]
+async fn what_is_sent_under_the_id_of_a_removed_transfer_is_not_taken_for_it() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (source, inbox) = (home.path().join("big.bin"), home.path().join("inbox"));
+    files::random_file(&source, 24 * MIB, 11);
+    let id = "abcdefabcdefabcdefabcdefabcdefab";
+    let sending = |name: &str, options: &[&str]| {
+        sending(&server, &[&["--transfer-id", id, "--name", name], options].concat(), &["-"]).stdin_file(&source)
+    };
+    let _ = sending("old.bin", &[]).run().await.success();
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(4 * MIB);
+    let receiver = receiving(&slow, "r", &inbox, &[]).spawn().await;
+    in_part(&inbox, "r").await;
+    let _ = producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
+    let waiting = sending("new.bin", &["--wait-for", "r"]).run();
+    let landed = waiting.await.success();
+    assert!(inbox.join("new.bin").exists(), "{}", landed.text());
+    assert!(!inbox.join("old.bin").exists());
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+    nothing_left_but(&server, &["r"]).await;
+}
+
 /// It counts where lists find it. What a purge has overtaken behind the chunks is of an earlier life of that id.
 #[tokio::test]
 async fn a_cancellation_that_stands_only_among_the_chunks_takes_nothing_back() {
@@ -336,9 +361,13 @@ async fn what_comes_behind_the_end_of_a_complete_transfer_does_not_take_it_back(
     }
     context.publish_with_headers(chunk.subject, headers, chunk.payload).await.unwrap().await.unwrap();
     let second = send(&server, &[], &[&source]).await.remove(0);
-    assert_ne!(second["transfer"], first["transfer"]);
-    let states: Vec<_> = list(&server, &[]).await.iter().map(|entry| text(entry, "state").to_owned()).collect();
-    assert_eq!(states, ["complete", "complete"]);
+    assert_eq!((text(&second, "transfer"), text(&second, "status")), (text(&first, "transfer"), "unchanged"));
+    assert_eq!(list(&server, &[]).await[0]["state"], "complete");
+    // And what is missing of it is sent again.
+    let data = context.get_stream("NATSFER_DATA").await.unwrap();
+    data.delete_message(2).await.unwrap();
+    let third = send(&server, &[], &[&source]).await.remove(0);
+    assert_eq!((text(&third, "transfer"), text(&third, "status")), (text(&first, "transfer"), "repaired"));
     drain(&server, "r", home.path().join("inbox"), &[]).await;
     files::assert_same(&source, home.path().join("inbox/big.bin"));
 }

@@ -81,6 +81,14 @@ pub struct Broker {
     violations: Violations,
     lost_consumers: Arc<AtomicU64>,
     patience: Duration,
+    room: Room,
+}
+
+/// Whether room is waited for, where a stream or the server's storage is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Awaited,
+    NotAwaited,
 }
 
 /// The server reports a permission violation apart from the request that caused it, but names its subject.
@@ -125,13 +133,25 @@ impl Broker {
         let subjects = Subjects::new(&stream);
         let jetstream = async_nats::jetstream::new(client.clone());
         let (api_prefix, lost_consumers, patience) = ("$JS.API".into(), Arc::default(), PATIENCE);
-        Self { client, jetstream, api_prefix, stream, subjects, violations, lost_consumers, patience }
+        let room = Room::Awaited;
+        Self { client, jetstream, api_prefix, stream, subjects, violations, lost_consumers, patience, room }
     }
 
     /// The same connection, on which requests are tried again for so long while the server is away; 5 minutes by default.
     #[must_use]
     pub fn with_patience(&self, patience: Duration) -> Self {
         Self { patience, ..self.clone() }
+    }
+
+    /// The same connection, on which room is not waited for: that a stream is full is an error at once.
+    #[must_use]
+    pub fn without_waiting_for_room(&self) -> Self {
+        Self { room: Room::NotAwaited, ..self.clone() }
+    }
+
+    /// Whether asking again later can help what was asked here.
+    pub(super) fn waits_for(&self, error: &BrokerError) -> bool {
+        error.is_passing() && (self.room == Room::Awaited || !error.is_full())
     }
 
     /// Changes whenever the server may be another one than before: the connection was made anew, or a consumer was lost. A
@@ -151,9 +171,9 @@ impl Broker {
         self.client.connection_state() == State::Connected
     }
 
-    /// Whether what does not answer now may do so later: JetStream is there, and not without the streams.
+    /// Whether what does not answer now may do so later: JetStream is there, and not without the control stream.
     pub(super) async fn may_answer_later(&self) -> bool {
-        let what = "looking whether JetStream and the streams are there";
+        let what = "looking whether JetStream and the control stream are there";
         let subject = format!("{}.STREAM.INFO.{}", self.api_prefix, self.stream.control());
         let answer = self.request(what, subject, None, Bytes::new()).await;
         match answer.and_then(|answer| read_answer::<serde_json::Value>(what, &answer)) {

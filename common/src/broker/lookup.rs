@@ -98,8 +98,8 @@ impl Broker {
             return Ok(Some(StoredTransfer::new(manifest, open.sequence)));
         }
         let mut stored = self.stored_chunks(&manifest, open.sequence).await?;
-        // Lost from one of its two places, it still stands in the other.
-        if let Some(record) = self.closing_record(channel, transfer).await? {
+        // Lost from one of its two places, it still stands in the other. What a replica shows may be an earlier transfer's.
+        if let Some(record) = self.closing_record_of_leader(channel, transfer).await? {
             stored.close(record.closing);
         }
         match self.repair_requests(channel, transfer).await {

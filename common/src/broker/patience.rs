@@ -97,7 +97,7 @@ impl Patience {
                 }
                 Err(error) => error,
             };
-            if !error.is_passing() {
+            if !broker.waits_for(&error) {
                 return Err(Impatience::Failed(error));
             }
             // Said once, for all that wait together.

@@ -127,8 +127,8 @@ impl Broker {
             "allow_direct": true,
             "allow_rollup_hdrs": false,
         });
-        let created: Result<serde_json::Value, _> =
-            self.api(&format!("creating stream {name}"), &format!("STREAM.CREATE.{name}"), &config).await;
+        let (what, subject) = (format!("creating stream {name}"), format!("STREAM.CREATE.{name}"));
+        let created: Result<serde_json::Value, _> = self.without_waiting_for_room().api(&what, &subject, &config).await;
         match created {
             Ok(_) => {
                 tracing::debug!(stream = name, replicas = settings.replicas, "created the stream");

@@ -24,7 +24,7 @@ impl Cancel {
         }
         let mut outcome = Outcome::Done;
         for entry in found {
-            let cancellation = cancel(broker, &entry.manifest, self.reason.clone()).await?;
+            let cancellation = cancel(broker, &entry, self.reason.clone()).await?;
             let (id, name) = (self.id, &entry.manifest.name);
             let chunks = match &cancellation {
                 Cancellation::Removed(removed) => format!("{removed} messages removed"),

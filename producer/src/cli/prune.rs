@@ -132,7 +132,7 @@ async fn remove(
 ) -> Result<bool, ProducerError> {
     let goes = pruning.still_selects(broker, entry).await?;
     if goes {
-        remover.remove(&entry.manifest).await?;
+        remover.remove(entry).await?;
     }
     Ok(goes)
 }
