@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use natsfer_common::{
     Closing, ClosingRecord, Contradiction, Manifest, Subject, Totals,
-    broker::{Broker, BrokerError},
+    broker::{Broker, BrokerError, StoredMessage},
     header,
 };
 
@@ -34,20 +34,28 @@ pub(crate) async fn closed(
     }
 }
 
-/// Fails when the transfer's id stands for another one now: it was removed, and something else sent under its id.
+/// Fails when the transfer's id stands for another one now: it was removed, and something else sent under its id. A replica that
+/// lags may show the one before: the leader is asked before that is believed. Who may not look takes it for the same.
 pub(crate) async fn is_the_same(broker: &Broker, manifest: &Manifest) -> Result<(), ReceiveError> {
     let Manifest { transfer, channel, .. } = manifest;
-    let open = broker.subjects().open(channel, *transfer);
-    let message = match broker.last_message(broker.stream().control(), &open).await {
-        // Who may not look takes it for the same.
-        Err(BrokerError::Denied { .. }) => return Ok(()),
-        message => message?,
-    };
     let subject = Subject { channel: channel.clone(), transfer: *transfer };
-    let now = message.and_then(|message| Manifest::from_header(message.header(header::MANIFEST)?, &subject).ok());
-    match now {
-        Some(now) if now != *manifest => Err(ReceiveError::NoSuchTransfer { transfer: *transfer }),
-        _ => Ok(()),
+    let is_another = |message: Option<&StoredMessage>| {
+        let now = message.and_then(|message| Manifest::from_header(message.header(header::MANIFEST)?, &subject).ok());
+        now.is_some_and(|now| now != *manifest)
+    };
+    let open = broker.subjects().open(channel, *transfer);
+    let shown = match broker.last_message(broker.stream().control(), &open).await {
+        Err(BrokerError::Denied { .. }) => return Ok(()),
+        shown => shown?,
+    };
+    if !is_another(shown.as_ref()) {
+        return Ok(());
+    }
+    match broker.opened(channel, *transfer).await {
+        Err(BrokerError::Denied { .. }) => Err(ReceiveError::NoSuchTransfer { transfer: *transfer }),
+        Err(error) => Err(error.into()),
+        Ok(known) if is_another(known.as_ref()) => Err(ReceiveError::NoSuchTransfer { transfer: *transfer }),
+        Ok(_) => Ok(()),
     }
 }
 

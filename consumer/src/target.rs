@@ -89,6 +89,9 @@ impl TargetDirectory {
         let (directories, _) = name.split();
         let components: Vec<&str> = directories.map_or_else(Vec::new, |path| path.split('/').collect());
         let not_landable = |error: io::Error| {
+            if self.is_gone() {
+                return ReceiveError::TargetGone { path: self.path.to_path_buf() };
+            }
             // A symbolic link, or a file, where a directory should be.
             let in_the_way = [Errno::LOOP, Errno::NOTDIR].map(|errno| Some(errno.raw_os_error()));
             if in_the_way.contains(&error.raw_os_error()) {

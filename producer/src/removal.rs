@@ -29,6 +29,7 @@ pub async fn cancel(broker: &Broker, entry: &CatalogEntry, reason: String) -> Re
     // What is taken back makes room.
     let broker = &broker.without_waiting_for_room();
     let Manifest { transfer, ref channel, .. } = entry.manifest;
+    ensure_listed(broker, entry).await?;
     if entry.manifest.inline.is_some() {
         // What is removed cannot be received. Sent again, it has the same id, and what was said about it before must not count.
         return Ok(Cancellation::Removed(purge(broker, entry, &CONTROL).await?));
@@ -54,7 +55,7 @@ pub struct Remover<'a> {
 }
 
 impl<'a> Remover<'a> {
-    /// Finds out whether this user may remove messages, and which cursors there are.
+    /// Finds out whether this user may look for messages and remove them, and which cursors there are.
     ///
     /// # Errors
     /// When the server does not answer, or this user may not; nothing was removed.
@@ -64,6 +65,7 @@ impl<'a> Remover<'a> {
         let nothing = format!("{}.nothing", broker.stream().prefix());
         for stream in [broker.stream().control(), &data] {
             broker.purge(stream, &nothing).await?;
+            broker.last_message_of_leader(stream, &nothing).await?;
         }
         let cursors = broker.consumers(&data).await?.into_iter().map(|cursor| cursor.name).collect();
         Ok(Self { broker, cursors })
@@ -83,6 +85,7 @@ impl<'a> Remover<'a> {
         let Manifest { transfer, ref channel, .. } = entry.manifest;
         let data = broker.stream().data();
         let mut removed = 0;
+        ensure_listed(broker, entry).await?;
         if entry.manifest.inline.is_none() {
             // Whoever is receiving it is told. Without room for that, they find it gone.
             let broker = &broker.without_waiting_for_room();
@@ -115,8 +118,17 @@ pub async fn remove(broker: &Broker, entry: &CatalogEntry) -> Result<u64, Produc
 /// repeated.
 const CONTROL: [Kind; 4] = [Kind::Receipt, Kind::Repair, Kind::Close, Kind::Open];
 
-/// Removes what lies on these subjects of a transfer, and says how many messages there were. None if it is not the one that was
-/// listed.
+/// Fails if the transfer was removed since it was listed; one that was opened under its id since is another one.
+async fn ensure_listed(broker: &Broker, entry: &CatalogEntry) -> Result<(), ProducerError> {
+    let Manifest { transfer, ref channel, .. } = entry.manifest;
+    match broker.opened(channel, transfer).await? {
+        Some(opened) if opened.sequence == entry.sequence => Ok(()),
+        _ => Err(ProducerError::NoSuchTransfer { transfer }),
+    }
+}
+
+/// Removes what lies on these subjects of a transfer, and says how many messages there were: none if another one has its id by
+/// now.
 async fn purge(broker: &Broker, entry: &CatalogEntry, kinds: &[Kind]) -> Result<u64, BrokerError> {
     let Manifest { transfer, ref channel, .. } = entry.manifest;
     let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use natsfer_common::{
     Channel, Closing, ClosingRecord, TransferId,
-    broker::{Broker, BrokerError, Stored},
+    broker::{Broker, Stored},
     header,
 };
 
@@ -103,14 +103,15 @@ impl Tombstone<'_> {
     async fn publish_behind(&self, record: &str, last: u64) -> Result<bool, ProducerError> {
         let headers = self.headers(record)?;
         let close = self.broker.subjects().close(self.channel, self.transfer);
-        let published = self.patiently(|| self.broker.publish_behind(close.clone(), &headers, Bytes::new(), last));
-        Ok(published.await?.is_some())
+        let publish = || self.broker.publish_behind(close.clone(), &headers, Bytes::new(), last);
+        Ok(self.broker.patiently(&self.what(), publish).await?.is_some())
     }
 
-    /// `None` where there is no room, and none is waited for: whoever reads there finds it on the close subject later.
+    /// `None` where there is no room, for which nobody waits: whoever reads there finds it on the close subject later.
     async fn say_behind_chunks(&self, record: &str) -> Result<Option<Stored>, ProducerError> {
-        let (data, headers) = (self.data(), self.headers(record)?);
-        match self.patiently(|| self.broker.publish(data.clone(), &headers, Bytes::new())).await {
+        let (broker, data, headers) = (self.broker.without_waiting_for_room(), self.data(), self.headers(record)?);
+        let publish = || broker.publish(data.clone(), &headers, Bytes::new());
+        match broker.patiently(&self.what(), publish).await {
             Err(full) if full.is_full() => {
                 tracing::debug!(transfer = %self.transfer, "its cancellation is not said behind its chunks: {full}");
                 Ok(None)
@@ -119,12 +120,8 @@ impl Tombstone<'_> {
         }
     }
 
-    async fn patiently<T, F>(&self, publish: impl FnMut() -> F) -> Result<T, BrokerError>
-    where
-        F: Future<Output = Result<T, BrokerError>>,
-    {
-        let what = format!("cancelling transfer {}", self.transfer);
-        self.broker.patiently(&what, publish).await
+    fn what(&self) -> String {
+        format!("cancelling transfer {}", self.transfer)
     }
 
     fn headers(&self, record: &str) -> Result<[(&'static str, String); 2], ProducerError> {

@@ -220,11 +220,7 @@ impl Upload {
             if let Some(Closing::Cancelled { reason }) = stored.closing() {
                 return Err(ProducerError::Cancelled { transfer, reason: reason.clone() });
             }
-            input = match (again, stored.closing()) {
-                (Some(again), _) => again,
-                (None, Some(_)) => return Ok(None),
-                (None, None) => return Err(ProducerError::Lost { transfer }),
-            };
+            input = again.ok_or(ProducerError::Lost { transfer })?;
         }
         Err(ProducerError::Lost { transfer })
     }

@@ -92,9 +92,10 @@ impl Broker {
     pub async fn create_streams(&self, settings: &StreamSettings) -> Result<StreamsReport, BrokerError> {
         let mut report = StreamsReport { created: Vec::new(), advice: Vec::new() };
         let (data, subjects) = (self.stream().data(), self.subjects());
+        // Where the control stream is found, the other is taken to be there: it comes last, should this be dropped half-way.
         let pair = [
-            (self.stream().control().to_owned(), subjects.control_stream(), "what is said about transfers"),
             (data, subjects.data_stream(), "chunks of files"),
+            (self.stream().control().to_owned(), subjects.control_stream(), "what is said about transfers"),
         ];
         for (name, subjects, holds) in pair {
             match self.stream_info(&name).await {
