@@ -8,7 +8,7 @@ use natsfer_common::{
     broker::{Broker, BrokerError, CatalogEntry, TransferState},
 };
 
-use crate::ProducerError;
+use crate::{ProducerError, removal::is_listed};
 
 /// Which transfers to remove.
 #[derive(Debug, Clone, Default)]
@@ -163,7 +163,7 @@ impl Pruning {
 /// What became of a transfer since it was listed; `None` if it is gone, or was opened anew.
 async fn now(broker: &Broker, listed: &CatalogEntry) -> Result<Option<CatalogEntry>, BrokerError> {
     let Manifest { transfer, channel, .. } = &listed.manifest;
-    if broker.opened(channel, *transfer).await?.is_none_or(|open| open.sequence != listed.sequence) {
+    if !is_listed(broker, listed).await? {
         return Ok(None);
     }
     let mut entry = listed.clone();

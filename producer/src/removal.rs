@@ -120,11 +120,16 @@ const CONTROL: [Kind; 4] = [Kind::Receipt, Kind::Repair, Kind::Close, Kind::Open
 
 /// Fails if the transfer was removed since it was listed; one that was opened under its id since is another one.
 async fn ensure_listed(broker: &Broker, entry: &CatalogEntry) -> Result<(), ProducerError> {
-    let Manifest { transfer, ref channel, .. } = entry.manifest;
-    match broker.opened(channel, transfer).await? {
-        Some(opened) if opened.sequence == entry.sequence => Ok(()),
-        _ => Err(ProducerError::NoSuchTransfer { transfer }),
+    match is_listed(broker, entry).await? {
+        true => Ok(()),
+        false => Err(ProducerError::NoSuchTransfer { transfer: entry.manifest.transfer }),
     }
+}
+
+/// Whether a transfer is still there as it was listed, and was not opened anew.
+pub(crate) async fn is_listed(broker: &Broker, entry: &CatalogEntry) -> Result<bool, BrokerError> {
+    let opened = broker.opened(&entry.manifest.channel, entry.manifest.transfer).await?;
+    Ok(opened.is_some_and(|opened| opened.sequence == entry.sequence))
 }
 
 /// Removes what lies on these subjects of a transfer, and says how many messages there were: none if another one has its id by
@@ -139,7 +144,7 @@ async fn purge(broker: &Broker, entry: &CatalogEntry, kinds: &[Kind]) -> Result<
         found.extend(last.map(|last| (stream, subject, last.sequence)));
     }
     // As long as this one's manifest stands, all that was found is this one's: another lies behind.
-    if broker.opened(channel, transfer).await?.is_none_or(|opened| opened.sequence != entry.sequence) {
+    if !is_listed(broker, entry).await? {
         return Ok(0);
     }
     let mut removed = 0;

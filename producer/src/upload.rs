@@ -238,13 +238,7 @@ impl Upload {
         let subject = self.broker.subjects().open(channel, *transfer);
         let headers = self.opening_headers(&file.manifest, file.headers(), attempt)?;
         for _ in 0..MOST_LOOKS {
-            let message = self.broker.last_message_of_leader(self.broker.stream().control(), &subject).await;
-            let message = match message {
-                Err(BrokerError::Denied { .. }) => {
-                    self.broker.known_message(self.broker.stream().control(), &subject).await?
-                }
-                message => message?,
-            };
+            let message = self.broker.latest_message(self.broker.stream().control(), &subject).await?;
             let Some(message) = message else { return Err(ProducerError::Removed { transfer: *transfer }) };
             let sound = inline.decode(&stored.manifest, message.payload.clone(), message.header(header::CRC32)).is_ok();
             if sound && !self.is_asked_for(&stored.manifest, message.stored_at).await? {

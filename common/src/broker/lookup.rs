@@ -43,11 +43,7 @@ impl Broker {
     pub async fn closing_record_of_leader(
         &self, channel: &Channel, transfer: TransferId,
     ) -> Result<Option<ClosingRecord>, BrokerError> {
-        let (stream, subject) = (self.stream().control(), self.subjects().close(channel, transfer));
-        let message = match self.last_message_of_leader(stream, &subject).await {
-            Err(BrokerError::Denied { .. }) => self.last_message(stream, &subject).await?,
-            message => message?,
-        };
+        let message = self.latest_message(self.stream().control(), &self.subjects().close(channel, transfer)).await?;
         Ok(message.and_then(|message| message.closing_record(transfer)))
     }
 

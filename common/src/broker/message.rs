@@ -79,6 +79,17 @@ impl Broker {
         self.leader_message(stream, &json!({ "last_by_subj": subject })).await
     }
 
+    /// The last message on a subject, by its leader's word. Who may not ask the leader takes a replica's.
+    ///
+    /// # Errors
+    /// When the stream does not exist, or the server does not answer.
+    pub async fn latest_message(&self, stream: &str, subject: &str) -> Result<Option<StoredMessage>, BrokerError> {
+        match self.last_message_of_leader(stream, subject).await {
+            Err(BrokerError::Denied { .. }) => self.last_message(stream, subject).await,
+            message => message,
+        }
+    }
+
     /// The last message on a subject that is known to have had one: a replica that has none may lag, and the leader is asked.
     ///
     /// # Errors
