@@ -38,6 +38,7 @@ mod process;
 mod proxy;
 mod server;
 mod store;
+mod usage;
 mod wait;
 
 pub use binary::{DEFAULT_VERSION, KNOWN_VERSIONS, server_binary};
@@ -50,6 +51,7 @@ pub use output::Output;
 pub use pipe::Pipe;
 pub use proxy::Proxy;
 pub use server::Server;
+pub use usage::Usage;
 pub use wait::{eventually, try_eventually};
 
 /// Panics with `what` and the whole chain of causes: the harness' one way to

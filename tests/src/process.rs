@@ -179,7 +179,7 @@ fn watch_memory(shared: &Shared) {
 
 /// The kernel's own high-water mark: sampling can miss only what was added
 /// after the last look.
-fn high_water(pid: &str) -> io::Result<u64> {
+pub(crate) fn high_water(pid: &str) -> io::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     status
         .lines()

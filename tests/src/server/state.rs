@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::Server;
 use crate::process::Process;
-use crate::{lock, must};
+use crate::{Usage, lock, must};
 
 /// How long a server may take to shut down in good order.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -64,6 +64,16 @@ impl Server {
     /// SIGCONT, after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// What the process has used so far; its peak of memory begins anew.
+    ///
+    /// # Panics
+    /// When it is down, or where there is no `/proc`.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let process = must(self.process().context("it is down"), "no server to look at");
+        must(Usage::of(process.id()), "cannot look at the server")
     }
 
     fn signal(&self, signal: Signal) {

@@ -1,0 +1,147 @@
+//! The contests: who is measured against whom, on what, and what ratio is to be reached.
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use crate::{
+    contender::{Contender, Sample},
+    scene::{GIB, MIB, Scene, Site, Source},
+};
+use Contender::{Copy, Drain, Get, Live, Publish, Put, PutThenGet, Receive, Send, SendPlain};
+
+/// Contenders that take turns in one scene.
+pub(crate) struct Contest {
+    pub(crate) name: &'static str,
+    pub(crate) source: Source,
+    pub(crate) site: Site,
+    pub(crate) stage: Stage,
+    pub(crate) contenders: Vec<Contender>,
+    pub(crate) goals: Vec<Goal>,
+}
+
+/// What lies in the streams when a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing.
+    Empty,
+    /// The source, once as each contender stores it.
+    Stored,
+}
+
+/// So many times as fast as another one, at least.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Goal {
+    pub(crate) ours: Contender,
+    pub(crate) theirs: Contender,
+    pub(crate) at_least: f64,
+}
+
+const fn goal(ours: Contender, theirs: Contender, at_least: f64) -> Goal {
+    Goal { ours, theirs, at_least }
+}
+
+/// All contests; `scale` divides the sizes.
+pub(crate) fn all(scale: u64) -> Vec<Contest> {
+    let large = Source::Random(3 * GIB / 2 / scale);
+    let logs = Source::Logs(GIB / scale);
+    let small = Source::Small(10_000 / scale as usize);
+    let contest = |name, source, site, stage, contenders, goals| Contest { name, source, site, stage, contenders, goals };
+    use {Site::{Link, Loopback, Replicated}, Stage::{Empty, Stored}};
+    vec![
+        contest(
+            "send", large, Loopback, Empty,
+            vec![Send, Publish, SendPlain, Put, Copy],
+            vec![goal(Send, Put, 3.0), goal(Send, Publish, 0.9), goal(Send, SendPlain, 0.97)],
+        ),
+        contest(
+            "receive", large, Loopback, Stored,
+            vec![Receive(1), Drain(1), Get],
+            vec![goal(Receive(1), Get, 4.0), goal(Receive(1), Drain(1), 0.9)],
+        ),
+        contest("live", large, Loopback, Empty, vec![Live, PutThenGet], vec![goal(Live, PutThenGet, 4.0)]),
+        contest("fan-out", large, Loopback, Stored, vec![Receive(8), Drain(8)], vec![goal(Receive(8), Drain(8), 0.9)]),
+        contest("send-small", small, Loopback, Empty, vec![Send, Put], vec![goal(Send, Put, 10.0)]),
+        contest("receive-small", small, Loopback, Stored, vec![Receive(1), Get], vec![goal(Receive(1), Get, 10.0)]),
+        contest("logs", logs, Loopback, Empty, vec![Send, SendPlain], vec![goal(Send, SendPlain, 0.97)]),
+        contest("logs-link", logs, Link(20 * MIB), Empty, vec![Send, SendPlain], vec![goal(Send, SendPlain, 2.5)]),
+        contest("replicas", large, Replicated, Empty, vec![Send, Put, Publish], vec![goal(Send, Put, 2.5)]),
+    ]
+}
+
+/// What a contest has come to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) name: &'static str,
+    /// Bytes of the source.
+    pub(crate) bytes: u64,
+    pub(crate) contenders: Vec<Standing>,
+    pub(crate) ratios: Vec<Ratio>,
+}
+
+/// All rounds of one contender.
+#[derive(Debug, Serialize)]
+pub(crate) struct Standing {
+    pub(crate) contender: Contender,
+    pub(crate) rounds: Vec<Sample>,
+}
+
+/// A goal, and the ratio of bytes per second in each round.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ratio {
+    pub(crate) goal: Goal,
+    pub(crate) rounds: Vec<f64>,
+}
+
+impl Contest {
+    /// Runs all contenders in turn, in another order each round.
+    pub(crate) async fn hold(&self, rounds: usize) -> Result<Outcome> {
+        let scene = Scene::set(self.source, self.site).await?;
+        if self.stage == Stage::Stored {
+            scene.store().await?;
+        }
+        let mut standings: Vec<_> =
+            self.contenders.iter().map(|&contender| Standing { contender, rounds: Vec::new() }).collect();
+        for round in 0..rounds {
+            let count = standings.len();
+            for turn in 0..count {
+                // Forwards, then backwards: nobody always runs behind the same one.
+                let at = if round % 2 == 0 { (turn + round / 2) % count } else { (2 * count - 1 - turn - round / 2) % count };
+                let standing = &mut standings[at];
+                if self.stage == Stage::Empty {
+                    scene.clear().await?;
+                }
+                let sample = standing.contender.run(&scene, &format!("round-{round}")).await?;
+                let (label, rate) = (standing.contender.label(), sample.rate(scene.bytes()));
+                eprintln!("{:14} round {round}  {label:34} {:8.3} s  {rate:7.0} MiB/s", self.name, sample.seconds);
+                standing.rounds.push(sample);
+            }
+        }
+        if self.stage == Stage::Stored && scene.files() == 1 {
+            let stored = scene.stored_bytes().await?;
+            ensure!(stored < scene.bytes() + scene.bytes() / 20, "{stored} bytes are stored of {}", scene.bytes());
+        }
+        let ratios = self.goals.iter().map(|&goal| Ratio { goal, rounds: ratios(&standings, goal) }).collect();
+        Ok(Outcome { name: self.name, bytes: scene.bytes(), contenders: standings, ratios })
+    }
+}
+
+fn ratios(standings: &[Standing], goal: Goal) -> Vec<f64> {
+    let per_time = |contender: Contender| {
+        let of = standings.iter().find(|standing| standing.contender == contender);
+        of.map(|of| of.rounds.iter().map(|sample| sample.seconds / contender.times() as f64).collect()).unwrap_or_default()
+    };
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = (per_time(goal.ours), per_time(goal.theirs));
+    ours.iter().zip(&theirs).map(|(ours, theirs)| theirs / ours).collect()
+}
+
+/// The middle one; the mean of the two in the middle of an even number.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[middle],
+        _ => (values[middle - 1] + values[middle]) / 2.0,
+    }
+}
