@@ -294,6 +294,17 @@ impl<S: PartStore> Part<S> {
         Ok(())
     }
 
+    /// Says that whoever keeps the part makes durable, from now on and beside further writes, what was written so far: first the
+    /// data, then the journal. Should that fail, it must say so by [`Part::not_synced`].
+    pub fn syncing(&mut self) {
+        self.unsynced = Unsynced::Nothing;
+    }
+
+    /// What was written before is not known to be durable: the next checkpoint sees to it.
+    pub fn not_synced(&mut self) {
+        self.unsynced = Unsynced::Bytes(self.unsynced_bytes());
+    }
+
     /// Compares the digest of a whole file, and cuts the part to its size. Neither synced nor named yet. After an error from
     /// the store, it may be tried again.
     ///

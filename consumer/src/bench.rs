@@ -1,8 +1,9 @@
 //! Where a transfer's part is worked on: off the runtime, one piece of work at a time, waiting where the disk is full.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use natsfer_common::{Digest, Manifest, Part, PartError, Progress, Totals, blocking};
+use tokio::task::JoinHandle;
 
 use crate::{
     ConflictPolicy, Landing, ReceiveError, TargetDirectory,
@@ -57,19 +58,19 @@ impl Bench {
     }
 
     fn gone(&self) -> ReceiveError {
-        disk(&self.target, &self.manifest, std::io::Error::other("the part was left in the middle of a write"))
+        gone(&self.target, &self.manifest)
     }
 
     /// Does something with the part; again, as long as it fails because the disk is full.
     pub(crate) async fn work<T: Send + 'static>(
-        &mut self, work: impl Fn(&mut Part<PartFiles>) -> Result<T, PartError> + Clone + Send + 'static,
+        &mut self, mut work: impl FnMut(&mut Part<PartFiles>) -> Result<T, PartError> + Send + 'static,
     ) -> Result<T, ReceiveError> {
         loop {
             let mut part = self.part.take().ok_or_else(|| self.gone())?;
-            let once = work.clone();
-            let (part, result) = blocking(move || {
-                let result = once(&mut part);
-                (part, result)
+            let result;
+            (part, work, result) = blocking(move || {
+                let result = work(&mut part);
+                (part, work, result)
             })
             .await;
             self.part = Some(part);
@@ -83,6 +84,15 @@ impl Bench {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Begins to make durable what was written so far, beside further work on the part.
+    pub(crate) fn sync(&mut self) -> Result<JoinHandle<io::Result<()>>, ReceiveError> {
+        let (target, manifest) = (&self.target, &self.manifest);
+        let part = self.part.as_mut().ok_or_else(|| gone(target, manifest))?;
+        let sync = part.store().syncer().map_err(|error| disk(target, manifest, error))?;
+        part.syncing();
+        Ok(tokio::task::spawn_blocking(sync))
     }
 
     /// Lands the file: digest compared, times and mode set, synced, renamed, directory synced. Part and journal are gone
@@ -120,6 +130,10 @@ impl Bench {
     }
 }
 
-fn disk(target: &TargetDirectory, manifest: &Manifest, source: std::io::Error) -> ReceiveError {
+fn gone(target: &TargetDirectory, manifest: &Manifest) -> ReceiveError {
+    disk(target, manifest, io::Error::other("the part was left in the middle of a write"))
+}
+
+fn disk(target: &TargetDirectory, manifest: &Manifest, source: io::Error) -> ReceiveError {
     ReceiveError::Disk { doing: "cannot write the part file of", path: target.path_of(&manifest.name), source }
 }

@@ -1,5 +1,7 @@
 //! The chunks of one transfer on their way into its part.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use natsfer_common::{
@@ -16,6 +18,9 @@ use crate::{
     presence::{closed, is_there},
     save::Save,
 };
+
+/// Chunks that come while others are written are kept up to so many bytes.
+const MOST_BATCHED: usize = 4 << 20;
 
 /// What a transfer has cost beyond the file itself.
 #[derive(Debug, Default)]
@@ -34,7 +39,45 @@ pub(crate) struct Intake<'a> {
     pub(crate) bench: &'a mut Bench,
     extra: &'a mut Extra,
     cursor: Cursor,
+    /// What came and is not written yet.
+    batch: Batch,
     checkpoint: Checkpoint,
+}
+
+/// Chunks that came while others were written, and what came behind them.
+#[derive(Debug, Default)]
+struct Batch {
+    chunks: Vec<Came>,
+    bytes: usize,
+    /// Where the last of them is acknowledged.
+    place: Option<AckPlace>,
+    end: Option<Result<(ClosingRecord, AckPlace), ReceiveError>>,
+}
+
+/// One chunk that came, its payload not checked yet; `again` if an earlier run was given it.
+#[derive(Debug)]
+struct Came {
+    chunk: ChunkHeader,
+    payload: Bytes,
+    again: bool,
+}
+
+impl Batch {
+    fn take(&mut self, came: Result<(Piece, AckPlace), ReceiveError>) {
+        match came {
+            Ok((Piece::Chunk { chunk, payload, again }, place)) => {
+                self.bytes += payload.len();
+                self.chunks.push(Came { chunk, payload, again });
+                self.place = Some(place);
+            }
+            Ok((Piece::Closing(record), place)) => self.end = Some(Ok((record, place))),
+            Err(error) => self.end = Some(Err(error)),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.end.is_none() && self.bytes < MOST_BATCHED
+    }
 }
 
 impl<'a> Intake<'a> {
@@ -44,7 +87,7 @@ impl<'a> Intake<'a> {
     ) -> Result<Self, ReceiveError> {
         let held = bench.part()?.held().clone();
         let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, &held, window).await?;
-        Ok(Self { save, bench, extra, cursor, checkpoint: Checkpoint::new() })
+        Ok(Self { save, bench, extra, cursor, batch: Batch::default(), checkpoint: Checkpoint::new() })
     }
 
     /// Ends the reading, which failed with this error, if it did: the cursor stays where the next run goes on.
@@ -100,40 +143,63 @@ impl<'a> Intake<'a> {
         self.bench.work(move |part| part.close(record.clone()).map(drop)).await
     }
 
-    /// The next message that counts, or a silence that is the sender's.
+    /// What comes next and counts, written; or a silence that is the sender's.
     async fn next(&mut self) -> Result<Event, ReceiveError> {
         loop {
-            let Some((piece, place)) = self.within_patience().await? else {
-                if self.cursor.will_go_on().await? {
-                    continue;
+            if !self.batch.chunks.is_empty() {
+                return self.write().await;
+            }
+            if let Some(end) = self.batch.end.take() {
+                let (record, place) = end?;
+                self.checkpoint.covers(place);
+                if let Some(record) = closed(self.save.broker, self.save.manifest, record).await? {
+                    self.close(record).await?;
+                    return Ok(Event::Closed);
                 }
-                return Ok(Event::Silence);
-            };
-            match piece {
-                Piece::Chunk { chunk, payload, again } => return self.take(chunk, payload, again, place).await,
-                Piece::Closing(record) => {
-                    self.checkpoint.covers(place);
-                    if let Some(record) = closed(self.save.broker, self.save.manifest, record).await? {
-                        self.close(record).await?;
-                        return Ok(Event::Closed);
-                    }
-                }
+                continue;
+            }
+            match self.within_patience().await? {
+                Some(came) => self.batch.take(Ok(came)),
+                None if self.cursor.will_go_on().await? => {}
+                None => return Ok(Event::Silence),
             }
         }
     }
 
-    /// Writes one chunk.
-    async fn take(
-        &mut self, chunk: ChunkHeader, payload: Bytes, again: bool, place: AckPlace,
-    ) -> Result<Event, ReceiveError> {
-        let fate = self.bench.work(move |part| part.write(&chunk, payload.clone())).await?;
-        if again || fate != Fate::Written {
-            self.extra.refetched_bytes += u64::from(chunk.length);
+    /// Writes the chunks that came, while more come.
+    async fn write(&mut self) -> Result<Event, ReceiveError> {
+        let Self { bench, cursor, batch, .. } = self;
+        let Batch { chunks, place, end, .. } = std::mem::take(batch);
+        batch.end = end;
+        let chunks = Arc::new(chunks);
+        let (written, mut fates) = (chunks.clone(), Vec::new());
+        let fates = {
+            let mut writing = std::pin::pin!(bench.work(move |part| {
+                // On a disk that was full, behind those that are written.
+                while let Some(Came { chunk, payload, .. }) = written.get(fates.len()) {
+                    fates.push(part.write(chunk, payload.clone())?);
+                }
+                Ok(std::mem::take(&mut fates))
+            }));
+            loop {
+                tokio::select! {
+                    biased;
+                    fates = &mut writing => break fates?,
+                    came = cursor.next(), if batch.has_room() => batch.take(came),
+                }
+            }
+        };
+        for (Came { chunk, again, .. }, fate) in chunks.iter().zip(&fates) {
+            if *again || *fate != Fate::Written {
+                self.extra.refetched_bytes += u64::from(chunk.length);
+            }
+            self.extra.note(chunk.index, *fate);
         }
-        self.extra.note(chunk.index, fate);
-        self.checkpoint.covers(place);
+        if let Some(place) = place {
+            self.checkpoint.covers(place);
+        }
         self.checkpoint.write_if_due(self.bench, self.save.broker).await?;
-        Ok(if fate == Fate::Damaged { Event::Damaged } else { Event::Chunk })
+        Ok(if fates.contains(&Fate::Damaged) { Event::Damaged } else { Event::Chunk })
     }
 
     /// The next message; `None` if none came for as long as is allowed. Checkpoints are written meanwhile.

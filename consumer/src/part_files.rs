@@ -42,6 +42,16 @@ impl PartFiles {
         }
     }
 
+    /// Makes durable what is written now: first the part, then the journal that speaks of it. What is written meanwhile may or
+    /// may not be. Blocking.
+    pub(crate) fn syncer(&self) -> io::Result<impl FnOnce() -> io::Result<()> + Send + use<>> {
+        let (part, journal) = (self.part.try_clone()?, self.journal.try_clone()?);
+        Ok(move || {
+            part.sync_data()?;
+            journal.sync_data()
+        })
+    }
+
     /// The chunks that an earlier run's journal claims to hold, unchecked; none where it cannot be read.
     pub(crate) fn claimed(target: &TargetDirectory, owner: &Owner, manifest: &Manifest) -> ChunkSet {
         let journal = Staging::open(target, owner, manifest.transfer)

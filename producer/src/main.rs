@@ -4,7 +4,7 @@ mod cli;
 
 use clap::Parser as _;
 
-#[tokio::main(worker_threads = 2)]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     natsfer_common::cli::exit(cli::run(cli::Arguments::parse()).await)
 }

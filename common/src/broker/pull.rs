@@ -138,9 +138,9 @@ impl Pull {
         let window = match settings {
             PullSettings::Flow { window } => {
                 let message = broker.max_payload() as u64 + 64 * 1024;
-                PullWindow::new(2_048, 1_024, Some((window / 2).max(message)))
+                PullWindow::of_bytes(window, message)
             }
-            PullSettings::Single => PullWindow::new(0, 256, None),
+            PullSettings::Single => PullWindow::of_messages(),
         };
         Ok(Self {
             broker: broker.clone(),

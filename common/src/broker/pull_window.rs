@@ -3,19 +3,35 @@
 /// Beyond this a message is none of natsfer's: NATS itself takes no more.
 const LARGEST_MESSAGE: u64 = 64 * 1024 * 1024;
 
+/// Requests that are kept with the server.
+const REQUESTS: u64 = 4;
+/// Messages a request asks for at most.
+const BATCH: u64 = 1_024;
+
 /// Counts the messages that were asked for and have not come, and says when to ask for more.
 ///
-/// Every request is bounded in bytes, and the next one is made only when an earlier one has ended: no more than `requests`
-/// times `max_bytes` are ever under way, however slowly they are taken.
+/// Every request is bounded in bytes, and the next one is made only when an earlier one has ended: no more than all requests'
+/// bytes are ever under way, however slowly they are taken.
+///
+/// The server serves its requests in turn. Equal ones would end together, and it would stand still until they are renewed: hence
+/// the first ones are smaller, each a step more than the one before, and they go on ending one by one.
 #[derive(Debug)]
 pub(super) struct PullWindow {
     /// Messages that should be asked for in total.
     wanted: u64,
-    /// Messages a request asks for at most.
-    batch: u64,
-    /// Bytes a request asks for at most; `None` where messages are counted, not measured.
-    max_bytes: Option<u64>,
+    measure: Measure,
     outstanding: u64,
+    /// Requests made since the first one, or since all were lost.
+    made: u64,
+}
+
+/// What bounds a request.
+#[derive(Debug)]
+enum Measure {
+    /// Its messages.
+    Messages,
+    /// Its bytes: at most so many, and never less than one message has.
+    Bytes { most: u64, message: u64 },
 }
 
 /// One pull request.
@@ -32,8 +48,15 @@ pub(super) struct TooLarge {
 }
 
 impl PullWindow {
-    pub(super) fn new(wanted: u64, batch: u64, max_bytes: Option<u64>) -> Self {
-        Self { wanted, batch: batch.max(1), max_bytes, outstanding: 0 }
+    /// Asks for messages one by one: none yet.
+    pub(super) fn of_messages() -> Self {
+        Self { wanted: 0, measure: Measure::Messages, outstanding: 0, made: 0 }
+    }
+
+    /// Asks for so many bytes, in messages of this size at most.
+    pub(super) fn of_bytes(bytes: u64, message: u64) -> Self {
+        let measure = Measure::Bytes { most: (bytes / REQUESTS).max(message), message };
+        Self { wanted: REQUESTS * BATCH, measure, outstanding: 0, made: 0 }
     }
 
     /// Changes how many messages should be asked for in total. What was asked for stays asked for.
@@ -44,13 +67,21 @@ impl PullWindow {
     /// The next request to make, if one is due.
     pub(super) fn ask(&mut self) -> Option<PullRequest> {
         let room = self.wanted.saturating_sub(self.outstanding);
-        // A request is made whole where several are kept under way: half-empty ones would only be more of them.
-        if room == 0 || (self.max_bytes.is_some() && room < self.batch.min(self.wanted)) {
+        let request = match self.measure {
+            Measure::Messages => PullRequest { batch: room.min(BATCH), max_bytes: None },
+            // Made whole: half-empty ones would only be more of them.
+            Measure::Bytes { .. } if room < BATCH => return None,
+            Measure::Bytes { most, message } => {
+                let step = (self.made + 1).min(REQUESTS);
+                PullRequest { batch: BATCH, max_bytes: Some((most * step / REQUESTS).max(message)) }
+            }
+        };
+        if request.batch == 0 {
             return None;
         }
-        let batch = room.min(self.batch);
-        self.outstanding += batch;
-        Some(PullRequest { batch, max_bytes: self.max_bytes })
+        self.outstanding += request.batch;
+        self.made += 1;
+        Some(request)
     }
 
     /// A message came.
@@ -67,21 +98,21 @@ impl PullWindow {
     /// than a whole request: ask for more at once, instead of asking the same for ever.
     pub(super) fn ended_by_bytes(&mut self, undelivered: Option<u64>) -> Result<(), TooLarge> {
         self.ended(undelivered);
-        // As many as every request asks for that is bounded in bytes.
-        if undelivered.is_none_or(|undelivered| undelivered >= self.batch.min(self.wanted))
-            && let Some(max_bytes) = &mut self.max_bytes
+        if undelivered.is_none_or(|undelivered| undelivered >= BATCH)
+            && let Measure::Bytes { most, message } = &mut self.measure
         {
-            if *max_bytes >= LARGEST_MESSAGE {
+            if *message >= LARGEST_MESSAGE {
                 return Err(TooLarge { limit: LARGEST_MESSAGE });
             }
-            *max_bytes = max_bytes.saturating_mul(2).min(LARGEST_MESSAGE);
+            *message = message.saturating_mul(2).min(LARGEST_MESSAGE);
+            *most = (*most).max(*message);
         }
         Ok(())
     }
 
     /// Every request is lost: the connection or the consumer's leader changed.
     pub(super) fn lost(&mut self) {
-        self.outstanding = 0;
+        (self.outstanding, self.made) = (0, 0);
     }
 }
 
@@ -89,35 +120,63 @@ impl PullWindow {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_stream_of_chunks_keeps_two_requests_under_way() {
-        let mut window = PullWindow::new(20, 10, Some(100));
-        let request = PullRequest { batch: 10, max_bytes: Some(100) };
-        assert_eq!([window.ask(), window.ask(), window.ask()], [Some(request), Some(request), None]);
-        for _ in 0..3 {
-            window.received();
+    const MESSAGE: u64 = 100;
+
+    /// A server that holds messages of one size, and serves its requests in turn.
+    struct Server(Vec<(u64, PullRequest)>);
+
+    impl Server {
+        fn ask(&mut self, window: &mut PullWindow) {
+            while let Some(request) = window.ask() {
+                self.0.push((0, request));
+            }
         }
-        assert_eq!(window.ask(), None, "neither request has ended");
-        window.ended_by_bytes(Some(7)).unwrap();
-        assert_eq!([window.ask(), window.ask()], [Some(request), None]);
+
+        /// Delivers one message; says whether a request has ended.
+        fn deliver(&mut self, window: &mut PullWindow) -> bool {
+            let (delivered, request) = self.0.remove(0);
+            if delivered + MESSAGE > request.max_bytes.unwrap() {
+                window.ended_by_bytes(Some(request.batch - delivered / MESSAGE)).unwrap();
+                return true;
+            }
+            window.received();
+            self.0.push((delivered + MESSAGE, request));
+            false
+        }
+
+        fn bytes(&self) -> u64 {
+            self.0.iter().map(|(delivered, request)| request.max_bytes.unwrap() - delivered).sum()
+        }
     }
 
-    /// The server fills both in turn, so that they are full at the same time.
     #[test]
-    fn two_requests_that_end_together_are_not_too_small() {
-        let mut window = PullWindow::new(20, 10, Some(100));
-        let request = PullRequest { batch: 10, max_bytes: Some(100) };
-        for _ in 0..1_000 {
-            assert_eq!([window.ask(), window.ask(), window.ask()], [Some(request), Some(request), None]);
-            (0..4).for_each(|_| window.received());
-            window.ended_by_bytes(Some(8)).unwrap();
-            window.ended_by_bytes(Some(8)).unwrap();
+    fn a_stream_of_chunks_never_leaves_the_server_without_a_request() {
+        let (mut window, mut server) = (PullWindow::of_bytes(16 * MESSAGE, MESSAGE), Server(Vec::new()));
+        server.ask(&mut window);
+        for _ in 0..10_000 {
+            assert!(server.bytes() <= 16 * MESSAGE, "more is under way than the window");
+            if server.deliver(&mut window) {
+                assert!(server.bytes() >= 5 * MESSAGE, "the server has little left to do: {}", server.bytes());
+                server.ask(&mut window);
+            }
         }
+    }
+
+    #[test]
+    fn a_window_of_hardly_a_message_asks_for_whole_ones() {
+        let (mut window, mut server) = (PullWindow::of_bytes(MESSAGE, MESSAGE), Server(Vec::new()));
+        server.ask(&mut window);
+        let delivered = (0..1_000).filter(|_| {
+            let ended = server.deliver(&mut window);
+            server.ask(&mut window);
+            !ended
+        });
+        assert!(delivered.count() >= 400);
     }
 
     #[test]
     fn an_inbox_asks_for_as_many_as_it_has_hands() {
-        let mut window = PullWindow::new(0, 100, None);
+        let mut window = PullWindow::of_messages();
         assert_eq!(window.ask(), None);
         window.want(3);
         assert_eq!(window.ask(), Some(PullRequest { batch: 3, max_bytes: None }));
@@ -130,10 +189,10 @@ mod tests {
 
     #[test]
     fn a_message_larger_than_a_request_is_asked_for_with_more_bytes_then_refused() {
-        let mut window = PullWindow::new(10, 10, Some(1024));
+        let mut window = PullWindow::of_bytes(4_096, 1_024);
         let mut doublings = 0;
         while window.ask().is_some() {
-            match window.ended_by_bytes(Some(10)) {
+            match window.ended_by_bytes(Some(BATCH)) {
                 Ok(()) => doublings += 1,
                 Err(error) => {
                     assert_eq!(error, TooLarge { limit: LARGEST_MESSAGE });
