@@ -176,12 +176,13 @@ impl Receive {
                         return Ok(Outcome::Done);
                     }
                 }
-                incoming = receiver.next(), if !taken_enough => {
-                    let Some(incoming) = incoming? else { return Ok(Outcome::Done) };
-                    let transfer = incoming.manifest().transfer;
-                    tally.parked.remove(&transfer);
-                    let turn = turns.take(&incoming.manifest().name, self.on_conflict);
-                    saves.spawn(save(incoming, target.clone(), options.clone(), turn));
+                taken = take(receiver, until), if !taken_enough => {
+                    for incoming in taken? {
+                        let transfer = incoming.manifest().transfer;
+                        tally.parked.remove(&transfer);
+                        let turn = turns.take(&incoming.manifest().name, self.on_conflict);
+                        saves.spawn(save(incoming, target.clone(), options.clone(), turn));
+                    }
                 }
                 _ = sweep.tick(), if sweeps == Sweeps::Allowed && sweeping.is_empty() => {
                     sweeping.spawn(remove_leftovers(receiver.sweep()));
@@ -232,6 +233,14 @@ impl Receive {
                 }
             },
         }
+    }
+}
+
+/// The next transfers: one by one where they are counted, so that none is taken that is not received.
+async fn take(receiver: &mut Receiver, until: Until) -> Result<Vec<Incoming>, ReceiveError> {
+    match until {
+        Until::Count(_) => Ok(receiver.next().await?.into_iter().collect()),
+        Until::Stopped | Until::Drained(_) => receiver.next_several().await,
     }
 }
 
