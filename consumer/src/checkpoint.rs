@@ -84,7 +84,12 @@ impl Checkpoint {
         let Some(Syncing { work, place }) = self.syncing.take() else { return Ok(()) };
         if let Err(error) = work.await.map_err(JoinError::into).flatten() {
             tracing::debug!(%error, "what was written could not be made durable; trying again");
-            bench.work(|part| { part.not_synced(); Ok(part.checkpoint()?) }).await?;
+            bench
+                .work(|part| {
+                    part.not_synced();
+                    Ok(part.checkpoint()?)
+                })
+                .await?;
         }
         broker.acknowledge_to(&place).await;
         Ok(())

@@ -4,7 +4,8 @@ mod cli;
 
 use clap::Parser as _;
 
-#[tokio::main(worker_threads = 2)]
+// What takes long is on threads of its own; what is left talks to the server, and is faster without being handed about.
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     natsfer_common::cli::exit(cli::run(cli::Arguments::parse()).await)
 }

@@ -110,18 +110,19 @@ impl Chunks<'_> {
     async fn publish_all(
         &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static, watch: Watch,
     ) -> Result<Digest, Stop> {
-        let Upload { options, progress, buffers, .. } = self.upload;
+        let Upload { options, progress, buffers, window, .. } = self.upload;
         let mut prepared = Preparing {
             chunk_size: manifest.chunk_size.bytes() as usize,
             compression: options.compression,
             digest: manifest.digest_algorithm,
             plan: plan.clone(),
             buffers: buffers.clone(),
+            window: window.clone(),
         }
         .start(reader);
         let lock = || plan.lock().unwrap_or_else(PoisonError::into_inner);
         let unreadable = |source| Stop::Failed(ProducerError::Read { path: self.path.into(), source });
-        let (mut in_flight, mut in_flight_bytes) = (FuturesUnordered::new(), 0);
+        let mut in_flight = FuturesUnordered::new();
         // Of a transfer that is new, the first chunk is only stored if nothing lies on its subject.
         let mut first = lock().last_sequence() == 0;
         let (mut digest, mut unwanted) = (None, None);
@@ -129,10 +130,9 @@ impl Chunks<'_> {
         loop {
             let reading = digest.is_none() && unwanted.is_none();
             tokio::select! {
-                preparation = prepared.recv(), if reading && (in_flight.is_empty() || in_flight_bytes < options.window) => {
+                preparation = prepared.recv(), if reading => {
                     match preparation {
                         Some(Preparation::Chunk(chunk)) => {
-                            in_flight_bytes += chunk.payload.len() as u64;
                             progress.send_modify(|progress| progress.bytes_read += u64::from(chunk.chunk.length));
                             in_flight.push(self.publish(manifest, chunk, std::mem::take(&mut first)));
                         }
@@ -147,12 +147,11 @@ impl Chunks<'_> {
                     }
                 }
                 Some(published) = in_flight.next(), if !in_flight.is_empty() => {
-                    let (Prepared { chunk, payload }, stored) = published?;
-                    let bytes = payload.len() as u64;
-                    in_flight_bytes -= bytes;
-                    lock().acknowledge(chunk.index, bytes, stored.sequence);
+                    let (Prepared { chunk, payload, share }, stored) = published?;
+                    lock().acknowledge(chunk.index, payload.len() as u64, stored.sequence);
                     progress.send_modify(|progress| progress.bytes_stored += u64::from(chunk.length));
                     buffers.give_back(payload);
+                    drop(share);
                 }
                 // What is under way is waited for: it may be stored all the same, and is to be removed.
                 why = &mut ended, if reading => unwanted = Some(why),

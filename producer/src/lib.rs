@@ -37,6 +37,7 @@ mod standing;
 mod tombstone;
 mod upload;
 mod verification;
+mod window;
 
 pub use deliveries::{Deliveries, NotLanded, Word};
 pub use error::ProducerError;

@@ -25,8 +25,6 @@ pub struct SendOptions {
     /// The transfer's id, for a reader that can be read again from its beginning: a second send with the id goes on where
     /// the first one ended. Derived from the source, or random, by default.
     pub transfer: Option<TransferId>,
-    /// Most bytes published and not yet acknowledged; 8 MiB by default. One chunk is always allowed.
-    pub window: u64,
     /// How long nothing may move before the send fails; 5 minutes by default. There is no limit on how long it takes.
     pub stall_timeout: Duration,
 }
@@ -42,7 +40,6 @@ impl Default for SendOptions {
             metadata: Metadata::new(),
             media_type: None,
             transfer: None,
-            window: 8 << 20,
             stall_timeout: Duration::from_secs(300),
         }
     }
@@ -102,13 +99,6 @@ impl SendOptions {
     #[must_use]
     pub fn with_transfer(mut self, transfer: TransferId) -> Self {
         self.transfer = Some(transfer);
-        self
-    }
-
-    /// With so many bytes under way at most.
-    #[must_use]
-    pub fn with_window(mut self, bytes: u64) -> Self {
-        self.window = bytes;
         self
     }
 

@@ -4,12 +4,15 @@ use std::{io, sync::Arc, sync::Mutex, sync::PoisonError};
 
 use bytes::Bytes;
 use natsfer_common::{ChunkHeader, Compression, Compressor, Digest, DigestAlgorithm, Encoding, Offer, SendPlan};
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 
-use crate::cutter::{Buffers, cut};
+use crate::{
+    cutter::{Buffers, cut},
+    window::{Share, Window},
+};
 
-/// Chunks prepared ahead of what is published, besides the one in work.
-const AHEAD: usize = 1;
+/// Preparations that wait to be taken: the window bounds what chunks among them hold.
+const AHEAD: usize = 4;
 
 /// A plan that the preparing thread and the publishing task consult.
 pub(crate) type SharedPlan = Arc<Mutex<SendPlan>>;
@@ -19,6 +22,8 @@ pub(crate) type SharedPlan = Arc<Mutex<SendPlan>>;
 pub(crate) struct Prepared {
     pub(crate) chunk: ChunkHeader,
     pub(crate) payload: Bytes,
+    /// Held until the server has acknowledged it.
+    pub(crate) share: Share,
 }
 
 /// What comes from the preparing thread.
@@ -43,25 +48,28 @@ pub(crate) struct Preparing {
     pub(crate) digest: DigestAlgorithm,
     pub(crate) plan: SharedPlan,
     pub(crate) buffers: Buffers,
+    pub(crate) window: Window,
 }
 
 impl Preparing {
     /// Starts the thread. It ends with the source, or when nobody takes its chunks any more.
     pub(crate) fn start(self, mut source: impl io::Read + Send + 'static) -> mpsc::Receiver<Preparation> {
         let (sender, receiver) = mpsc::channel(AHEAD);
+        let runtime = Handle::current();
         tokio::task::spawn_blocking(move || {
-            let end = self.run(&mut source, &sender);
+            let end = self.run(&mut source, &sender, &runtime);
             // Whoever took the chunks may have gone.
             let _ = sender.blocking_send(end);
         });
         receiver
     }
 
-    fn run(self, source: &mut impl io::Read, sender: &mpsc::Sender<Preparation>) -> Preparation {
+    fn run(self, source: &mut impl io::Read, sender: &mpsc::Sender<Preparation>, runtime: &Handle) -> Preparation {
         let mut hasher = self.digest.hasher();
         let mut compressor = Compressor::new(self.compression);
         let mut offset = 0;
         for index in 0.. {
+            let Some(mut share) = self.share(sender, runtime) else { break };
             let raw = match cut(source, self.chunk_size, &self.buffers) {
                 Ok(Some(raw)) => raw.freeze(),
                 Ok(None) => break,
@@ -88,10 +96,9 @@ impl Preparing {
                         }
                         None => (Encoding::Identity, raw),
                     };
-                    Preparation::Chunk(Prepared {
-                        chunk: ChunkHeader { index, offset, length, crc32, encoding },
-                        payload,
-                    })
+                    share.shrink_to(payload.len());
+                    let chunk = ChunkHeader { index, offset, length, crc32, encoding };
+                    Preparation::Chunk(Prepared { chunk, payload, share })
                 }
             };
             offset += u64::from(length);
@@ -100,6 +107,16 @@ impl Preparing {
             }
         }
         Preparation::End(hasher.finish())
+    }
+
+    /// Waits for room in the window; `None` when nobody takes chunks any more.
+    fn share(&self, sender: &mpsc::Sender<Preparation>, runtime: &Handle) -> Option<Share> {
+        runtime.block_on(async {
+            tokio::select! {
+                share = self.window.take(self.chunk_size) => share,
+                () = sender.closed() => None,
+            }
+        })
     }
 }
 

@@ -15,8 +15,11 @@ use tokio::{io::AsyncRead, sync::watch};
 
 use crate::{
     ProducerError, Progress, SendOptions, Sending, StoredCopy, cutter::Buffers, source::Source, upload::Upload,
-    verification::verify_file,
+    verification::verify_file, window::Window,
 };
+
+/// Bytes under way at most, unless told otherwise.
+const WINDOW: u64 = 8 << 20;
 
 /// Transfers below this say nothing about the link's rate.
 const TELLING: u64 = 8 << 20;
@@ -27,6 +30,7 @@ pub struct Producer {
     broker: Broker,
     link: Link,
     buffers: Buffers,
+    window: Window,
 }
 
 /// What was learned about the way to the server.
@@ -65,7 +69,14 @@ impl Producer {
 
     /// Uses a connection that is there already.
     pub fn new(broker: Broker) -> Self {
-        Self { broker, link: Link::default(), buffers: Buffers::default() }
+        Self { broker, link: Link::default(), buffers: Buffers::default(), window: Window::new(WINDOW) }
+    }
+
+    /// With so many bytes of chunks under way at most, of all transfers together; 8 MiB by default. A chunk larger than that goes
+    /// alone.
+    #[must_use]
+    pub fn with_window(self, bytes: u64) -> Self {
+        Self { window: Window::new(bytes), ..self }
     }
 
     /// The connection.
@@ -123,11 +134,11 @@ impl Producer {
         &self, open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
     ) -> Sending {
         let (progress, watched) = watch::channel(Progress::default());
-        let Self { broker, link, buffers } = self.clone();
+        let Self { broker, link, buffers, window } = self.clone();
         Sending::start(watched, async move {
             let (source, options) = open.await?;
             progress.send_modify(|progress| progress.size = source.version().map(|version| version.size));
-            Upload { broker, link, buffers, options, progress }.run(source).await
+            Upload { broker, link, buffers, window, options, progress }.run(source).await
         })
     }
 

@@ -23,6 +23,7 @@ use crate::{
     producer::Link,
     source::{Source, Version},
     tombstone::Tombstone,
+    window::Window,
 };
 
 /// Sources that agree in name, size and mtime and differ in their bytes are told apart by a number; nobody has so many.
@@ -36,6 +37,7 @@ pub(crate) struct Upload {
     pub(crate) broker: Broker,
     pub(crate) link: Link,
     pub(crate) buffers: Buffers,
+    pub(crate) window: Window,
     pub(crate) options: SendOptions,
     pub(crate) progress: watch::Sender<Progress>,
 }

@@ -77,9 +77,9 @@ async fn bytes_readers_and_files_are_sent_with_progress() {
 #[tokio::test]
 async fn a_dropped_send_stops_and_the_next_one_goes_on() {
     let server = Server::start().await;
-    let producer = Producer::connect(&connect_to(&server)).await.unwrap();
+    let producer = Producer::connect(&connect_to(&server)).await.unwrap().with_window(256 << 10);
     let bytes = random(300 * 65_536);
-    let sending = producer.send_bytes(bytes.clone(), named("dropped").with_window(256 << 10));
+    let sending = producer.send_bytes(bytes.clone(), named("dropped"));
     let mut progress = sending.progress();
     while progress.next().await.unwrap().bytes_stored < 20 * 65_536 {}
     drop(sending);

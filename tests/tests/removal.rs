@@ -72,7 +72,7 @@ async fn a_sender_whose_transfer_is_cancelled_stops_and_says_so() {
     files::random_file(&source, 64 * MIB, 2);
     let slow = Proxy::to(&server.url()).await;
     slow.rate(2 * MIB);
-    let sender = sending(&slow, &["--window", "2MiB"], &[&source]).spawn().await;
+    let sender = sending(&slow, &["--window", "512KiB"], &[&source]).spawn().await;
     let opened = eventually("the transfer is open", SOON, || async { list(&server, &[]).await.pop() }).await;
     let id = text(&opened, "transfer");
     eventually("some of it is stored", SOON, || async { (messages(&server, "NATSFER_DATA").await > 3).then_some(()) })

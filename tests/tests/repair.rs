@@ -371,7 +371,7 @@ async fn what_is_cancelled_while_it_is_repaired_is_not_told_as_repaired() {
     server.jetstream().await.get_stream("NATSFER_DATA").await.unwrap().purge().await.unwrap();
     let slow = Proxy::to(&server.url()).await;
     slow.rate(4 << 20);
-    let sender = sending(&slow, &[&OPTIONS[..], &["--window", "1MiB"]].concat(), &[&source]).spawn().await;
+    let sender = sending(&slow, &[&OPTIONS[..], &["--window", "256KiB"]].concat(), &[&source]).spawn().await;
     eventually("it is being repaired", SOON, || async { (messages().await? > 2).then_some(()) }).await;
     let _ = producer(["cancel", id.as_str(), "--reason", "enough"]).server(&server).run().await.success();
     let errors = sender.wait().await.exited(1).errors();

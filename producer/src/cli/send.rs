@@ -50,7 +50,7 @@ pub(crate) struct Send {
     /// Files sent at once
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
-    /// Most bytes under way, of all files together
+    /// Most bytes of chunks under way, of all files together
     #[arg(long, default_value = "8MiB", value_name = "BYTES")]
     window: ByteCount,
     /// Give up when nothing could be published for so long
@@ -108,8 +108,7 @@ impl Send {
             .with_compression(self.compression)
             .with_chunk_size(self.chunk_size)
             .with_digest(self.digest)
-            .with_stall_timeout(self.stall_timeout)
-            .with_window(self.window.0 / u64::from(self.concurrency));
+            .with_stall_timeout(self.stall_timeout);
         options.metadata = self.metadata.iter().cloned().collect();
         options.media_type = self.media_type.clone();
         options.transfer = transfer;
@@ -118,7 +117,7 @@ impl Send {
 
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
-        let producer = Producer::new(broker.clone());
+        let producer = Producer::new(broker.clone()).with_window(self.window.0);
         let concurrency = usize::from(self.concurrency);
         let mut sends = stream::iter(walk(&self.paths, self.name.as_ref()))
             .map(|item| self.send(&producer, item))

@@ -45,16 +45,26 @@ pub(crate) fn all(scale: u64) -> Vec<Contest> {
     let large = Source::Random(3 * GIB / 2 / scale);
     let logs = Source::Logs(GIB / scale);
     let small = Source::Small(10_000 / scale as usize);
-    let contest = |name, source, site, stage, contenders, goals| Contest { name, source, site, stage, contenders, goals };
-    use {Site::{Link, Loopback, Replicated}, Stage::{Empty, Stored}};
+    let contest =
+        |name, source, site, stage, contenders, goals| Contest { name, source, site, stage, contenders, goals };
+    use {
+        Site::{Link, Loopback, Replicated},
+        Stage::{Empty, Stored},
+    };
     vec![
         contest(
-            "send", large, Loopback, Empty,
+            "send",
+            large,
+            Loopback,
+            Empty,
             vec![Send, Publish, SendPlain, Put, Copy],
             vec![goal(Send, Put, 3.0), goal(Send, Publish, 0.9), goal(Send, SendPlain, 0.97)],
         ),
         contest(
-            "receive", large, Loopback, Stored,
+            "receive",
+            large,
+            Loopback,
+            Stored,
             vec![Receive(1), Drain(1), Get],
             vec![goal(Receive(1), Get, 4.0), goal(Receive(1), Drain(1), 0.9)],
         ),
@@ -105,7 +115,11 @@ impl Contest {
             let count = standings.len();
             for turn in 0..count {
                 // Forwards, then backwards: nobody always runs behind the same one.
-                let at = if round % 2 == 0 { (turn + round / 2) % count } else { (2 * count - 1 - turn - round / 2) % count };
+                let at = if round % 2 == 0 {
+                    (turn + round / 2) % count
+                } else {
+                    (2 * count - 1 - turn - round / 2) % count
+                };
                 let standing = &mut standings[at];
                 if self.stage == Stage::Empty {
                     scene.clear().await?;
@@ -128,7 +142,8 @@ impl Contest {
 fn ratios(standings: &[Standing], goal: Goal) -> Vec<f64> {
     let per_time = |contender: Contender| {
         let of = standings.iter().find(|standing| standing.contender == contender);
-        of.map(|of| of.rounds.iter().map(|sample| sample.seconds / contender.times() as f64).collect()).unwrap_or_default()
+        of.map(|of| of.rounds.iter().map(|sample| sample.seconds / contender.times() as f64).collect())
+            .unwrap_or_default()
     };
     let (ours, theirs): (Vec<f64>, Vec<f64>) = (per_time(goal.ours), per_time(goal.theirs));
     ours.iter().zip(&theirs).map(|(ours, theirs)| theirs / ours).collect()

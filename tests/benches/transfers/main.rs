@@ -62,7 +62,10 @@ async fn main() -> Result<()> {
             let server = median(standing.rounds.iter().map(|sample| sample.cpu_per_gib(outcome.bytes).1));
             let peak = standing.rounds.iter().map(|sample| sample.client.peak_bytes).max().unwrap_or(0) >> 20;
             let seconds = median(standing.rounds.iter().map(|sample| sample.seconds));
-            eprintln!("   {:34} {seconds:8.3} s  cpu/GiB {cpu:.2} (server {server:.2})  peak {peak} MiB", standing.contender.label());
+            eprintln!(
+                "   {:34} {seconds:8.3} s  cpu/GiB {cpu:.2} (server {server:.2})  peak {peak} MiB",
+                standing.contender.label()
+            );
         }
     }
     Ok(())

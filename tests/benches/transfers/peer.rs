@@ -45,7 +45,9 @@ pub(crate) enum Peer {
 impl Peer {
     pub(crate) async fn run(self) -> Result<()> {
         match self {
-            Self::Put { server, replicas, tasks, source } => put(&connect(&server).await?, replicas, tasks, &source).await,
+            Self::Put { server, replicas, tasks, source } => {
+                put(&connect(&server).await?, replicas, tasks, &source).await
+            }
             Self::Get { server, tasks, into } => get(&connect(&server).await?, tasks, &into).await,
             Self::Publish { server, replicas, bytes } => publish(&connect(&server).await?, replicas, bytes).await,
             Self::Drain { server, into } => drain(&connect(&server).await?, &into).await,
@@ -89,9 +91,9 @@ async fn get(js: &JetStream, tasks: usize, into: &Path) -> Result<()> {
     let store = &js.get_object_store(BUCKET).await?;
     std::fs::create_dir_all(into)?;
     let objects = store.list().await?;
-    let got = objects.map_err(anyhow::Error::from).map_ok(|info| async move {
-        save(store, &info.name, &into.join(&info.name)).await
-    });
+    let got = objects
+        .map_err(anyhow::Error::from)
+        .map_ok(|info| async move { save(store, &info.name, &into.join(&info.name)).await });
     got.try_buffer_unordered(tasks).try_collect().await
 }
 
@@ -104,7 +106,8 @@ pub(crate) async fn save(store: &object_store::ObjectStore, name: &str, path: &P
 }
 
 async fn publish(js: &JetStream, replicas: usize, bytes: u64) -> Result<()> {
-    let config = stream::Config { name: RAW.into(), subjects: vec!["raw".into()], num_replicas: replicas, ..Default::default() };
+    let config =
+        stream::Config { name: RAW.into(), subjects: vec!["raw".into()], num_replicas: replicas, ..Default::default() };
     js.create_stream(config).await?;
     // What no codec or file system can shrink is not needed: nobody looks at it.
     let message = Bytes::from(vec![0xA5; MESSAGE]);
@@ -127,11 +130,8 @@ async fn drain(js: &JetStream, into: &Path) -> Result<()> {
     std::fs::create_dir_all(into)?;
     let mut stream = js.get_stream(RAW).await?;
     let mut left = stream.info().await?.state.messages;
-    let config = consumer::pull::Config {
-        ack_policy: consumer::AckPolicy::None,
-        memory_storage: true,
-        ..Default::default()
-    };
+    let config =
+        consumer::pull::Config { ack_policy: consumer::AckPolicy::None, memory_storage: true, ..Default::default() };
     let consumer = stream.create_consumer(config).await?;
     let mut messages = consumer.stream().max_messages_per_batch(1_000).max_bytes_per_batch(PULL).messages().await?;
     let mut file = File::create(into.join("drained"))?;
