@@ -7,10 +7,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use natsfer_tests::{Command, Running, Usage, consumer, producer, program};
+use natsfer_tests::{Command, Running, Usage, consumer, producer};
 use serde::Serialize;
 
-use crate::scene::{GIB, Scene};
+use crate::{
+    peer,
+    scene::{GIB, Scene},
+};
 
 /// Files that are moved at once, by natsfer and by its peers.
 const TASKS: &str = "64";
@@ -103,8 +106,8 @@ impl Contender {
         };
         let replicas = scene.replicas().to_string();
         let tasks = if source.is_dir() { TASKS } else { "1" };
-        let put = || peer(["put", &scene.url(), &replicas, tasks]).arg(source);
-        let get = || peer(["get", &scene.url(), tasks]).arg(run.directory(0));
+        let put = || peer::command(["put", &scene.url(), &replicas, tasks]).arg(source);
+        let get = || peer::command(["get", &scene.url(), tasks]).arg(run.directory(0));
         match self {
             Self::Send => vec![vec![send(&[])]],
             Self::SendPlain => vec![vec![send(&["--compression", "none"])]],
@@ -113,17 +116,19 @@ impl Contender {
             Self::Put => vec![vec![put()]],
             Self::Get => vec![vec![get()]],
             Self::PutThenGet => vec![vec![put()], vec![get()]],
-            Self::Publish => vec![vec![peer(["publish", &scene.url(), &replicas, &scene.bytes().to_string()])]],
-            Self::Drain(count) => {
-                vec![(0..count).map(|index| peer(["drain", &scene.url()]).arg(run.directory(index))).collect()]
+            Self::Publish => {
+                vec![vec![peer::command(["publish", &scene.url(), &replicas, &scene.bytes().to_string()])]]
             }
-            Self::Copy => vec![vec![peer(["copy"]).arg(source).arg(run.directory(0))]],
+            Self::Drain(count) => {
+                vec![(0..count).map(|index| peer::command(["drain", &scene.url()]).arg(run.directory(index))).collect()]
+            }
+            Self::Copy => vec![vec![peer::command(["copy"]).arg(source).arg(run.directory(0))]],
         }
     }
 
     /// Runs it once; what it leaves on disk is removed.
     pub(crate) async fn run(self, scene: &Scene, name: &str) -> Result<Sample> {
-        let run = Run { name: name.to_owned(), home: scene.home().join("out") };
+        let run = Run { name: name.to_owned(), home: scene.home().join(format!("{name}-{self:?}")) };
         // What earlier runs left to be written is not this one's to wait for.
         rustix::fs::sync();
         let server = scene.server_usage();
@@ -147,7 +152,8 @@ impl Contender {
                 ensure!(size >= scene.bytes(), "{} left {size} bytes in {}", self.label(), arrived.display());
             }
         }
-        if run.home.is_dir() {
+        // Many files stay until the scene ends: ext4 is slow to make files where many were removed.
+        if scene.files() == 1 && run.home.is_dir() {
             std::fs::remove_dir_all(&run.home).context("cannot remove what a run left")?;
         }
         Ok(Sample { seconds: elapsed.as_secs_f64(), client: client.into(), server: server.into() })
@@ -183,13 +189,6 @@ impl Run {
     fn directory(&self, index: usize) -> PathBuf {
         self.home.join(index.to_string())
     }
-}
-
-/// This program again, as a peer.
-pub(crate) fn peer<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
-    // A program that runs has a path.
-    let own = std::env::current_exe().unwrap_or_default();
-    program(own, ["peer"]).args(args)
 }
 
 /// Bytes of all files below a directory, natsfer's own apart.

@@ -26,18 +26,34 @@ pub(crate) enum Stage {
     Empty,
     /// The source, once as each contender stores it.
     Stored,
+    /// What the one before has left; nothing, for the first one.
+    Kept,
 }
 
-/// So many times as fast as another one, at least.
+/// So many times as good as another one, at least.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Goal {
+    pub(crate) measure: Measure,
     pub(crate) ours: Contender,
     pub(crate) theirs: Contender,
     pub(crate) at_least: f64,
 }
 
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum Measure {
+    /// Bytes per second, of all that run at once.
+    Speed,
+    /// The client side's processor time, the less the better.
+    Processor,
+}
+
 const fn goal(ours: Contender, theirs: Contender, at_least: f64) -> Goal {
-    Goal { ours, theirs, at_least }
+    Goal { measure: Measure::Speed, ours, theirs, at_least }
+}
+
+const fn half_the_processor(ours: Contender, theirs: Contender) -> Goal {
+    Goal { measure: Measure::Processor, ours, theirs, at_least: 2.0 }
 }
 
 /// All contests; `scale` divides the sizes.
@@ -49,7 +65,7 @@ pub(crate) fn all(scale: u64) -> Vec<Contest> {
         |name, source, site, stage, contenders, goals| Contest { name, source, site, stage, contenders, goals };
     use {
         Site::{Link, Loopback, Replicated},
-        Stage::{Empty, Stored},
+        Stage::{Empty, Kept, Stored},
     };
     vec![
         contest(
@@ -58,7 +74,12 @@ pub(crate) fn all(scale: u64) -> Vec<Contest> {
             Loopback,
             Empty,
             vec![Send, Publish, SendPlain, Put, Copy],
-            vec![goal(Send, Put, 3.0), goal(Send, Publish, 0.9), goal(Send, SendPlain, 0.97)],
+            vec![
+                goal(Send, Put, 3.0),
+                goal(Send, Publish, 0.9),
+                goal(Send, SendPlain, 0.97),
+                half_the_processor(Send, Put),
+            ],
         ),
         contest(
             "receive",
@@ -66,7 +87,7 @@ pub(crate) fn all(scale: u64) -> Vec<Contest> {
             Loopback,
             Stored,
             vec![Receive(1), Drain(1), Get],
-            vec![goal(Receive(1), Get, 4.0), goal(Receive(1), Drain(1), 0.9)],
+            vec![goal(Receive(1), Get, 4.0), goal(Receive(1), Drain(1), 0.9), half_the_processor(Receive(1), Get)],
         ),
         contest("live", large, Loopback, Empty, vec![Live, PutThenGet], vec![goal(Live, PutThenGet, 4.0)]),
         contest("fan-out", large, Loopback, Stored, vec![Receive(8), Drain(8)], vec![goal(Receive(8), Drain(8), 0.9)]),
@@ -75,6 +96,7 @@ pub(crate) fn all(scale: u64) -> Vec<Contest> {
         contest("logs", logs, Loopback, Empty, vec![Send, SendPlain], vec![goal(Send, SendPlain, 0.97)]),
         contest("logs-link", logs, Link(20 * MIB), Empty, vec![Send, SendPlain], vec![goal(Send, SendPlain, 2.5)]),
         contest("replicas", large, Replicated, Empty, vec![Send, Put, Publish], vec![goal(Send, Put, 2.5)]),
+        contest("memory", Source::Sparse(10 * GIB / scale), Loopback, Kept, vec![SendPlain, Receive(1)], vec![]),
     ]
 }
 
@@ -115,13 +137,15 @@ impl Contest {
             let count = standings.len();
             for turn in 0..count {
                 // Forwards, then backwards: nobody always runs behind the same one.
-                let at = if round % 2 == 0 {
+                let at = if self.stage == Stage::Kept {
+                    turn
+                } else if round % 2 == 0 {
                     (turn + round / 2) % count
                 } else {
                     (2 * count - 1 - turn - round / 2) % count
                 };
                 let standing = &mut standings[at];
-                if self.stage == Stage::Empty {
+                if self.stage == Stage::Empty || (self.stage == Stage::Kept && turn == 0) {
                     scene.clear().await?;
                 }
                 let sample = standing.contender.run(&scene, &format!("round-{round}")).await?;
@@ -139,14 +163,16 @@ impl Contest {
     }
 }
 
-fn ratios(standings: &[Standing], goal: Goal) -> Vec<f64> {
-    let per_time = |contender: Contender| {
-        let of = standings.iter().find(|standing| standing.contender == contender);
-        of.map(|of| of.rounds.iter().map(|sample| sample.seconds / contender.times() as f64).collect())
-            .unwrap_or_default()
+fn ratios(standings: &[Standing], Goal { measure, ours, theirs, .. }: Goal) -> Vec<f64> {
+    let of = |contender: Contender| -> Vec<f64> {
+        let standing = standings.iter().find(|standing| standing.contender == contender);
+        let cost = |sample: &Sample| match measure {
+            Measure::Speed => sample.seconds / contender.times() as f64,
+            Measure::Processor => sample.client.cpu_seconds,
+        };
+        standing.map(|standing| standing.rounds.iter().map(cost).collect()).unwrap_or_default()
     };
-    let (ours, theirs): (Vec<f64>, Vec<f64>) = (per_time(goal.ours), per_time(goal.theirs));
-    ours.iter().zip(&theirs).map(|(ours, theirs)| theirs / ours).collect()
+    of(ours).iter().zip(of(theirs)).map(|(ours, theirs)| theirs / ours).collect()
 }
 
 /// The middle one; the mean of the two in the middle of an even number.

@@ -1,17 +1,23 @@
 //! natsfer beside its peers: the same files, the same server, in turn, in one run. See BENCHMARKS.md.
-#![expect(clippy::print_stderr, reason = "it is a program for people to look at")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people to look at")]
 
+mod chart;
 mod contender;
 mod contest;
+mod growth;
+mod latency;
 mod peer;
+mod report;
 mod scene;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-
-use contest::median;
 use natsfer_tests::our_binary;
+
 use peer::Peer;
+use report::{Machine, Report};
 
 /// Measures natsfer beside its peers
 #[derive(Debug, Parser)]
@@ -21,12 +27,15 @@ struct Arguments {
     /// Rounds of each contest
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Divide all sizes by this
+    /// Divide all sizes by this, for a quick look
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     scale: u64,
-    /// Only these contests, comma-separated
-    #[arg(long, value_delimiter = ',')]
+    /// Only these: send, receive, live, fan-out, send-small, receive-small, logs, logs-link, replicas, memory, latency, growth
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
+    /// Where to write results.json, results.md and chart.svg
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/benchmarks"))]
+    out: PathBuf,
     /// What cargo passes to benchmarks
     #[arg(long, hide = true)]
     bench: bool,
@@ -39,34 +48,37 @@ enum Run {
     Peer(Peer),
 }
 
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    if let Some(Run::Peer(peer)) = arguments.peer {
+    let mut arguments = Arguments::parse();
+    if let Some(Run::Peer(peer)) = arguments.peer.take() {
         return peer.run().await;
     }
     // No run is to wait for the building.
     tokio::task::spawn_blocking(|| our_binary("natsfer-producer")).await??;
-    for contest in contest::all(arguments.scale) {
-        if !arguments.only.is_empty() && !arguments.only.iter().any(|name| name == contest.name) {
-            continue;
-        }
-        let outcome = contest.hold(arguments.rounds).await?;
-        for ratio in &outcome.ratios {
-            let (ours, theirs) = (ratio.goal.ours.label(), ratio.goal.theirs.label());
-            let found = median(ratio.rounds.iter().copied());
-            eprintln!("{} : {ours} / {theirs}: {found:.2} (at least {})", outcome.name, ratio.goal.at_least);
-        }
-        for standing in &outcome.contenders {
-            let cpu = median(standing.rounds.iter().map(|sample| sample.cpu_per_gib(outcome.bytes).0));
-            let server = median(standing.rounds.iter().map(|sample| sample.cpu_per_gib(outcome.bytes).1));
-            let peak = standing.rounds.iter().map(|sample| sample.client.peak_bytes).max().unwrap_or(0) >> 20;
-            let seconds = median(standing.rounds.iter().map(|sample| sample.seconds));
-            eprintln!(
-                "   {:34} {seconds:8.3} s  cpu/GiB {cpu:.2} (server {server:.2})  peak {peak} MiB",
-                standing.contender.label()
-            );
+    let (rounds, scale) = (arguments.rounds, arguments.scale);
+    let (machine, contests, latency, growth) = (Machine::this(), Vec::new(), Vec::new(), Vec::new());
+    let mut report = Report { machine, rounds, scale, contests, latency, growth };
+    for contest in contest::all(scale) {
+        if arguments.wants(contest.name) {
+            report.contests.push(contest.hold(rounds).await?);
         }
     }
+    if arguments.wants("latency") {
+        report.latency = latency::compare(rounds, 200).await?;
+    }
+    if arguments.wants("growth") {
+        let levels = [10, 1_000, 10_000, 100_000].map(|transfers| (transfers / scale as usize).max(10));
+        report.growth = growth::measure(&levels, rounds).await?;
+    }
+    report.write(&arguments.out)?;
+    println!("{}", report.tables()?);
+    println!("Written to {}", arguments.out.display());
     Ok(())
 }

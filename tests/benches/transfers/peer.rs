@@ -12,7 +12,10 @@ use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::{self, Context as JetStream, consumer, context::PublishAckFuture, object_store, stream};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream as streams};
+use natsfer_tests::{Command, program};
 use tokio::{io::BufReader, sync::mpsc};
+
+use crate::latency;
 
 /// The object store's bucket.
 const BUCKET: &str = "peers";
@@ -38,8 +41,16 @@ pub(crate) enum Peer {
     Publish { server: String, replicas: usize, bytes: u64 },
     /// Drains the published messages to a file.
     Drain { server: String, into: PathBuf },
+    /// Moves small files one by one, each as soon as the last one has landed; prints what each took.
+    Latency { how: latency::Way, server: String, into: PathBuf, files: usize },
     /// Copies a file, as `cp` does, and syncs it.
     Copy { from: PathBuf, into: PathBuf },
+}
+
+/// This program again, as a peer.
+pub(crate) fn command<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    // A program that runs has a path.
+    program(std::env::current_exe().unwrap_or_default(), ["peer"]).args(args)
 }
 
 impl Peer {
@@ -51,6 +62,7 @@ impl Peer {
             Self::Get { server, tasks, into } => get(&connect(&server).await?, tasks, &into).await,
             Self::Publish { server, replicas, bytes } => publish(&connect(&server).await?, replicas, bytes).await,
             Self::Drain { server, into } => drain(&connect(&server).await?, &into).await,
+            Self::Latency { how, server, into, files } => latency::measure(how, &server, &into, files).await,
             Self::Copy { from, into } => {
                 std::fs::create_dir_all(&into)?;
                 let copy = into.join("copy");
@@ -61,7 +73,7 @@ impl Peer {
     }
 }
 
-async fn connect(server: &str) -> Result<JetStream> {
+pub(crate) async fn connect(server: &str) -> Result<JetStream> {
     let servers: Vec<&str> = server.split(',').collect();
     Ok(jetstream::new(async_nats::connect(servers).await?))
 }

@@ -20,6 +20,8 @@ pub(crate) enum Source {
     Random(u64),
     /// One file of JSON log lines.
     Logs(u64),
+    /// One file of so many zeros, which takes no room on disk.
+    Sparse(u64),
     /// So many files of 4 KiB.
     Small(usize),
 }
@@ -60,6 +62,10 @@ impl Source {
             }
             Self::Logs(bytes) => {
                 files::json_logs(&path, bytes, 1);
+                (path, bytes, 1)
+            }
+            Self::Sparse(bytes) => {
+                files::sparse_file(&path, bytes);
                 (path, bytes, 1)
             }
             Self::Small(count) => {
