@@ -1,6 +1,7 @@
 //! How a chunk's bytes stand in a message.
 
 use std::{
+    cell::RefCell,
     fmt,
     io::{Read, Write},
     str::FromStr,
@@ -11,6 +12,11 @@ use serde::{Deserialize, Serialize};
 
 /// zstd's fastest ordinary level: 367 to 500 MiB/s at a better ratio than gzip's, measured on logs and source code.
 const ZSTD_LEVEL: i32 = 1;
+
+thread_local! {
+    /// To make one takes as long as to compress a few KiB.
+    static ZSTD: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+}
 
 /// How the bytes of one chunk are encoded in its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,7 +67,16 @@ impl Encoding {
                 encoder.write_all(raw)?;
                 encoder.finish()?;
             }
-            Self::Zstd => zstd::stream::copy_encode(raw, out, ZSTD_LEVEL)?,
+            Self::Zstd => {
+                out.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+                ZSTD.with_borrow_mut(|kept| {
+                    let encoder = match kept {
+                        Some(encoder) => encoder,
+                        None => kept.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
+                    };
+                    encoder.compress_to_buffer(raw, out).map(drop)
+                })?;
+            }
         }
         Ok(())
     }

@@ -5,6 +5,9 @@ use natsfer_common::{Compression, Compressor, Encoding, Inline, Manifest, Totals
 
 use crate::{Sent, SentStatus};
 
+/// So many bytes are digested and compressed in less time than it takes to hand them to another thread and back.
+const AT_ONCE: usize = 16 * 1024;
+
 /// The message to be.
 pub(crate) struct InlineFile {
     pub(crate) manifest: Manifest,
@@ -17,14 +20,15 @@ impl InlineFile {
     pub(crate) async fn new(mut manifest: Manifest, raw: Bytes, compression: Compression) -> Self {
         let algorithm = manifest.digest_algorithm;
         manifest.size = Some(raw.len() as u64);
-        let (digest, crc32, encoding, payload) = blocking(move || {
+        let tiny = raw.len() <= AT_ONCE;
+        let work = move || {
             let (digest, crc32) = (algorithm.digest(&raw), crc32fast::hash(&raw));
             match Compressor::new(compression).compress(&raw) {
                 Some((encoding, payload)) => (digest, crc32, encoding, payload.into()),
                 None => (digest, crc32, Encoding::Identity, raw),
             }
-        })
-        .await;
+        };
+        let (digest, crc32, encoding, payload) = if tiny { work() } else { blocking(work).await };
         manifest.inline = Some(Inline { encoding, digest });
         Self { manifest, payload, crc32 }
     }

@@ -25,8 +25,12 @@ impl Input {
         if source.version().is_some_and(|version| version.size > chunk_size as u64) {
             return Ok(Self { head: Bytes::new(), rest: source, whole: false });
         }
-        // One byte more than there should be tells whether there is more.
+        // One byte more than there should be, also of a head, tells whether there is more.
         let most = source.version().map_or(chunk_size, |version| version.size as usize) + 1;
+        if let Some(head) = source.head() {
+            let whole = head.len() < most;
+            return Ok(Self { head, rest: source, whole });
+        }
         blocking(move || {
             let head = cut(&mut source, most, &Buffers::default())?.unwrap_or_default().freeze();
             let whole = head.len() < most;

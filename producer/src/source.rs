@@ -18,7 +18,13 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::ProducerError;
+use crate::{
+    ProducerError,
+    cutter::{Buffers, cut},
+};
+
+/// Files up to so many bytes are read when they are opened, in one go on one thread.
+const SMALL: u64 = 64 * 1024;
 
 /// Where the bytes come from.
 pub(crate) enum Source {
@@ -37,6 +43,8 @@ pub(crate) enum Source {
 
 pub(crate) struct FileSource {
     file: Arc<File>,
+    /// A small file's bytes, read when it was opened: all of them, unless it grew meanwhile, and then one more.
+    head: Option<Bytes>,
     /// Read by position: two views of one file must not move each other's place.
     offset: u64,
     path: PathBuf,
@@ -89,7 +97,17 @@ impl Source {
         }
         let file = File::open(path).map_err(read)?;
         let version = Version::of(&file.metadata().map_err(read)?);
-        Ok(Self::File(FileSource { file: Arc::new(file), offset: 0, path: path.into(), version }))
+        let mut source = FileSource { file: Arc::new(file), head: None, offset: 0, path: path.into(), version };
+        if version.size <= SMALL {
+            let head = cut(&mut source, version.size as usize + 1, &Buffers::default()).map_err(read)?;
+            source.head = Some(head.unwrap_or_default().freeze());
+        }
+        Ok(Self::File(source))
+    }
+
+    /// What was read of a small file when it was opened.
+    pub(crate) fn head(&mut self) -> Option<Bytes> {
+        if let Self::File(file) = self { file.head.take() } else { None }
     }
 
     /// Takes a reader. A task reads ahead of what is taken, by two pieces at most.
@@ -165,7 +183,7 @@ impl Source {
         match self {
             Self::File(FileSource { file, path, version, .. }) => {
                 let (file, path, offset) = (file.clone(), path.clone(), offset as u64);
-                Some(Self::File(FileSource { file, offset, path, version: *version }))
+                Some(Self::File(FileSource { file, head: None, offset, path, version: *version }))
             }
             Self::Bytes { all, .. } => Some(Self::Bytes { all: all.clone(), left: all.slice(offset.min(all.len())..) }),
             Self::Reader(_) => None,
@@ -173,15 +191,20 @@ impl Source {
     }
 }
 
+/// Blocking. Behind what is in the head.
+impl Read for FileSource {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
 /// Blocking: not to be called on the runtime's own threads.
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::File(file) => {
-                let read = file.file.read_at(buffer, file.offset)?;
-                file.offset += read as u64;
-                Ok(read)
-            }
+            Self::File(file) => file.read(buffer),
             Self::Bytes { left, .. } => {
                 let length = left.len().min(buffer.len());
                 left.copy_to_slice(&mut buffer[..length]);
