@@ -60,6 +60,14 @@ pub struct LinkEstimate {
     pub rate: Option<f64>,
 }
 
+impl LinkEstimate {
+    /// Whether the link is thought to be faster than a codec: at 100 MiB/s or more, or, until a transfer has shown its rate, with
+    /// round trips below 5 ms.
+    pub fn is_fast(self) -> bool {
+        self.rate.map_or(self.round_trip < Duration::from_millis(5), |rate| rate >= 100.0 * 1024.0 * 1024.0)
+    }
+}
+
 impl ChunkSize {
     /// Checks a size from the wire.
     ///

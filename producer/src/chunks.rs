@@ -110,7 +110,8 @@ impl Chunks<'_> {
     async fn publish_all(
         &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static, watch: Watch,
     ) -> Result<Digest, Stop> {
-        let Upload { options, progress, buffers, window, .. } = self.upload;
+        let Upload { broker, link, options, progress, buffers, window } = self.upload;
+        let link = link.estimate(broker).await.map_err(|error| Stop::Failed(error.into()))?;
         let mut prepared = Preparing {
             chunk_size: manifest.chunk_size.bytes() as usize,
             compression: options.compression,
@@ -118,6 +119,7 @@ impl Chunks<'_> {
             plan: plan.clone(),
             buffers: buffers.clone(),
             window: window.clone(),
+            link,
         }
         .start(reader);
         let lock = || plan.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ impl InlineFile {
         let tiny = raw.len() <= AT_ONCE;
         let work = move || {
             let (digest, crc32) = (algorithm.digest(&raw), crc32fast::hash(&raw));
-            match Compressor::new(compression).compress(&raw) {
+            match Compressor::unhurried(compression).compress(&raw) {
                 Some((encoding, payload)) => (digest, crc32, encoding, payload.into()),
                 None => (digest, crc32, Encoding::Identity, raw),
             }

@@ -1,9 +1,15 @@
 //! From a source to chunks that are ready to publish: cut, checksummed, digested, compressed. On a thread of its own.
 
-use std::{io, sync::Arc, sync::Mutex, sync::PoisonError};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use bytes::Bytes;
-use natsfer_common::{ChunkHeader, Compression, Compressor, Digest, DigestAlgorithm, Encoding, Offer, SendPlan};
+use natsfer_common::{
+    ChunkHeader, Compression, Compressor, Digest, DigestAlgorithm, Encoding, LinkEstimate, Offer, SendPlan,
+};
 use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
@@ -49,6 +55,7 @@ pub(crate) struct Preparing {
     pub(crate) plan: SharedPlan,
     pub(crate) buffers: Buffers,
     pub(crate) window: Window,
+    pub(crate) link: LinkEstimate,
 }
 
 impl Preparing {
@@ -66,10 +73,12 @@ impl Preparing {
 
     fn run(self, source: &mut impl io::Read, sender: &mpsc::Sender<Preparation>, runtime: &Handle) -> Preparation {
         let mut hasher = self.digest.hasher();
-        let mut compressor = Compressor::new(self.compression);
+        let mut compressor = Compressor::new(self.compression, self.link);
         let mut offset = 0;
         for index in 0.. {
+            let asked = Instant::now();
             let Some(mut share) = self.share(sender, runtime) else { break };
+            compressor.waited(asked.elapsed());
             let raw = match cut(source, self.chunk_size, &self.buffers) {
                 Ok(Some(raw)) => raw.freeze(),
                 Ok(None) => break,
@@ -89,8 +98,10 @@ impl Preparing {
                     Preparation::Stored(length)
                 }
                 Ok(Offer::Publish) => {
+                    let begun = Instant::now();
                     let (encoding, payload) = match compressor.compress(&raw) {
                         Some((encoding, payload)) => {
+                            compressor.took(raw.len(), begun.elapsed());
                             self.buffers.give_back(raw);
                             (encoding, payload.into())
                         }
