@@ -1,6 +1,10 @@
 //! Which chunks to compress.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use crate::{Encoding, LinkEstimate};
 
@@ -17,6 +21,8 @@ const SLOW: f64 = 1.0;
 const WEIGHT: f64 = 0.125;
 /// After this many incompressible chunks in a row, only every fourth is sampled.
 const SURE_AFTER: u32 = 4;
+/// While there is no time to compress, every so many chunks are sampled: others may be compressed faster.
+const LOOK_AGAIN: u32 = 4;
 
 /// What the sender asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,7 +46,9 @@ pub struct Compressor {
     /// How many chunks in a row a sample found incompressible.
     incompressible: u32,
     sample: Vec<u8>,
-    /// How fast chunks were compressed so far, in bytes per second.
+    /// How many chunks in a row there was no time for.
+    hurried: u32,
+    /// How fast the codec was so far, in bytes per second.
     speed: f64,
     /// How long the sender waits for the link before a chunk, in seconds.
     spare: f64,
@@ -49,7 +57,8 @@ pub struct Compressor {
 impl Compressor {
     /// For a file whose sender has all the time that compressing takes.
     pub fn unhurried(compression: Compression) -> Self {
-        Self { compression, incompressible: 0, sample: Vec::new(), speed: USUAL_SPEED, spare: f64::INFINITY }
+        let (incompressible, hurried, sample) = Default::default();
+        Self { compression, incompressible, sample, hurried, speed: USUAL_SPEED, spare: f64::INFINITY }
     }
 
     /// For a transfer over this link. What [`Compressor::waited`] is told shows how fast it is.
@@ -70,14 +79,15 @@ impl Compressor {
             Compression::Gzip => Encoding::Gzip,
             Compression::Zstd => Encoding::Zstd,
             Compression::Auto => {
-                if self.spare < raw.len() as f64 / self.speed || !self.is_worth_trying(raw) {
+                if !self.is_worth_trying(raw) {
                     return None;
                 }
                 Encoding::Zstd
             }
         };
-        let mut payload = Vec::new();
+        let (mut payload, begun) = (Vec::new(), Instant::now());
         encoding.encode(raw, &mut payload).ok()?;
+        self.took(raw.len(), begun.elapsed());
         // It is counted by its length while it waits for its acknowledgement.
         payload.shrink_to_fit();
         (payload.len() < raw.len()).then_some((encoding, payload))
@@ -89,7 +99,7 @@ impl Compressor {
     }
 
     /// Takes note of how long compressing so many bytes took.
-    pub fn took(&mut self, length: usize, time: Duration) {
+    fn took(&mut self, length: usize, time: Duration) {
         let time = (1.0 - WEIGHT) * length as f64 / self.speed + WEIGHT * time.as_secs_f64();
         self.speed = length as f64 / time.max(f64::MIN_POSITIVE);
     }
@@ -103,12 +113,20 @@ impl Compressor {
             self.incompressible = self.incompressible.saturating_add(1);
             return false;
         }
-        if self.sample_shrinks(raw) {
-            self.incompressible = 0;
-            return true;
+        self.hurried = if self.has_time_for(raw) { 0 } else { self.hurried.wrapping_add(1) };
+        if !self.hurried.is_multiple_of(LOOK_AGAIN) {
+            return false;
         }
-        self.incompressible = self.incompressible.saturating_add(1);
-        false
+        if !self.sample_shrinks(raw) {
+            self.incompressible = self.incompressible.saturating_add(1);
+            return false;
+        }
+        self.incompressible = 0;
+        self.has_time_for(raw)
+    }
+
+    fn has_time_for(&self, raw: &[u8]) -> bool {
+        self.spare >= raw.len() as f64 / self.speed
     }
 
     /// Compresses a few pieces of the chunk; worth it from a tenth of gain up.
@@ -121,7 +139,12 @@ impl Compressor {
             sample[length..length + piece.len()].copy_from_slice(piece);
             length += piece.len();
         }
-        Encoding::Zstd.encode(&sample[..length], &mut self.sample).is_ok() && self.sample.len() * 10 < length * 9
+        let begun = Instant::now();
+        let encoded = Encoding::Zstd.encode(&sample[..length], &mut self.sample);
+        if self.hurried > 0 {
+            self.took(length, begun.elapsed());
+        }
+        encoded.is_ok() && self.sample.len() * 10 < length * 9
     }
 }
 
@@ -207,12 +230,11 @@ mod tests {
         }
     }
 
-    /// Half a MiB of text, at 350 MiB/s, takes 1.4 ms.
     #[test]
     fn what_takes_longer_than_the_link_is_left_alone() {
         let text = b"all is well, all is well\n".repeat(20_000);
-        let after = |compressor: &mut Compressor, micros| {
-            (0..100).for_each(|_| compressor.waited(Duration::from_micros(micros)));
+        let is_compressed = |compressor: &mut Compressor, seconds: f64| {
+            (0..200).for_each(|_| compressor.waited(Duration::from_secs_f64(seconds)));
             compressor.compress(&text).is_some()
         };
         let fast = LinkEstimate { round_trip: Duration::ZERO, rate: None };
@@ -220,14 +242,20 @@ mod tests {
         assert!(Compressor::new(Compression::Auto, slow).compress(&text).is_some());
         let mut compressor = Compressor::new(Compression::Auto, fast);
         assert!(compressor.compress(&text).is_none());
-        assert!(!after(&mut compressor, 1_000));
-        assert!(after(&mut compressor, 2_000));
-        for _ in 0..100 {
-            compressor.took(text.len(), Duration::from_millis(10));
-        }
-        assert!(!after(&mut compressor, 9_000));
-        assert!(after(&mut compressor, 11_000));
+        let takes = text.len() as f64 / USUAL_SPEED;
+        assert!(!is_compressed(&mut compressor, takes / 2.0));
+        assert!(is_compressed(&mut compressor, takes * 2.0));
         assert!(Compressor::new(Compression::Zstd, fast).compress(&text).is_some(), "as was asked for");
+    }
+
+    #[test]
+    fn bytes_that_are_compressed_faster_are_noticed() {
+        let zeros = vec![0; 1 << 20];
+        let mut compressor = Compressor::new(Compression::Auto, LinkEstimate::default());
+        // As if it had been slow so far; no machine takes a second for the sample.
+        compressor.speed = 1.0;
+        compressor.spare = 1e5;
+        assert!((0..1_000).any(|_| compressor.compress(&zeros).is_some()));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -76,9 +75,8 @@ impl Preparing {
         let mut compressor = Compressor::new(self.compression, self.link);
         let mut offset = 0;
         for index in 0.. {
-            let asked = Instant::now();
             let Some(mut share) = self.share(sender, runtime) else { break };
-            compressor.waited(asked.elapsed());
+            compressor.waited(share.waited);
             let raw = match cut(source, self.chunk_size, &self.buffers) {
                 Ok(Some(raw)) => raw.freeze(),
                 Ok(None) => break,
@@ -98,10 +96,8 @@ impl Preparing {
                     Preparation::Stored(length)
                 }
                 Ok(Offer::Publish) => {
-                    let begun = Instant::now();
                     let (encoding, payload) = match compressor.compress(&raw) {
                         Some((encoding, payload)) => {
-                            compressor.took(raw.len(), begun.elapsed());
                             self.buffers.give_back(raw);
                             (encoding, payload.into())
                         }

@@ -60,7 +60,7 @@ async fn several_files_at_once_that_compress() {
     for seed in 0..6 {
         files::json_logs(outbox.join(format!("{seed}.json")), 24 * MIB, seed);
     }
-    let sent = sending(&server, &[], &[outbox.join(".")]).limit(LIMIT).run().await.success();
+    let sent = sending(&server, &["--compression", "zstd"], &[outbox.join(".")]).limit(LIMIT).run().await.success();
     assert!(sent.peak_rss_bytes <= 32 * MIB, "send used {} KiB", sent.peak_rss_bytes >> 10);
     let listed = list(&server, &[]).await;
     assert!(listed.iter().all(|entry| number(entry, "stored_bytes") < 16 * MIB), "{listed:?}");

@@ -125,7 +125,7 @@ async fn a_sparse_file_of_more_than_4_gib() {
     let (source, inbox) = (home.path().join("disk.img"), home.path().join("inbox"));
     files::sparse_file(&source, SIZE);
     let limit = Duration::from_secs(600);
-    let sent = sending(&server, &[], &[&source]).limit(limit).run().await.success().json_lines();
+    let sent = sending(&server, &["--compression", "zstd"], &[&source]).limit(limit).run().await.success().json_lines();
     assert_eq!(number(&sent[0], "size"), SIZE);
     assert!(number(&sent[0], "stored_bytes") < SIZE / 100, "zeros shrink: {sent:?}");
     let received = drain(&server, "images", &inbox, &[]).await;
