@@ -181,9 +181,10 @@ impl Receiver {
                     unreadable.push(hold);
                 }
             }
+            // A message more than there are hands would be this process's, and nobody's work.
+            self.pull.want(hands.len() as u64);
             came = if hands.is_empty() { None } else { self.pull.next().now_or_never() };
         }
-        self.pull.want(0);
         for hold in unreadable {
             hold.settle(Acknowledgement::Never).await;
         }

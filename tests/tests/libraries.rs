@@ -91,6 +91,28 @@ async fn a_dropped_send_stops_and_the_next_one_goes_on() {
     nothing_left_but(&server, &[]).await;
 }
 
+/// One that was delivered beyond that would wait for this process's death, and nobody else would be given it.
+#[tokio::test]
+async fn no_more_is_taken_than_may_be_held() {
+    let server = Server::start().await;
+    let producer = Producer::connect(&connect_to(&server)).await.unwrap();
+    for number in 0..20 {
+        producer.send_bytes(random(100 + number), named(&format!("{number}.bin"))).await.unwrap();
+    }
+    let options = ReceiverOptions::new("service".parse().unwrap()).with_concurrency(4);
+    let mut receiver = Receiver::connect(&connect_to(&server), options).await.unwrap();
+    let mut held = Vec::new();
+    for left in (1..=20).rev() {
+        while held.len() < left.min(4) {
+            held.extend(timeout(SOON, receiver.next_several()).await.unwrap().unwrap());
+            let taken = receiver.backlog().await.unwrap().unwrap().taken;
+            assert!(held.len() <= 4 && taken <= 4, "{taken} are taken, {} of them here", held.len());
+        }
+        held.pop().unwrap().skip().await;
+    }
+    assert!(is_done(&receiver).await);
+}
+
 #[tokio::test]
 async fn a_transfer_ends_in_one_call() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
