@@ -1,6 +1,7 @@
-//! How long a small file takes from being published to having landed, one at a time.
+//! How long a small file takes from being published to being there under its name, complete; one at a time.
 
 use std::{
+    mem::MaybeUninit,
     path::Path,
     time::{Duration, Instant},
 };
@@ -10,7 +11,9 @@ use futures_util::StreamExt;
 use natsfer_consumer::{Receiver, ReceiverOptions, SaveOptions, TargetDirectory};
 use natsfer_producer::{ConnectOptions, Producer, SendOptions};
 use natsfer_tests::{Server, files::Random};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use crate::peer;
 
@@ -21,7 +24,7 @@ const WARM_UP: usize = 20;
 /// Who moves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 pub(crate) enum Way {
-    /// natsfer's libraries: sent, landed, synced, receipt published and acknowledgement confirmed.
+    /// natsfer's libraries: sent, staged, synced, renamed.
     Natsfer,
     /// async-nats's object store: put, watched, got to a file that is not synced.
     ObjectStore,
@@ -74,6 +77,19 @@ pub(crate) async fn measure(way: Way, server: &str, into: &Path, files: usize) -
     Ok(())
 }
 
+/// When this happened to each file in the directory.
+fn arrivals(directory: &Path, event: WatchFlags) -> Result<mpsc::UnboundedReceiver<Instant>> {
+    let watch = inotify::init(CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&watch, directory, event)?;
+    let (sender, arrivals) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(watch, &mut buffer);
+        while events.next().is_ok() && sender.send(Instant::now()).is_ok() {}
+    });
+    Ok(arrivals)
+}
+
 fn small_file(index: usize) -> Vec<u8> {
     let mut bytes = vec![0; SIZE];
     Random::new(index as u64 + u64::from(std::process::id())).fill(&mut bytes);
@@ -88,6 +104,7 @@ async fn natsfer(server: &str, into: &Path, files: usize) -> Result<Vec<Duration
     let receiver = ReceiverOptions::new(name.parse()?).with_home(&target).with_channels(channel.parse()?);
     let mut receiver = Receiver::connect(&options, receiver).await?;
     let producer = Producer::connect(&options).await?;
+    let mut arrivals = arrivals(into, WatchFlags::MOVED_TO)?;
     let mut took = Vec::new();
     for index in 0..files {
         let bytes = small_file(index);
@@ -97,11 +114,11 @@ async fn natsfer(server: &str, into: &Path, files: usize) -> Result<Vec<Duration
         let landing = async {
             let incoming = receiver.next().await?.context("no more")?;
             incoming.save_into(&target, &SaveOptions::default()).await?;
-            anyhow::Ok(start.elapsed())
+            anyhow::Ok(())
         };
         let (sent, landed) = tokio::join!(sending, landing);
-        sent?;
-        took.push(landed?);
+        (sent?, landed?);
+        took.push(arrivals.recv().await.context("no file")?.duration_since(start));
     }
     receiver.close().await;
     producer.close().await;
@@ -111,6 +128,7 @@ async fn natsfer(server: &str, into: &Path, files: usize) -> Result<Vec<Duration
 async fn object_store(server: &str, into: &Path, files: usize) -> Result<Vec<Duration>> {
     let store = peer::bucket(&peer::connect(server).await?, 1).await?;
     let mut changes = store.watch().await?;
+    let mut arrivals = arrivals(into, WatchFlags::CLOSE_WRITE)?;
     let mut took = Vec::new();
     for index in 0..files {
         let bytes = small_file(index);
@@ -120,12 +138,11 @@ async fn object_store(server: &str, into: &Path, files: usize) -> Result<Vec<Dur
         let putting = store.put(name.as_str(), &mut bytes);
         let landing = async {
             let info = changes.next().await.context("no more")??;
-            peer::save(&store, &info.name, &into.join(&info.name)).await?;
-            anyhow::Ok(start.elapsed())
+            peer::save(&store, &info.name, &into.join(&info.name)).await
         };
         let (put, landed) = tokio::join!(putting, landing);
-        put?;
-        took.push(landed?);
+        (put?, landed?);
+        took.push(arrivals.recv().await.context("no file")?.duration_since(start));
     }
     Ok(took)
 }
