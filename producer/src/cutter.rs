@@ -5,7 +5,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Where buffers begin: a cache line. AMD processors copy at less than half the speed to a place a few bytes behind a page's
+/// beginning, which is where large allocations lie, if what is copied begins with its page, as a file in the page cache does.
+const ALIGNMENT: usize = 64;
 
 /// Free buffers that are kept, at most.
 const MOST_FREE: usize = 8;
@@ -19,7 +23,7 @@ pub(crate) struct Buffers {
 impl Buffers {
     fn take(&self, length: usize) -> BytesMut {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffer = free.filter(|buffer| buffer.capacity() >= length).unwrap_or_default();
+        let mut buffer = free.filter(|buffer| buffer.capacity() >= length).unwrap_or_else(|| aligned(length));
         buffer.resize(length, 0);
         buffer
     }
@@ -37,6 +41,14 @@ impl Buffers {
             free.push(buffer);
         }
     }
+}
+
+fn aligned(length: usize) -> BytesMut {
+    let mut buffer = BytesMut::zeroed(length + ALIGNMENT - 1);
+    // Where it cannot be told, it is only slower.
+    let unused = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT - 1);
+    buffer.advance(unused);
+    buffer
 }
 
 /// Reads until the buffer is full or the source ends: a short read must not become a short chunk. `None` at the end.
@@ -96,6 +108,7 @@ mod tests {
         let buffers = Buffers::default();
         let chunk = cut(&mut &[1; 10][..], 10, &buffers).unwrap().unwrap().freeze();
         let address = chunk.as_ptr();
+        assert_eq!(address.addr() % ALIGNMENT, 0);
         buffers.give_back(chunk);
         let chunk = cut(&mut &[2; 4][..], 10, &buffers).unwrap().unwrap();
         assert_eq!((chunk.as_ptr(), chunk.len()), (address, 4));
