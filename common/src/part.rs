@@ -11,7 +11,12 @@ use crate::{
 
 /// Where a part and its journal are kept. The order of calls is the part's business, their effect the store's: what was
 /// written and not synced may be lost, wholly or in pieces, in a crash.
-pub trait PartStore {
+pub trait PartStore: Sized {
+    /// A second handle on the same part and journal, for syncing them beside further writes.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn try_clone(&self) -> io::Result<Self>;
     /// Fills the buffer from this place in the part.
     ///
     /// # Errors
@@ -30,7 +35,8 @@ pub trait PartStore {
     /// Makes the part's bytes durable.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the file system refuses. The kernel may then take for written what it could not write, and gives it back when it is
+    /// read: part and journal are to be removed, and begun anew.
     fn sync(&mut self) -> io::Result<()>;
     /// The whole journal.
     ///
@@ -50,14 +56,14 @@ pub trait PartStore {
     /// Makes the journal durable.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// As for [`PartStore::sync`].
     fn sync_journal(&mut self) -> io::Result<()>;
 }
 
 /// A transfer's part and journal.
 ///
 /// Every chunk is written, then noted in the journal, neither of them synced: a process that is killed loses nothing. A
-/// checkpoint syncs the part, then the journal: only what came before it may be acknowledged. After a crash the journal is
+/// checkpoint syncs the part, then the journal: only what came before it began may be acknowledged. After a crash the journal is
 /// believed only so far as the part's bytes have the CRC-32 that it says.
 pub struct Part<S> {
     manifest: Manifest,
@@ -68,14 +74,8 @@ pub struct Part<S> {
     /// Sound bytes of the journal; an append that failed may have left more.
     journal_bytes: u64,
     torn: bool,
-    unsynced: Unsynced,
-}
-
-/// What a crash of the machine could take back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unsynced {
-    Nothing,
-    Bytes(u64),
+    /// Written since the last checkpoint began.
+    unsynced_bytes: u64,
 }
 
 /// What became of a chunk.
@@ -132,7 +132,7 @@ impl<S: PartStore> Part<S> {
             hashed: 0,
             journal_bytes: 0,
             torn: false,
-            unsynced: Unsynced::Nothing,
+            unsynced_bytes: 0,
         };
         let journal = part.store.journal()?;
         match Journal::from_bytes(&journal) {
@@ -164,8 +164,6 @@ impl<S: PartStore> Part<S> {
         }
         self.store.cut_journal(journal.sound_bytes)?;
         self.journal_bytes = journal.sound_bytes;
-        // The earlier run may have died before it synced what was found.
-        self.unsynced = Unsynced::Bytes(0);
         let held = self.assembler.held().len();
         tracing::info!(transfer = %self.manifest.transfer, held, "going on with an earlier part");
         Ok(())
@@ -224,7 +222,7 @@ impl<S: PartStore> Part<S> {
         self.store.write_at(&raw, offset)?;
         self.note(JournalEntry::from(chunk))?;
         self.assembler.written(chunk);
-        self.unsynced = Unsynced::Bytes(self.unsynced_bytes() + u64::from(length));
+        self.unsynced_bytes += u64::from(length);
         if offset == self.hashed {
             self.hasher.update(&raw);
             self.hashed += u64::from(length);
@@ -272,37 +270,24 @@ impl<S: PartStore> Part<S> {
         Ok(self.assembler.progress())
     }
 
-    /// Bytes of the file written since the last checkpoint.
+    /// Bytes of the file written since the last checkpoint began.
     pub fn unsynced_bytes(&self) -> u64 {
-        match self.unsynced {
-            Unsynced::Nothing => 0,
-            Unsynced::Bytes(bytes) => bytes,
-        }
+        self.unsynced_bytes
     }
 
-    /// Makes what was written durable: first the data, then the journal that speaks of it. On success everything written so
-    /// far may be acknowledged.
+    /// Begins a checkpoint. Calling what it gives, beside further writes, makes durable what was written before: first the data,
+    /// then the journal that speaks of it. Once that has succeeded, everything written before this may be acknowledged, also
+    /// what an earlier run has written.
     ///
     /// # Errors
-    /// When the store cannot sync: nothing may be acknowledged.
-    pub fn checkpoint(&mut self) -> io::Result<()> {
-        if self.unsynced != Unsynced::Nothing {
-            self.store.sync()?;
-            self.store.sync_journal()?;
-            self.unsynced = Unsynced::Nothing;
-        }
-        Ok(())
-    }
-
-    /// Says that whoever keeps the part makes durable, from now on and beside further writes, what was written so far: first the
-    /// data, then the journal. Should that fail, it must say so by [`Part::not_synced`].
-    pub fn syncing(&mut self) {
-        self.unsynced = Unsynced::Nothing;
-    }
-
-    /// What was written before is not known to be durable: the next checkpoint sees to it.
-    pub fn not_synced(&mut self) {
-        self.unsynced = Unsynced::Bytes(self.unsynced_bytes());
+    /// When the store gives no second handle. What is called fails when the store cannot sync: see [`PartStore::sync`].
+    pub fn checkpoint(&mut self) -> io::Result<impl FnOnce() -> io::Result<()> + use<S>> {
+        let mut store = self.store.try_clone()?;
+        self.unsynced_bytes = 0;
+        Ok(move || {
+            store.sync()?;
+            store.sync_journal()
+        })
     }
 
     /// Compares the digest of a whole file, and cuts the part to its size. Neither synced nor named yet. After an error from

@@ -6,10 +6,7 @@ use natsfer_common::{Digest, Manifest, Part, PartError, Progress, Totals, blocki
 use tokio::task::JoinHandle;
 
 use crate::{
-    ConflictPolicy, Landing, ReceiveError, TargetDirectory,
-    landing::land,
-    part_files::{PartFiles, finish_file},
-    room::Room,
+    ConflictPolicy, Landing, ReceiveError, TargetDirectory, landing::land, part_files::PartFiles, room::Room,
     staging::Owner,
 };
 
@@ -61,6 +58,11 @@ impl Bench {
         gone(&self.target, &self.manifest)
     }
 
+    /// Says of what file that is.
+    pub(crate) fn disk(&self, source: io::Error) -> ReceiveError {
+        disk(&self.target, &self.manifest, source)
+    }
+
     /// Does something with the part; again, as long as it fails because the disk is full.
     pub(crate) async fn work<T: Send + 'static>(
         &mut self, mut work: impl FnMut(&mut Part<PartFiles>) -> Result<T, PartError> + Send + 'static,
@@ -80,7 +82,7 @@ impl Bench {
                     return Ok(done);
                 }
                 Err(PartError::Store(error)) if self.room.try_again(&error).await => {}
-                Err(PartError::Store(error)) => return Err(disk(&self.target, &self.manifest, error)),
+                Err(PartError::Store(error)) => return Err(self.disk(error)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -90,9 +92,8 @@ impl Bench {
     pub(crate) fn sync(&mut self) -> Result<JoinHandle<io::Result<()>>, ReceiveError> {
         let (target, manifest) = (&self.target, &self.manifest);
         let part = self.part.as_mut().ok_or_else(|| gone(target, manifest))?;
-        let sync = part.store().syncer().map_err(|error| disk(target, manifest, error))?;
-        part.syncing();
-        Ok(tokio::task::spawn_blocking(sync))
+        let checkpoint = part.checkpoint().map_err(|error| disk(target, manifest, error))?;
+        Ok(tokio::task::spawn_blocking(checkpoint))
     }
 
     /// Lands the file: digest compared, times and mode set, synced, renamed, directory synced. Part and journal are gone
@@ -102,7 +103,7 @@ impl Bench {
     ) -> Result<(Landing, PathBuf, Digest), ReceiveError> {
         self.work(move |part| {
             part.finish(&totals)?;
-            Ok(finish_file(&part.store().part, part.manifest())?)
+            Ok(part.store().finish(part.manifest())?)
         })
         .await?;
         let part = self.part.take().ok_or_else(|| self.gone())?;

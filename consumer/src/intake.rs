@@ -19,7 +19,8 @@ use crate::{
     save::Save,
 };
 
-/// Chunks that come while others are written are kept up to so many bytes.
+/// Chunks that come while others are written are kept up to so many bytes, as they will be written: twice that, with those
+/// that are written, besides the window.
 const MOST_BATCHED: usize = 4 << 20;
 
 /// What a transfer has cost beyond the file itself.
@@ -66,7 +67,7 @@ impl Batch {
     fn take(&mut self, came: Result<(Piece, AckPlace), ReceiveError>) {
         match came {
             Ok((Piece::Chunk { chunk, payload, again }, place)) => {
-                self.bytes += payload.len();
+                self.bytes += payload.len().max(chunk.length as usize);
                 self.chunks.push(Came { chunk, payload, again });
                 self.place = Some(place);
             }
@@ -90,8 +91,11 @@ impl<'a> Intake<'a> {
         Ok(Self { save, bench, extra, cursor, batch: Batch::default(), checkpoint: Checkpoint::new() })
     }
 
-    /// Ends the reading, which failed with this error, if it did: the cursor stays where the next run goes on.
-    pub(crate) async fn end(self, error: Option<&ReceiveError>) {
+    /// Ends the reading, which failed with this error, if it did: the cursor stays where the next run goes on. The part's files
+    /// are nobody's then.
+    pub(crate) async fn end(mut self, error: Option<&ReceiveError>) {
+        // It has failed already, if this does.
+        let _ = self.checkpoint.finish(self.bench, self.save.broker).await;
         match error.map(ReceiveError::failure) {
             Some(Failure::Passing) => self.cursor.pause().await,
             _ => self.cursor.close().await,
@@ -124,7 +128,11 @@ impl<'a> Intake<'a> {
                     self.ask(missing, &copies).await?;
                     Event::Asked
                 }
-                Next::Land(totals) => return Ok(totals),
+                Next::Land(totals) => {
+                    // Whether that failed, only its own end says.
+                    self.checkpoint.finish(self.bench, broker).await?;
+                    return Ok(totals);
+                }
                 // What was received is kept for the next try.
                 Next::Unfinished => {
                     self.checkpoint.write(self.bench, broker).await?;
@@ -198,7 +206,7 @@ impl<'a> Intake<'a> {
         if let Some(place) = place {
             self.checkpoint.covers(place);
         }
-        self.checkpoint.write_if_due(self.bench, self.save.broker).await?;
+        self.checkpoint.begin_if_due(self.bench, self.save.broker).await?;
         Ok(if fates.contains(&Fate::Damaged) { Event::Damaged } else { Event::Chunk })
     }
 
@@ -208,11 +216,11 @@ impl<'a> Intake<'a> {
         let silence = Instant::now() + cursor.patience(save.options.patience);
         let mut next = std::pin::pin!(cursor.next());
         loop {
-            let wake = checkpoint.due_at().map_or(silence, |due| silence.min(due));
-            match tokio::time::timeout_at(wake, &mut next).await {
-                Ok(came) => return came.map(Some),
-                Err(_) if wake == silence => break,
-                Err(_) => checkpoint.write(bench, save.broker).await?,
+            tokio::select! {
+                biased;
+                came = &mut next => return came.map(Some),
+                () = tokio::time::sleep_until(silence) => break,
+                written = checkpoint.go_on(bench, save.broker) => written?,
             }
         }
         // What is asked next may take long.
@@ -238,7 +246,7 @@ impl<'a> Intake<'a> {
                 let Some(place) = others.next().filter(|_| !held) else { break };
                 chunk = broker.chunk_at(manifest, place.sequence).await?;
             }
-            self.checkpoint.write_if_due(self.bench, broker).await?;
+            self.checkpoint.begin_if_due(self.bench, broker).await?;
         }
         Ok(())
     }

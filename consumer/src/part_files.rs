@@ -42,13 +42,18 @@ impl PartFiles {
         }
     }
 
-    /// Makes durable what is written now: first the part, then the journal that speaks of it. What is written meanwhile may or
-    /// may not be. Blocking.
-    pub(crate) fn syncer(&self) -> io::Result<impl FnOnce() -> io::Result<()> + Send + use<>> {
-        let (part, journal) = (self.part.try_clone()?, self.journal.try_clone()?);
-        Ok(move || {
-            part.sync_data()?;
-            journal.sync_data()
+    /// Sets what the manifest says about the file, and makes it durable.
+    pub(crate) fn finish(&self, manifest: &Manifest) -> io::Result<()> {
+        set_attributes(&self.part, manifest)?;
+        self.synced(self.part.sync_all())
+    }
+
+    /// After a sync that failed, the kernel may take for written what it could not write: what is read back is no proof, nor is
+    /// another sync that succeeds. Nothing of the part is kept, for this process or a later one.
+    fn synced(&self, result: io::Result<()>) -> io::Result<()> {
+        result.map_err(|error| {
+            self.staging.clear();
+            io::Error::other(format!("what was received could not be made durable, and is received again: {error}"))
         })
     }
 
@@ -64,6 +69,11 @@ impl PartFiles {
 }
 
 impl PartStore for PartFiles {
+    fn try_clone(&self) -> io::Result<Self> {
+        let Self { staging, part, journal } = self;
+        Ok(Self { staging: staging.try_clone()?, part: part.try_clone()?, journal: journal.try_clone()? })
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.part.read_exact_at(buffer, offset)
     }
@@ -77,7 +87,7 @@ impl PartStore for PartFiles {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.part.sync_data()
+        self.synced(self.part.sync_data())
     }
 
     fn journal(&mut self) -> io::Result<Vec<u8>> {
@@ -97,12 +107,17 @@ impl PartStore for PartFiles {
     }
 
     fn sync_journal(&mut self) -> io::Result<()> {
-        self.journal.sync_data()
+        self.synced(self.journal.sync_data())
     }
 }
 
 /// Sets what the manifest says about a file, and makes it durable.
 pub(crate) fn finish_file(file: &File, manifest: &Manifest) -> io::Result<()> {
+    set_attributes(file, manifest)?;
+    file.sync_all()
+}
+
+fn set_attributes(file: &File, manifest: &Manifest) -> io::Result<()> {
     if let Some(mode) = manifest.mode {
         file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777))?;
     }
@@ -112,7 +127,7 @@ pub(crate) fn finish_file(file: &File, manifest: &Manifest) -> io::Result<()> {
             None => tracing::warn!(transfer = %manifest.transfer, %mtime, "the mtime cannot be set here"),
         }
     }
-    file.sync_all()
+    Ok(())
 }
 
 fn system_time(time: Timestamp) -> Option<SystemTime> {
@@ -121,5 +136,31 @@ fn system_time(time: Timestamp) -> Option<SystemTime> {
         SystemTime::UNIX_EPOCH.checked_sub(since_epoch.unsigned_abs())
     } else {
         SystemTime::UNIX_EPOCH.checked_add(since_epoch.unsigned_abs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use natsfer_common::{ChunkSize, TransferId};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_what_could_not_be_synced_nor_is_that_tried_again() {
+        let home = tempfile::tempdir().unwrap();
+        let target = TargetDirectory::open(home.path()).unwrap();
+        let id = TransferId::random().unwrap();
+        let manifest = Manifest::new(id, "a".parse().unwrap(), "b".parse().unwrap(), ChunkSize::new(65_536).unwrap());
+        let open = || PartFiles::open(&target, &Owner::Replay, &manifest).unwrap();
+        let mut files = open();
+        files.write_at(b"received", 0).unwrap();
+        files.append_journal(b"noted").unwrap();
+        files.sync().unwrap();
+        // A second handle, as a checkpoint has one.
+        let error = files.try_clone().unwrap().synced(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Other, "as a full disk it would be tried again: {error}");
+        drop(files);
+        let mut files = open();
+        assert_eq!((files.part.metadata().unwrap().len(), files.journal().unwrap().len()), (0, 0));
     }
 }

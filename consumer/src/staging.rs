@@ -179,6 +179,11 @@ impl Staging {
         Ok(Self { directory, part: format!("{transfer}{PART}"), journal: format!("{transfer}{JOURNAL}") })
     }
 
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let Self { directory, part, journal } = self;
+        Ok(Self { directory: directory.try_clone()?, part: part.clone(), journal: journal.clone() })
+    }
+
     /// Removes both files, so far as they are there. Whoever calls this holds their lock.
     pub(crate) fn clear(&self) {
         [&self.part, &self.journal].into_iter().for_each(|name| self.directory.remove(name));

@@ -131,6 +131,15 @@ impl Disk {
         Ok(())
     }
 
+    /// Before a sync: one that fails takes part and journal with it.
+    fn strike_sync(&mut self) -> io::Result<()> {
+        self.strike().inspect_err(|_| {
+            if self.fuse != Fuse::Blown {
+                (self.part, self.journal) = Default::default();
+            }
+        })
+    }
+
     /// A write; one that fails may have been done in part, unless the process had stopped before.
     fn write(&mut self, file: fn(&mut Self) -> &mut File, offset: usize, bytes: &[u8]) -> io::Result<()> {
         let stopped = self.fuse == Fuse::Blown;
@@ -195,6 +204,10 @@ impl Disk {
 pub(crate) struct Access(pub(crate) Rc<RefCell<Disk>>);
 
 impl PartStore for Access {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(self.clone())
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let disk = self.0.borrow();
         if disk.fuse == Fuse::Blown {
@@ -218,7 +231,7 @@ impl PartStore for Access {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut disk = self.0.borrow_mut();
-        disk.strike()?;
+        disk.strike_sync()?;
         if disk.sabotage != Some(Sabotage::LyingSync) {
             disk.part.sync();
         }
@@ -246,7 +259,7 @@ impl PartStore for Access {
 
     fn sync_journal(&mut self) -> io::Result<()> {
         let mut disk = self.0.borrow_mut();
-        disk.strike()?;
+        disk.strike_sync()?;
         if disk.sabotage != Some(Sabotage::LyingJournalSync) {
             disk.journal.sync();
         }

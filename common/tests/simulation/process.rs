@@ -1,6 +1,6 @@
 //! A receiver's process: reads, writes, checkpoints, acknowledges, looks, asks, lands.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{collections::VecDeque, fmt, io, rc::Rc};
 
 use bytes::Bytes;
 use natsfer_common::{
@@ -29,8 +29,32 @@ pub(crate) struct Process {
     /// The last chunk's message, and what came up to it.
     pub(crate) to_acknowledge: Option<u64>,
     pub(crate) taken: ChunkSet,
+    /// A checkpoint that was begun.
+    pub(crate) syncing: Option<Syncing>,
     /// Chunks of which a sound copy stood when the process last looked for them.
     pub(crate) sound: ChunkSet,
+}
+
+type Sync = Box<dyn FnOnce() -> io::Result<()>>;
+
+/// What is being made durable, and what is acknowledged then.
+pub(crate) struct Syncing {
+    work: Sync,
+    sequence: Option<u64>,
+    taken: ChunkSet,
+}
+
+impl Syncing {
+    fn begin(process: &mut Process) -> io::Result<Self> {
+        let work = Box::new(process.part.checkpoint()?);
+        Ok(Self { work, sequence: process.to_acknowledge.take(), taken: process.taken.clone() })
+    }
+}
+
+impl fmt::Debug for Syncing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Syncing").field("sequence", &self.sequence).field("taken", &self.taken).finish_non_exhaustive()
+    }
 }
 
 impl Receiver {
@@ -65,7 +89,7 @@ impl Receiver {
             next @ (Next::Unfinished | Next::AwaitRepair(_)) => {
                 context.count(if next == Next::Unfinished { Seen::Unfinished } else { Seen::AwaitedRepair });
                 // A process that stops in order keeps what it wrote, if it can.
-                let _ = process.part.checkpoint();
+                let _ = self.sync(&mut process);
                 return Err(if self.disk.borrow().fuse == Fuse::Blown {
                     Stop::Died(Seen::StoppedInCheckpoint)
                 } else {
@@ -85,19 +109,48 @@ impl Receiver {
 
     /// Makes durable what was written, then acknowledges the last chunk, and with it all before.
     fn checkpoint(&mut self, process: &mut Process, context: &mut Context, server: &mut Server) -> Result<(), Stop> {
+        let begun = process.syncing.take();
+        let Syncing { work, sequence, taken } = match begun {
+            Some(begun) => begun,
+            None => Syncing::begin(process).map_err(|error| Stop::Failed(error.into()))?,
+        };
+        if context.rng.chance(50) {
+            // It goes on beside what is written next.
+            process.syncing = Some(Syncing { work, sequence, taken });
+            return Ok(());
+        }
         if !context.sabotaged(Sabotage::AckBeforeCheckpoint) {
-            let work = || Ok(process.part.checkpoint()?);
-            self.on_disk(context, Seen::StoppedInCheckpoint, work)?;
+            self.end(work)?;
         }
         context.count(Seen::Checkpoints);
-        let Some(sequence) = process.to_acknowledge.take() else { return Ok(()) };
+        let Some(sequence) = sequence else { return Ok(()) };
         if let Some(cursor) = &mut server.cursors[self.number] {
             cursor.acknowledged = cursor.acknowledged.max(sequence);
         }
         context.count(Seen::Acknowledged);
-        context.say(|| format!("{}: acknowledges up to {sequence}: {}", self.name(), process.taken));
-        self.promised = self.promised.runs().chain(process.taken.runs()).collect();
+        context.say(|| format!("{}: acknowledges up to {sequence}: {taken}", self.name()));
+        self.promised = self.promised.runs().chain(taken.runs()).collect();
         Ok(self.check_promise("after the worst stop")?)
+    }
+
+    /// Makes durable what was written, the earlier part of it first.
+    fn sync(&mut self, process: &mut Process) -> Result<(), Stop> {
+        if let Some(begun) = process.syncing.take() {
+            self.end(begun.work)?;
+        }
+        let begun = Syncing::begin(process).map_err(|error| Stop::Failed(error.into()))?;
+        self.end(begun.work)
+    }
+
+    /// A sync that fails is not tried again: nothing is left of the part.
+    fn end(&mut self, work: Sync) -> Result<(), Stop> {
+        work().map_err(|_| {
+            if self.disk.borrow().fuse == Fuse::Blown {
+                return Stop::Died(Seen::StoppedInCheckpoint);
+            }
+            self.promised = ChunkSet::default();
+            Stop::Later
+        })
     }
 
     /// The next message: late, twice, out of order, or not at all.

@@ -213,8 +213,8 @@ impl Receiver {
         let mut reception = Reception::default();
         let next = reception.next(Event::Begun, part.progress());
         let (wire, last, to_acknowledge) = Default::default();
-        let (taken, sound) = Default::default();
-        Ok(Some(Box::new(Process { part, reception, next, wire, last, to_acknowledge, taken, sound })))
+        let (taken, sound, syncing) = Default::default();
+        Ok(Some(Box::new(Process { part, reception, next, wire, last, to_acknowledge, taken, sound, syncing })))
     }
 
     /// A cursor that stands goes on, unless the disk holds nothing of what it says was received, or some of it is under way.
