@@ -157,7 +157,7 @@ impl Receiver {
 
     /// Waits for a message, and takes those that are there, a hand for each; none if they could not be read.
     ///
-    /// Cancel safe: nothing is awaited once a message has been taken, but the rejection of one that cannot be read.
+    /// Cancel safe: nothing is awaited once a message has been taken.
     async fn take(&mut self, mut hands: Vec<OwnedSemaphorePermit>) -> Result<Vec<Incoming>, ReceiveError> {
         if let Some(at) = self.renew_at {
             tokio::time::sleep_until(at).await;
@@ -166,7 +166,7 @@ impl Receiver {
         }
         self.pull.want(hands.len() as u64);
         let mut came = Some(self.pull.next().await);
-        let (mut taken, mut unreadable) = (Vec::new(), Vec::new());
+        let mut taken = Vec::new();
         while let Some(Ok(delivery)) = &came
             && let Some(hand) = hands.pop()
         {
@@ -178,15 +178,12 @@ impl Receiver {
                     let (subject, sequence) = (delivery.subject(), delivery.stream_sequence);
                     tracing::warn!(subject, sequence, "rejected: {why}");
                     self.rejected += 1;
-                    unreadable.push(hold);
+                    self.tasks.spawn(hold.settle(Acknowledgement::Never));
                 }
             }
             // A message more than there are hands would be this process's, and nobody's work.
             self.pull.want(hands.len() as u64);
             came = if hands.is_empty() { None } else { self.pull.next().now_or_never() };
-        }
-        for hold in unreadable {
-            hold.settle(Acknowledgement::Never).await;
         }
         match came {
             Some(Err(BrokerError::ConsumerGone { consumer, .. })) => {

@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_millis(250);
 pub enum PullSettings {
     /// A flow of messages, with at most so many bytes under way.
     Flow {
-        /// Bytes; two requests of half as much each are kept with the server.
+        /// Bytes; the server keeps a few requests that have them together.
         window: u64,
     },
     /// Single messages, as many as [`Pull::want`] says.
@@ -241,7 +241,7 @@ impl Pull {
             self.window.lost();
             self.heard = Instant::now();
         }
-        while let Some(PullRequest { batch, max_bytes }) = self.window.ask() {
+        while let Some(asked @ PullRequest { batch, max_bytes }) = self.window.due() {
             let mut request = json!({
                 "batch": batch,
                 "expires": EXPIRES.as_nanos() as u64,
@@ -256,6 +256,7 @@ impl Pull {
             let reply = format!("{}.{}", self.inbox, self.requests);
             let published = broker.client.publish_with_reply(subject, reply, request.to_string().into()).await;
             published.map_err(|_| BrokerError::Closed { what: self.what() })?;
+            self.window.asked(asked);
             // While nothing was asked for, silence meant nothing.
             self.heard = Instant::now();
         }

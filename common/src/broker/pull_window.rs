@@ -3,7 +3,7 @@
 /// Beyond this a message is none of natsfer's: NATS itself takes no more.
 const LARGEST_MESSAGE: u64 = 64 * 1024 * 1024;
 
-/// Requests that are kept with the server.
+/// Requests that are kept with the server, where each can hold a message.
 const REQUESTS: u64 = 4;
 /// Messages a request asks for at most.
 const BATCH: u64 = 1_024;
@@ -30,8 +30,8 @@ pub(super) struct PullWindow {
 enum Measure {
     /// Its messages.
     Messages,
-    /// Its bytes: at most so many, and never less than one message has.
-    Bytes { most: u64, message: u64 },
+    /// Its bytes: at most so many, and never less than one message has. So many requests are kept.
+    Bytes { most: u64, message: u64, requests: u64 },
 }
 
 /// One pull request.
@@ -55,8 +55,9 @@ impl PullWindow {
 
     /// Asks for so many bytes, in messages of this size at most.
     pub(super) fn of_bytes(bytes: u64, message: u64) -> Self {
-        let measure = Measure::Bytes { most: (bytes / REQUESTS).max(message), message };
-        Self { wanted: REQUESTS * BATCH, measure, outstanding: 0, made: 0 }
+        let requests = (bytes / message.max(1)).clamp(1, REQUESTS);
+        let measure = Measure::Bytes { most: (bytes / requests).max(message), message, requests };
+        Self { wanted: requests * BATCH, measure, outstanding: 0, made: 0 }
     }
 
     /// Changes how many messages should be asked for in total. What was asked for stays asked for.
@@ -64,24 +65,25 @@ impl PullWindow {
         self.wanted = wanted;
     }
 
-    /// The next request to make, if one is due.
-    pub(super) fn ask(&mut self) -> Option<PullRequest> {
+    /// The next request to make, if one is due. [`PullWindow::asked`] says that it was made.
+    pub(super) fn due(&self) -> Option<PullRequest> {
         let room = self.wanted.saturating_sub(self.outstanding);
         let request = match self.measure {
             Measure::Messages => PullRequest { batch: room.min(BATCH), max_bytes: None },
             // Made whole: half-empty ones would only be more of them.
             Measure::Bytes { .. } if room < BATCH => return None,
-            Measure::Bytes { most, message } => {
-                let step = (self.made + 1).min(REQUESTS);
-                PullRequest { batch: BATCH, max_bytes: Some((most * step / REQUESTS).max(message)) }
+            Measure::Bytes { most, message, requests } => {
+                let step = (self.made + 1).min(requests);
+                PullRequest { batch: BATCH, max_bytes: Some((most * step / requests).max(message)) }
             }
         };
-        if request.batch == 0 {
-            return None;
-        }
+        (request.batch > 0).then_some(request)
+    }
+
+    /// A request was made.
+    pub(super) fn asked(&mut self, request: PullRequest) {
         self.outstanding += request.batch;
         self.made += 1;
-        Some(request)
     }
 
     /// A message came.
@@ -99,7 +101,7 @@ impl PullWindow {
     pub(super) fn ended_by_bytes(&mut self, undelivered: Option<u64>) -> Result<(), TooLarge> {
         self.ended(undelivered);
         if undelivered.is_none_or(|undelivered| undelivered >= BATCH)
-            && let Measure::Bytes { most, message } = &mut self.measure
+            && let Measure::Bytes { most, message, .. } = &mut self.measure
         {
             if *message >= LARGEST_MESSAGE {
                 return Err(TooLarge { limit: LARGEST_MESSAGE });
@@ -127,7 +129,8 @@ mod tests {
 
     impl Server {
         fn ask(&mut self, window: &mut PullWindow) {
-            while let Some(request) = window.ask() {
+            while let Some(request) = window.due() {
+                window.asked(request);
                 self.0.push((0, request));
             }
         }
@@ -163,6 +166,21 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_under_way_than_the_window_however_few_messages_that_is() {
+        for messages in 1..20 {
+            let (mut window, mut server) = (PullWindow::of_bytes(messages * MESSAGE, MESSAGE), Server(Vec::new()));
+            server.ask(&mut window);
+            for _ in 0..1_000 {
+                assert!(server.bytes() <= messages * MESSAGE, "{} are under way", server.bytes());
+                while server.deliver(&mut window) {
+                    server.ask(&mut window);
+                }
+                server.ask(&mut window);
+            }
+        }
+    }
+
+    #[test]
     fn a_window_of_hardly_a_message_asks_for_whole_ones() {
         let (mut window, mut server) = (PullWindow::of_bytes(MESSAGE, MESSAGE), Server(Vec::new()));
         server.ask(&mut window);
@@ -177,21 +195,24 @@ mod tests {
     #[test]
     fn an_inbox_asks_for_as_many_as_it_has_hands() {
         let mut window = PullWindow::of_messages();
-        assert_eq!(window.ask(), None);
+        assert_eq!(window.due(), None);
         window.want(3);
-        assert_eq!(window.ask(), Some(PullRequest { batch: 3, max_bytes: None }));
+        let request = window.due().unwrap();
+        assert_eq!(request, PullRequest { batch: 3, max_bytes: None });
+        window.asked(request);
+        assert_eq!(window.due(), None);
         window.received();
         window.want(2);
-        assert_eq!(window.ask(), None);
+        assert_eq!(window.due(), None);
         window.want(3);
-        assert_eq!(window.ask(), Some(PullRequest { batch: 1, max_bytes: None }));
+        assert_eq!(window.due(), Some(PullRequest { batch: 1, max_bytes: None }));
     }
 
     #[test]
     fn a_message_larger_than_a_request_is_asked_for_with_more_bytes_then_refused() {
         let mut window = PullWindow::of_bytes(4_096, 1_024);
         let mut doublings = 0;
-        while window.ask().is_some() {
+        while window.due().is_some() {
             match window.ended_by_bytes(Some(BATCH)) {
                 Ok(()) => doublings += 1,
                 Err(error) => {
