@@ -61,10 +61,10 @@ pub struct LinkEstimate {
 }
 
 impl LinkEstimate {
-    /// Whether the link is thought to be faster than a codec: at 100 MiB/s or more, or, until a transfer has shown its rate, with
-    /// round trips below 5 ms.
+    /// Whether the link is thought to be faster than a codec until it shows: with round trips below 5 ms. What earlier transfers
+    /// reached is no measure of that: several may have shared the link, or compressed what they sent.
     pub fn is_fast(self) -> bool {
-        self.rate.map_or(self.round_trip < Duration::from_millis(5), |rate| rate >= 100.0 * 1024.0 * 1024.0)
+        self.round_trip < Duration::from_millis(5)
     }
 }
 

@@ -23,7 +23,8 @@ impl Input {
     /// Reads the source's first bytes, unless it is known not to fit in one chunk.
     pub(crate) async fn read(mut source: Source, chunk_size: usize) -> io::Result<Self> {
         if source.version().is_some_and(|version| version.size > chunk_size as u64) {
-            return Ok(Self { head: Bytes::new(), rest: source, whole: false });
+            let head = source.head().unwrap_or_default();
+            return Ok(Self { head, rest: source, whole: false });
         }
         // One byte more than there should be, also of a head, tells whether there is more.
         let most = source.version().map_or(chunk_size, |version| version.size as usize) + 1;

@@ -75,8 +75,6 @@ impl Preparing {
         let mut compressor = Compressor::new(self.compression, self.link);
         let mut offset = 0;
         for index in 0.. {
-            let Some(mut share) = self.share(sender, runtime) else { break };
-            compressor.waited(share.waited);
             let raw = match cut(source, self.chunk_size, &self.buffers) {
                 Ok(Some(raw)) => raw.freeze(),
                 Ok(None) => break,
@@ -96,6 +94,9 @@ impl Preparing {
                     Preparation::Stored(length)
                 }
                 Ok(Offer::Publish) => {
+                    // Not before it is read: a source may be quiet for long, and what is stored needs no share.
+                    let Some(mut share) = self.share(sender, runtime) else { break };
+                    compressor.waited(share.waited);
                     let (encoding, payload) = match compressor.compress(&raw) {
                         Some((encoding, payload)) => {
                             self.buffers.give_back(raw);

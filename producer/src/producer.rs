@@ -73,7 +73,7 @@ impl Producer {
     }
 
     /// With so many bytes of chunks under way at most, of all transfers together; 8 MiB by default. A chunk larger than that goes
-    /// alone.
+    /// alone. Besides, each transfer holds the chunk that it reads.
     #[must_use]
     pub fn with_window(self, bytes: u64) -> Self {
         Self { window: Window::new(bytes), ..self }
@@ -136,7 +136,9 @@ impl Producer {
         let (progress, watched) = watch::channel(Progress::default());
         let Self { broker, link, buffers, window } = self.clone();
         Sending::start(watched, async move {
-            let (source, options) = open.await?;
+            let (mut source, options) = open.await?;
+            // Gone with whoever waits for it: a thread would read on for as long as the reader is quiet.
+            let _pump = source.pump();
             progress.send_modify(|progress| progress.size = source.version().map(|version| version.size));
             Upload { broker, link, buffers, window, options, progress }.run(source).await
         })

@@ -56,7 +56,7 @@ pub(crate) struct ReaderSource {
     current: Bytes,
     /// The reader has said that it is at its end; without that, a pump that is gone has died.
     ended: bool,
-    _pump: AbortOnDropHandle<()>,
+    pump: Option<AbortOnDropHandle<()>>,
 }
 
 /// What a file looks like from outside.
@@ -124,7 +124,13 @@ impl Source {
                 }
             }
         });
-        Self::Reader(ReaderSource { pieces, current: Bytes::new(), ended: false, _pump: AbortOnDropHandle::new(pump) })
+        let pump = Some(AbortOnDropHandle::new(pump));
+        Self::Reader(ReaderSource { pieces, current: Bytes::new(), ended: false, pump })
+    }
+
+    /// The task that reads a reader ahead. Once it is dropped, nothing more is read, and who waits for that is told.
+    pub(crate) fn pump(&mut self) -> Option<AbortOnDropHandle<()>> {
+        if let Self::Reader(reader) = self { reader.pump.take() } else { None }
     }
 
     /// What the file looked like when it was opened; the size where it is known.

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A number of bytes that whoever reads a chunk takes some of, until the server has acknowledged it. Clones share it.
+/// A number of bytes that each chunk to be published takes some of, until the server has acknowledged it. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     bytes: u32,

@@ -113,6 +113,32 @@ async fn no_more_is_taken_than_may_be_held() {
     assert!(is_done(&receiver).await);
 }
 
+/// However many readers have nothing to give, others send; and a send that is dropped lets go of its reader.
+#[tokio::test]
+async fn a_quiet_reader_holds_nobody_up() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let producer = Producer::connect(&connect_to(&server)).await.unwrap().with_window(256 << 10);
+    let mut quiet = Vec::new();
+    for number in 0..20 {
+        let (mut writer, reader) = tokio::io::duplex(1 << 20);
+        writer.write_all(&random(100_000)).await.unwrap();
+        let sending = producer.send_reader(reader, named(&format!("quiet-{number}")));
+        let mut progress = sending.progress();
+        timeout(SOON, async { while progress.next().await.unwrap().bytes_stored < 65_536 {} }).await.unwrap();
+        quiet.push((writer, sending));
+    }
+    let bytes = random(2_000_000);
+    let sent = timeout(SOON, producer.send_bytes(bytes.clone(), named("bytes"))).await.unwrap().unwrap();
+    assert_eq!(sent.size, 2_000_000);
+    let path = home.path().join("file.bin");
+    std::fs::write(&path, &bytes).unwrap();
+    timeout(SOON, producer.send_file(&path, named("file"))).await.unwrap().unwrap();
+    for (mut writer, sending) in quiet {
+        drop(sending);
+        timeout(SOON, async { while writer.write_all(b"more").await.is_ok() {} }).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_transfer_ends_in_one_call() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use natsfer_tests::steps::{drain, nothing_left_but, number, send, send_stdin, sending, stream, text};
-use natsfer_tests::{Server, files};
+use natsfer_tests::{Proxy, Server, files};
 use sha2::{Digest, Sha256};
 
 const CHUNK: u64 = 64 * 1024;
+const MIB: u64 = 1 << 20;
 
 /// Nothing, one byte, around one chunk, around several, and many chunks with a short last one.
 const SIZES: [u64; 10] =
@@ -68,6 +69,19 @@ async fn every_size_around_chunks_of_the_default_size() {
     files::assert_same(&outbox, &inbox);
 }
 
+/// Where messages must be small, files of more than one are small too.
+#[tokio::test]
+async fn a_server_that_takes_small_messages_only() {
+    let (server, home) = (Server::builder().max_payload(32 * 1024).start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    for size in [20_000, 28_672, 28_673, 40_000, 65_535, 65_536, 65_537, 1_000_000] {
+        files::random_file(outbox.join(size.to_string()), size, size);
+    }
+    assert_eq!(send(&server, &[], &[outbox.join(".")]).await.len(), 8);
+    assert_eq!(drain(&server, "small", &inbox, &[]).await.len(), 8);
+    files::assert_same(&outbox, &inbox);
+}
+
 #[tokio::test]
 async fn every_compression_with_every_digest() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
@@ -88,6 +102,8 @@ async fn every_compression_with_every_digest() {
                 assert_eq!(text(&event, "digest"), format!("{digest}:{expected}"));
                 match (compression, name) {
                     ("none", _) | (_, "photo.jpg" | "tiny.txt") => assert_eq!(stored, size, "{event}"),
+                    // As the link is busy or not.
+                    ("auto", _) => assert!(stored <= size, "{event}"),
                     _ => assert!(stored < size * 2 / 3, "{event}"),
                 }
             }
@@ -97,6 +113,27 @@ async fn every_compression_with_every_digest() {
             files::assert_same(&outbox, &inbox);
         }
     }
+}
+
+#[tokio::test]
+async fn what_shrinks_is_compressed_where_the_sender_waits_for_the_link() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (logs, photo, inbox) =
+        (home.path().join("logs.json"), home.path().join("photo.jpg"), home.path().join("inbox"));
+    files::json_logs(&logs, 4 * MIB, 1);
+    files::random_file(&photo, MIB, 2);
+    let slow = Proxy::to(&server.url()).await;
+    slow.rate(MIB);
+    let sent = send(&slow, &["--chunk-size", "64KiB", "--window", "256KiB"], &[&logs, &photo]).await;
+    for event in &sent {
+        let (size, stored) = (number(event, "size"), number(event, "stored_bytes"));
+        match text(event, "name") {
+            "photo.jpg" => assert_eq!(stored, size, "{event}"),
+            _ => assert!(stored < size * 2 / 3, "{event}"),
+        }
+    }
+    drain(&server, "sizes", &inbox, &[]).await;
+    files::assert_same(&logs, inbox.join("logs.json"));
 }
 
 #[tokio::test]
