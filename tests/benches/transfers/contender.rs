@@ -41,6 +41,8 @@ pub(crate) enum Contender {
     Publish,
     /// Published messages, drained to a file by so many at once.
     Drain(usize),
+    /// The same, synced as natsfer does: beside writing, and at the end.
+    DrainSynced,
     /// A copy on the same disk, synced.
     Copy,
 }
@@ -78,6 +80,7 @@ impl Contender {
             Self::Publish => "raw publish".into(),
             Self::Drain(1) => "raw drain".into(),
             Self::Drain(count) => format!("{count} × raw drain"),
+            Self::DrainSynced => "raw drain, synced".into(),
             Self::Copy => "cp".into(),
         }
     }
@@ -108,6 +111,7 @@ impl Contender {
         let tasks = if source.is_dir() { TASKS } else { "1" };
         let put = || peer::command(["put", &scene.url(), &replicas, tasks]).arg(source);
         let get = || peer::command(["get", &scene.url(), tasks]).arg(run.directory(0));
+        let drain = |index, durability| peer::command(["drain", &scene.url(), durability]).arg(run.directory(index));
         match self {
             Self::Send => vec![vec![send(&[])]],
             Self::SendPlain => vec![vec![send(&["--compression", "none"])]],
@@ -119,9 +123,8 @@ impl Contender {
             Self::Publish => {
                 vec![vec![peer::command(["publish", &scene.url(), &replicas, &scene.bytes().to_string()])]]
             }
-            Self::Drain(count) => {
-                vec![(0..count).map(|index| peer::command(["drain", &scene.url()]).arg(run.directory(index))).collect()]
-            }
+            Self::Drain(count) => vec![(0..count).map(|index| drain(index, "unsynced")).collect()],
+            Self::DrainSynced => vec![vec![drain(0, "synced")]],
             Self::Copy => vec![vec![peer::command(["copy"]).arg(source).arg(run.directory(0))]],
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     contender::{Contender, Sample},
     scene::{GIB, MIB, Scene, Site, Source},
 };
-use Contender::{Copy, Drain, Get, Live, Publish, Put, PutThenGet, Receive, Send, SendPlain};
+use Contender::{Copy, Drain, DrainSynced, Get, Live, Publish, Put, PutThenGet, Receive, Send, SendPlain};
 
 /// Contenders that take turns in one scene.
 pub(crate) struct Contest {
@@ -86,8 +86,13 @@ pub(crate) fn all(scale: u64) -> Vec<Contest> {
             large,
             Loopback,
             Stored,
-            vec![Receive(1), Drain(1), Get],
-            vec![goal(Receive(1), Get, 4.0), goal(Receive(1), Drain(1), 0.9), half_the_processor(Receive(1), Get)],
+            vec![Receive(1), Drain(1), DrainSynced, Get],
+            vec![
+                goal(Receive(1), Get, 4.0),
+                goal(Receive(1), Drain(1), 0.9),
+                goal(Receive(1), DrainSynced, 0.9),
+                half_the_processor(Receive(1), Get),
+            ],
         ),
         contest("live", large, Loopback, Empty, vec![Live, PutThenGet], vec![goal(Live, PutThenGet, 4.0)]),
         contest("fan-out", large, Loopback, Stored, vec![Receive(8), Drain(8)], vec![goal(Receive(8), Drain(8), 0.9)]),
@@ -142,7 +147,7 @@ impl Contest {
                 } else if round % 2 == 0 {
                     (turn + round / 2) % count
                 } else {
-                    (2 * count - 1 - turn - round / 2) % count
+                    (2 * count - 1 - turn - (round / 2) % count) % count
                 };
                 let standing = &mut standings[at];
                 if self.stage == Stage::Empty || (self.stage == Stage::Kept && turn == 0) {

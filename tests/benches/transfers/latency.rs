@@ -24,7 +24,7 @@ const WARM_UP: usize = 20;
 /// Who moves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 pub(crate) enum Way {
-    /// natsfer's libraries: sent, staged, synced, renamed.
+    /// natsfer's libraries: sent, staged, synced, renamed; the directory is synced afterwards.
     Natsfer,
     /// async-nats's object store: put, watched, got to a file that is not synced.
     ObjectStore,
@@ -117,7 +117,8 @@ async fn natsfer(server: &str, into: &Path, files: usize) -> Result<Vec<Duration
             anyhow::Ok(())
         };
         let (sent, landed) = tokio::join!(sending, landing);
-        (sent?, landed?);
+        sent?;
+        landed?;
         took.push(arrivals.recv().await.context("no file")?.duration_since(start));
     }
     receiver.close().await;
@@ -141,7 +142,8 @@ async fn object_store(server: &str, into: &Path, files: usize) -> Result<Vec<Dur
             peer::save(&store, &info.name, &into.join(&info.name)).await
         };
         let (put, landed) = tokio::join!(putting, landing);
-        (put?, landed?);
+        put?;
+        landed?;
         took.push(arrivals.recv().await.context("no file")?.duration_since(start));
     }
     Ok(took)

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Parser;
 use natsfer_tests::our_binary;
+use tokio::runtime::Builder;
 
 use peer::Peer;
 use report::{Machine, Report};
@@ -54,12 +55,16 @@ impl Arguments {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let mut arguments = Arguments::parse();
-    if let Some(Run::Peer(peer)) = arguments.peer.take() {
-        return peer.run().await;
+    match arguments.peer.take() {
+        // As natsfer's programs: what only talks to the server is faster on one thread.
+        Some(Run::Peer(peer)) => Builder::new_current_thread().enable_all().build()?.block_on(peer.run()),
+        None => Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments)),
     }
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
     // No run is to wait for the building.
     tokio::task::spawn_blocking(|| our_binary("natsfer-producer")).await??;
     let (rounds, scale) = (arguments.rounds, arguments.scale);

@@ -40,12 +40,24 @@ pub(crate) enum Peer {
     /// Publishes so many bytes of preallocated messages.
     Publish { server: String, replicas: usize, bytes: u64 },
     /// Drains the published messages to a file.
-    Drain { server: String, into: PathBuf },
+    Drain { server: String, durability: Durability, into: PathBuf },
     /// Moves small files one by one, each as soon as the last one has landed; prints what each took.
     Latency { how: latency::Way, server: String, into: PathBuf, files: usize },
     /// Copies a file, as `cp` does, and syncs it.
     Copy { from: PathBuf, into: PathBuf },
 }
+
+/// What a drain leaves on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Durability {
+    /// What the kernel sees fit.
+    Unsynced,
+    /// Everything, synced beside writing.
+    Synced,
+}
+
+/// Bytes of a drain that are synced at once, beside writing.
+const SYNC_BYTES: usize = 64 << 20;
 
 /// This program again, as a peer.
 pub(crate) fn command<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
@@ -61,7 +73,7 @@ impl Peer {
             }
             Self::Get { server, tasks, into } => get(&connect(&server).await?, tasks, &into).await,
             Self::Publish { server, replicas, bytes } => publish(&connect(&server).await?, replicas, bytes).await,
-            Self::Drain { server, into } => drain(&connect(&server).await?, &into).await,
+            Self::Drain { server, durability, into } => drain(&connect(&server).await?, durability, &into).await,
             Self::Latency { how, server, into, files } => latency::measure(how, &server, &into, files).await,
             Self::Copy { from, into } => {
                 std::fs::create_dir_all(&into)?;
@@ -117,10 +129,16 @@ pub(crate) async fn save(store: &object_store::ObjectStore, name: &str, path: &P
     Ok(tokio::io::AsyncWriteExt::flush(&mut file).await?)
 }
 
-async fn publish(js: &JetStream, replicas: usize, bytes: u64) -> Result<()> {
+/// The stream of the ceilings.
+pub(crate) async fn raw_stream(js: &JetStream, replicas: usize) -> Result<()> {
     let config =
         stream::Config { name: RAW.into(), subjects: vec!["raw".into()], num_replicas: replicas, ..Default::default() };
     js.create_stream(config).await?;
+    Ok(())
+}
+
+async fn publish(js: &JetStream, replicas: usize, bytes: u64) -> Result<()> {
+    raw_stream(js, replicas).await?;
     // What no codec or file system can shrink is not needed: nobody looks at it.
     let message = Bytes::from(vec![0xA5; MESSAGE]);
     let mut acknowledgements = VecDeque::<PublishAckFuture>::new();
@@ -138,7 +156,7 @@ async fn publish(js: &JetStream, replicas: usize, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-async fn drain(js: &JetStream, into: &Path) -> Result<()> {
+async fn drain(js: &JetStream, durability: Durability, into: &Path) -> Result<()> {
     std::fs::create_dir_all(into)?;
     let mut stream = js.get_stream(RAW).await?;
     let mut left = stream.info().await?.state.messages;
@@ -149,10 +167,26 @@ async fn drain(js: &JetStream, into: &Path) -> Result<()> {
     let mut file = File::create(into.join("drained"))?;
     let (sender, mut payloads) = mpsc::channel::<Bytes>(WINDOW);
     let writer = tokio::task::spawn_blocking(move || {
-        while let Some(payload) = payloads.blocking_recv() {
-            file.write_all(&payload)?;
-        }
-        std::io::Result::Ok(())
+        std::thread::scope(|threads| {
+            let synced = file.try_clone()?;
+            let (due, is_due) = std::sync::mpsc::channel::<()>();
+            let syncing = threads.spawn(move || is_due.iter().try_for_each(|()| synced.sync_data()));
+            let mut written = 0;
+            while let Some(payload) = payloads.blocking_recv() {
+                file.write_all(&payload)?;
+                written += payload.len();
+                if durability == Durability::Synced && written >= SYNC_BYTES {
+                    written = 0;
+                    due.send(())?;
+                }
+            }
+            drop(due);
+            syncing.join().map_err(|_| anyhow::anyhow!("the syncing thread died"))??;
+            if durability == Durability::Synced {
+                file.sync_all()?;
+            }
+            anyhow::Ok(())
+        })
     });
     while left > 0 {
         let message = messages.next().await.context("the stream of messages has ended")??;

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use natsfer_tests::{Cluster, Proxy, Server, Usage, files, producer};
 use tempfile::TempDir;
 
-use crate::contender::Contender;
+use crate::{contender::Contender, peer};
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const GIB: u64 = 1 << 30;
@@ -142,17 +142,17 @@ impl Scene {
         self.servers()[0].jetstream().await
     }
 
-    /// Removes everything stored; natsfer's streams are then made as this scene has them.
+    /// Removes everything stored, and makes everybody's streams anew: that is nobody's time.
     pub(crate) async fn clear(&self) -> Result<()> {
         let js = self.jetstream().await;
         let names: Vec<String> = js.stream_names().try_collect().await?;
         for name in names {
             js.delete_stream(name).await?;
         }
-        if self.replicas() > 1 {
-            let init = producer(["init", "--replicas", &self.replicas().to_string()]).env("NATS_URL", self.url());
-            let _ = init.run().await.success();
-        }
+        peer::bucket(&js, self.replicas()).await?;
+        peer::raw_stream(&js, self.replicas()).await?;
+        let init = producer(["init", "--replicas", &self.replicas().to_string()]).env("NATS_URL", self.url());
+        let _ = init.run().await.success();
         Ok(())
     }
 
