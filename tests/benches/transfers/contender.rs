@@ -121,7 +121,8 @@ impl Contender {
             Self::Get => vec![vec![get()]],
             Self::PutThenGet => vec![vec![put()], vec![get()]],
             Self::Publish => {
-                vec![vec![peer::command(["publish", &scene.url(), &replicas, &scene.bytes().to_string()])]]
+                let message = scene.message().to_string();
+                vec![vec![peer::command(["publish", &scene.url(), &replicas, &scene.bytes().to_string(), &message])]]
             }
             Self::Drain(count) => vec![(0..count).map(|index| drain(index, "unsynced")).collect()],
             Self::DrainSynced => vec![vec![drain(0, "synced")]],

@@ -23,8 +23,9 @@ const BUCKET: &str = "peers";
 const RAW: &str = "RAW";
 /// Messages of natsfer's chunk size on a server of default settings: the largest multiple of a page that fits.
 pub(crate) const MESSAGE: usize = (1 << 20) - 4096;
-/// Messages published and not acknowledged, in the raw ceiling.
+/// Messages published and not acknowledged, in the raw ceiling: so many, or more of small ones.
 const WINDOW: usize = 16;
+const SMALL_WINDOW: usize = 1_024;
 /// Bytes of one pull request, in the raw ceiling.
 const PULL: usize = 16 << 20;
 /// What a reader of the object store reads at once: with less, the peer would be slower than it must be.
@@ -37,8 +38,8 @@ pub(crate) enum Peer {
     Put { server: String, replicas: usize, tasks: usize, source: PathBuf },
     /// Gets every object into a directory.
     Get { server: String, tasks: usize, into: PathBuf },
-    /// Publishes so many bytes of preallocated messages.
-    Publish { server: String, replicas: usize, bytes: u64 },
+    /// Publishes so many bytes of preallocated messages of one size.
+    Publish { server: String, replicas: usize, bytes: u64, message: usize },
     /// Drains the published messages to a file.
     Drain { server: String, durability: Durability, into: PathBuf },
     /// Moves small files one by one, each as soon as the last one has landed; prints what each took.
@@ -72,7 +73,9 @@ impl Peer {
                 put(&connect(&server).await?, replicas, tasks, &source).await
             }
             Self::Get { server, tasks, into } => get(&connect(&server).await?, tasks, &into).await,
-            Self::Publish { server, replicas, bytes } => publish(&connect(&server).await?, replicas, bytes).await,
+            Self::Publish { server, replicas, bytes, message } => {
+                publish(&connect(&server).await?, replicas, bytes, message).await
+            }
             Self::Drain { server, durability, into } => drain(&connect(&server).await?, durability, &into).await,
             Self::Latency { how, server, into, files } => latency::measure(how, &server, &into, files).await,
             Self::Copy { from, into } => {
@@ -137,13 +140,14 @@ pub(crate) async fn raw_stream(js: &JetStream, replicas: usize) -> Result<()> {
     Ok(())
 }
 
-async fn publish(js: &JetStream, replicas: usize, bytes: u64) -> Result<()> {
+async fn publish(js: &JetStream, replicas: usize, bytes: u64, size: usize) -> Result<()> {
     raw_stream(js, replicas).await?;
     // What no codec or file system can shrink is not needed: nobody looks at it.
-    let message = Bytes::from(vec![0xA5; MESSAGE]);
+    let message = Bytes::from(vec![0xA5; size]);
+    let window = (WINDOW * MESSAGE / size).min(SMALL_WINDOW);
     let mut acknowledgements = VecDeque::<PublishAckFuture>::new();
-    for _ in 0..bytes.div_ceil(MESSAGE as u64) {
-        if acknowledgements.len() == WINDOW
+    for _ in 0..bytes.div_ceil(size as u64) {
+        if acknowledgements.len() == window
             && let Some(oldest) = acknowledgements.pop_front()
         {
             oldest.await?;

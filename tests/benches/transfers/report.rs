@@ -86,7 +86,7 @@ impl Report {
         if scale != 1 {
             writeln!(text, "All sizes divided by {scale}.")?;
         }
-        writeln!(text, "\n## Ratios\n\n| contest | what | natsfer | beside | median | least–most | wanted |")?;
+        writeln!(text, "\n## Ratios\n\n| contest | what | who | beside | median | least–most | wanted |")?;
         writeln!(text, "| --- | --- | --- | --- | ---: | ---: | ---: |")?;
         for outcome in &self.contests {
             for ratio in &outcome.ratios {
@@ -96,11 +96,15 @@ impl Report {
                     Measure::Processor => "client's processor time",
                 };
                 let (name, ours, theirs) = (outcome.name, goal.ours.label(), goal.theirs.label());
-                let (found, wanted) = (ratio.median(), goal.at_least);
-                let reached = if found >= wanted { "" } else { ", not reached" };
+                let found = ratio.median();
+                let wanted = match goal.at_least {
+                    None => "what a ceiling leaves".into(),
+                    Some(wanted) if found >= wanted => wanted.to_string(),
+                    Some(wanted) => format!("{wanted}, not reached"),
+                };
                 writeln!(
                     text,
-                    "| {name} | {what} | {ours} | {theirs} | **{found:.2}** | {least:.2}–{most:.2} | {wanted}{reached} |"
+                    "| {name} | {what} | {ours} | {theirs} | **{found:.2}** | {least:.2}–{most:.2} | {wanted} |"
                 )?;
             }
         }

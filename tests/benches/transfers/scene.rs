@@ -12,6 +12,8 @@ use crate::{contender::Contender, peer};
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const GIB: u64 = 1 << 30;
+/// Bytes of a small file.
+const SMALL_FILE: u64 = 4096;
 
 /// What is moved.
 #[derive(Debug, Clone, Copy)]
@@ -70,9 +72,9 @@ impl Source {
             }
             Self::Small(count) => {
                 for index in 0..count {
-                    files::random_file(path.join(format!("{index}.bin")), 4096, index as u64);
+                    files::random_file(path.join(format!("{index}.bin")), SMALL_FILE, index as u64);
                 }
-                (path, 4096 * count as u64, count)
+                (path, SMALL_FILE * count as u64, count)
             }
         }
     }
@@ -112,6 +114,11 @@ impl Scene {
 
     pub(crate) fn files(&self) -> usize {
         self.files
+    }
+
+    /// Bytes of a message of the ceilings: of a chunk, or of a small file.
+    pub(crate) fn message(&self) -> usize {
+        if self.files == 1 { peer::MESSAGE } else { SMALL_FILE as usize }
     }
 
     pub(crate) fn url(&self) -> String {
