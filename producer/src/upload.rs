@@ -148,7 +148,7 @@ impl Upload {
             (Opening::New(sequence), Some(file)) => return Ok(Some(file.sent(sequence))),
             (Opening::New(sequence), None) => StoredTransfer::new(manifest, sequence),
             (Opening::Known(stored), Some(file)) if stored.manifest.inline.is_some() => {
-                return self.renew_inline(&stored, file, attempt, patience).await;
+                return Box::pin(self.renew_inline(&stored, file, attempt, patience)).await;
             }
             (Opening::Known(stored), None) if stored.manifest.inline.is_some() => {
                 let unreadable = |source| ProducerError::Read { path: path.into(), source };
@@ -161,7 +161,8 @@ impl Upload {
             }
             (Opening::Known(stored), _) => *stored,
         };
-        let sent = self.send_chunks(stored, input, patience, path).await;
+        // Large, and not there for small files: every move of a send would move room for it.
+        let sent = Box::pin(self.send_chunks(stored, input, patience, path)).await;
         if let Err(ProducerError::Cancelled { transfer, .. }) = sent {
             self.clear(transfer).await;
         }
@@ -284,7 +285,7 @@ impl Upload {
         if let Some(Stored { sequence, .. }) = opened {
             return Ok(Opening::New(sequence));
         }
-        let stored = self.broker.stored_transfer(channel, *transfer).await?;
+        let stored = Box::pin(self.broker.stored_transfer(channel, *transfer)).await?;
         Ok(stored.map_or(Opening::Unreadable, |stored| Opening::Known(Box::new(stored))))
     }
 

@@ -85,7 +85,10 @@ impl Broker {
         &self, subject: String, headers: &[(&'static str, String)], payload: Bytes,
     ) -> Result<Option<Stored>, BrokerError> {
         match self.publish_behind(subject.clone(), headers, payload.clone(), 0).await {
-            Err(error) if self.created_for(&error).await? => self.publish_behind(subject, headers, payload, 0).await,
+            // Boxed: rare, and large to be carried along by every send.
+            Err(error) if Box::pin(self.created_for(&error)).await? => {
+                Box::pin(self.publish_behind(subject, headers, payload, 0)).await
+            }
             result => result,
         }
     }
