@@ -8,7 +8,7 @@ use natsfer_producer::{ConnectOptions, Producer, SendOptions};
 use natsfer_tests::{Server, consumer, files, producer};
 use serde::Serialize;
 
-use crate::contest::median;
+use crate::{contest::median, scene};
 
 /// Seconds, medians of several runs.
 #[derive(Debug, Serialize)]
@@ -26,7 +26,7 @@ pub(crate) struct Growth {
 }
 
 pub(crate) async fn measure(levels: &[usize], rounds: usize) -> Result<Vec<Growth>> {
-    let server = Server::builder().jetstream_line("limits { default_max_consumers: -1 }").start().await;
+    let server = scene::server().start().await;
     let home = tempfile::tempdir()?;
     let (mut found, mut stored) = (Vec::new(), 0);
     for &transfers in levels {

@@ -10,12 +10,12 @@ use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use natsfer_consumer::{Receiver, ReceiverOptions, SaveOptions, TargetDirectory};
 use natsfer_producer::{ConnectOptions, Producer, SendOptions};
-use natsfer_tests::{Server, files::Random};
+use natsfer_tests::files::Random;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::peer;
+use crate::{peer, scene};
 
 const SIZE: usize = 4096;
 /// Of which nothing is counted: connections and caches are cold.
@@ -40,7 +40,7 @@ pub(crate) struct Latency {
 
 /// Both ways, in turn.
 pub(crate) async fn compare(rounds: usize, files: usize) -> Result<Vec<Latency>> {
-    let server = Server::start().await;
+    let server = scene::server().start().await;
     let home = tempfile::tempdir()?;
     let mut took = [(Way::ObjectStore, "object-store", Vec::new()), (Way::Natsfer, "natsfer", Vec::new())];
     for round in 0..rounds {

@@ -73,6 +73,8 @@ async fn run(arguments: Arguments) -> Result<()> {
     for contest in contest::all(scale) {
         if arguments.wants(contest.name) {
             report.contests.push(contest.hold(rounds).await?);
+            // What fails later loses nothing of it.
+            report.write(&arguments.out)?;
         }
     }
     if arguments.wants("latency") {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use async_nats::jetstream;
 use futures_util::TryStreamExt;
-use natsfer_tests::{Cluster, Proxy, Server, Usage, files, producer};
+use natsfer_tests::{Builder, Cluster, Proxy, Server, Usage, files, producer};
 use tempfile::TempDir;
 
 use crate::{contender::Contender, peer};
@@ -80,15 +80,18 @@ impl Source {
     }
 }
 
+/// A server to be. The object store leaves a consumer behind for each get; one of default settings takes 1,000.
+pub(crate) fn server() -> Builder {
+    Server::builder().jetstream_line("limits { default_max_consumers: -1 }")
+}
+
 impl Scene {
     pub(crate) async fn set(source: Source, site: Site) -> Result<Self> {
         let home = tempfile::tempdir()?;
         let (source, bytes, files) = source.make(home.path());
-        // The object store leaves a consumer behind for each get; a server of default settings takes 1,000.
-        let server = Server::builder().jetstream_line("limits { default_max_consumers: -1 }");
         let servers = match site {
-            Site::Replicated => Servers::Three(Cluster::builder().servers(server).start().await),
-            _ => Servers::One(Box::new(server.start().await)),
+            Site::Replicated => Servers::Three(Cluster::builder().servers(server()).start().await),
+            _ => Servers::One(Box::new(server().start().await)),
         };
         let mut proxy = None;
         if let (Site::Link(rate), Servers::One(server)) = (site, &servers) {
