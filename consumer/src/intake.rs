@@ -19,9 +19,9 @@ use crate::{
     save::Save,
 };
 
-/// Chunks that come while others are written are kept up to so many bytes, as they will be written: twice that, with those
-/// that are written, besides the window.
-const MOST_BATCHED: usize = 4 << 20;
+/// Chunks that come while others are written are kept up to this part of the window, as they will be written: half of it, with
+/// those that are written, besides the window itself. It is shared out with the window, however many transfers flow at once.
+const BATCHES: u64 = 4;
 
 /// What a transfer has cost beyond the file itself.
 #[derive(Debug, Default)]
@@ -42,6 +42,8 @@ pub(crate) struct Intake<'a> {
     cursor: Cursor,
     /// What came and is not written yet.
     batch: Batch,
+    /// Bytes of it, at most, but for the last chunk.
+    most_batched: u64,
     checkpoint: Checkpoint,
 }
 
@@ -49,7 +51,7 @@ pub(crate) struct Intake<'a> {
 #[derive(Debug, Default)]
 struct Batch {
     chunks: Vec<Came>,
-    bytes: usize,
+    bytes: u64,
     /// Where the last of them is acknowledged.
     place: Option<AckPlace>,
     end: Option<Result<(ClosingRecord, AckPlace), ReceiveError>>,
@@ -67,7 +69,7 @@ impl Batch {
     fn take(&mut self, came: Result<(Piece, AckPlace), ReceiveError>) {
         match came {
             Ok((Piece::Chunk { chunk, payload, again }, place)) => {
-                self.bytes += payload.len().max(chunk.length as usize);
+                self.bytes += (payload.len() as u64).max(u64::from(chunk.length));
                 self.chunks.push(Came { chunk, payload, again });
                 self.place = Some(place);
             }
@@ -76,8 +78,8 @@ impl Batch {
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.end.is_none() && self.bytes < MOST_BATCHED
+    fn has_room(&self, most: u64) -> bool {
+        self.end.is_none() && self.bytes < most
     }
 }
 
@@ -88,7 +90,8 @@ impl<'a> Intake<'a> {
     ) -> Result<Self, ReceiveError> {
         let held = bench.part()?.held().clone();
         let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, &held, window).await?;
-        Ok(Self { save, bench, extra, cursor, batch: Batch::default(), checkpoint: Checkpoint::new() })
+        let (batch, most_batched) = (Batch::default(), window / BATCHES);
+        Ok(Self { save, bench, extra, cursor, batch, most_batched, checkpoint: Checkpoint::new() })
     }
 
     /// Ends the reading, which failed with this error, if it did: the cursor stays where the next run goes on. The part's files
@@ -176,7 +179,7 @@ impl<'a> Intake<'a> {
 
     /// Writes the chunks that came, while more come.
     async fn write(&mut self) -> Result<Event, ReceiveError> {
-        let Self { bench, cursor, batch, .. } = self;
+        let Self { bench, cursor, batch, most_batched, .. } = self;
         let Batch { chunks, place, end, .. } = std::mem::take(batch);
         batch.end = end;
         let chunks = Arc::new(chunks);
@@ -193,7 +196,7 @@ impl<'a> Intake<'a> {
                 tokio::select! {
                     biased;
                     fates = &mut writing => break fates?,
-                    came = cursor.next(), if batch.has_room() => batch.take(came),
+                    came = cursor.next(), if batch.has_room(*most_batched) => batch.take(came),
                 }
             }
         };
