@@ -10,6 +10,8 @@ pub struct Assembler {
     transfer: TransferId,
     chunk_size: ChunkSize,
     size: Option<u64>,
+    /// Most bytes that it may have.
+    most: u64,
     held: ChunkSet,
     totals: Option<Totals>,
 }
@@ -71,6 +73,16 @@ pub enum Contradiction {
         /// The size it gives.
         size: u64,
     },
+    /// It is larger than the receiver takes.
+    #[error("transfer {transfer} has {size} bytes or more; this receiver takes at most {most}")]
+    TooLarge {
+        /// The transfer.
+        transfer: TransferId,
+        /// Bytes that it has at least.
+        size: u64,
+        /// Most bytes that it may have.
+        most: u64,
+    },
     /// The sender took the transfer back.
     #[error("transfer {transfer} was cancelled: {}", reason.escape_debug())]
     Cancelled {
@@ -85,7 +97,19 @@ impl Assembler {
     /// A file of which nothing is here.
     pub fn new(manifest: &Manifest) -> Self {
         let Manifest { transfer, chunk_size, size, .. } = *manifest;
-        Self { transfer, chunk_size, size, held: ChunkSet::default(), totals: None }
+        Self { transfer, chunk_size, size, most: u64::MAX, held: ChunkSet::default(), totals: None }
+    }
+
+    /// Takes no file of more bytes than this.
+    #[must_use]
+    pub fn within(mut self, most: u64) -> Self {
+        self.most = most;
+        self
+    }
+
+    fn ensure_within(&self, size: u64) -> Result<(), Contradiction> {
+        let Self { transfer, most, .. } = *self;
+        if size > most { Err(Contradiction::TooLarge { transfer, size, most }) } else { Ok(()) }
     }
 
     /// Decides about a chunk whose header was checked against the chunk size.
@@ -95,6 +119,7 @@ impl Assembler {
     pub fn place(&self, chunk: &ChunkHeader) -> Result<Placement, Contradiction> {
         let ChunkHeader { index, length, .. } = *chunk;
         let transfer = self.transfer;
+        self.ensure_within(chunk.offset.saturating_add(length.into()))?;
         match self.size {
             Some(size) => match self.chunk_size.length(index, size) {
                 0 => return Err(Contradiction::Beyond { transfer, index, size }),
@@ -142,6 +167,7 @@ impl Assembler {
                     let Totals { chunks, size, .. } = totals;
                     return Err(Contradiction::Totals { transfer, chunks, size });
                 }
+                self.ensure_within(totals.size)?;
                 self.size = Some(totals.size);
                 self.totals.get_or_insert(totals);
                 Ok(())
@@ -259,6 +285,16 @@ mod tests {
         let reason = "source changed".to_owned();
         let record = ClosingRecord::new(manifest(None).transfer, Closing::Cancelled { reason });
         assert!(matches!(assembler.close(record), Err(Contradiction::Cancelled { .. })));
+    }
+
+    #[test]
+    fn what_is_larger_than_is_taken_is_refused() {
+        let mut assembler = Assembler::new(&manifest(None)).within(25);
+        assert_eq!(assembler.place(&chunk(1, CHUNK)), Ok(Placement::New));
+        assert_eq!(assembler.place(&chunk(2, 5)), Ok(Placement::New));
+        assert!(matches!(assembler.place(&chunk(2, 6)), Err(Contradiction::TooLarge { size: 26, most: 25, .. })));
+        assert!(matches!(assembler.close(closing(26, 3)), Err(Contradiction::TooLarge { .. })));
+        assembler.close(closing(25, 3)).unwrap();
     }
 
     #[test]

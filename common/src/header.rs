@@ -11,6 +11,8 @@ pub const CLOSING: &str = "Natsfer-Closing";
 pub const RECEIPT: &str = "Natsfer-Receipt";
 /// A receiver's request for chunks (JSON), on `repair`.
 pub const REPAIR: &str = "Natsfer-Repair";
+/// A receiver's word that it has refused a transfer for good (JSON), on `reject`.
+pub const REJECTION: &str = "Natsfer-Rejection";
 /// A chunk's index, from 0.
 pub const CHUNK: &str = "Natsfer-Chunk";
 /// Where the chunk's bytes begin in the file.

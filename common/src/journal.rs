@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ChunkHeader, Manifest};
 
 const MAGIC: &[u8; 8] = b"NATSFERJ";
-const ENTRY: usize = 24;
+const ENTRY: usize = JournalEntry::BYTES as usize;
 /// Longest header read back, in bytes: a manifest.
 const MAX_HEADER: usize = 128 * 1024;
 
@@ -73,6 +73,9 @@ impl JournalHeader {
 }
 
 impl JournalEntry {
+    /// Bytes that one takes in the journal.
+    pub const BYTES: u64 = 24;
+
     /// The entry's bytes.
     pub fn to_bytes(self) -> [u8; ENTRY] {
         let mut bytes = [0; ENTRY];

@@ -144,6 +144,13 @@ impl<S: PartStore> Part<S> {
         Ok(part)
     }
 
+    /// Takes no file of more bytes than this.
+    #[must_use]
+    pub fn within(mut self, most: u64) -> Self {
+        self.assembler = self.assembler.within(most);
+        self
+    }
+
     /// Believes of the journal what the part's bytes bear out.
     fn recover(&mut self, journal: Journal) -> io::Result<()> {
         let mut entries = journal.entries;

@@ -1,7 +1,7 @@
 //! The subjects of one pair of streams. The kind of message comes first, so that a consumer filters on it and
 //! permissions can be given per kind and channel.
 
-use crate::{Channel, ChannelFilter, StreamName, TransferId};
+use crate::{Channel, ChannelFilter, ReceiverName, StreamName, TransferId};
 
 /// Builds and reads the subjects below one prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +22,13 @@ pub enum Kind {
     Receipt,
     /// A receiver's request for chunks.
     Repair,
+    /// A receiver's word that it has refused a transfer for good.
+    Reject,
 }
 
 impl Kind {
     /// What is said about transfers: all but chunks.
-    pub const CONTROL: [Self; 4] = [Self::Open, Self::Close, Self::Receipt, Self::Repair];
+    pub const CONTROL: [Self; 5] = [Self::Open, Self::Close, Self::Receipt, Self::Repair, Self::Reject];
 
     /// The token.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Close => "close",
             Self::Receipt => "receipt",
             Self::Repair => "repair",
+            Self::Reject => "reject",
         }
     }
 }
@@ -78,6 +81,12 @@ impl Subjects {
     /// Where its closing record is published again, for lists and history.
     pub fn close(&self, channel: &Channel, transfer: TransferId) -> String {
         self.of(Kind::Close, channel, transfer)
+    }
+
+    /// Where a receiver says that it has refused a message in which no channel and id can be read: no transfer's subject is as
+    /// short.
+    pub fn unreadable(&self, receiver: &ReceiverName) -> String {
+        format!("{}.{}.{receiver}", self.prefix, Kind::Reject.as_str())
     }
 
     /// The messages of one kind about every transfer on these channels.

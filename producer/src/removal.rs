@@ -116,7 +116,7 @@ pub async fn remove(broker: &Broker, entry: &CatalogEntry) -> Result<u64, Produc
 
 /// What is said about a transfer, the manifest last: as long as it is there, the transfer is found, and its removal can be
 /// repeated.
-const CONTROL: [Kind; 4] = [Kind::Receipt, Kind::Repair, Kind::Close, Kind::Open];
+const CONTROL: [Kind; 5] = [Kind::Receipt, Kind::Repair, Kind::Reject, Kind::Close, Kind::Open];
 
 /// Fails if the transfer was removed since it was listed; one that was opened under its id since is another one.
 async fn ensure_listed(broker: &Broker, entry: &CatalogEntry) -> Result<(), ProducerError> {

@@ -1,14 +1,17 @@
 //! What receivers have said about a transfer.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::ControlFlow,
 };
 
 use jiff::Timestamp;
 
 use super::{Broker, BrokerError, Delivery, StartAt};
-use crate::{Channel, Kind, Receipt, ReceiverName, RepairRequest, TransferId, header as name};
+use crate::{
+    Channel, ChannelFilter, Kind, Receipt, ReceiverName, Rejection, RejectionState, RepairRequest, Subject, TransferId,
+    header as name,
+};
 
 /// The newest words about a transfer are kept, so many at most: anybody may publish any number.
 const MOST_WORDS: usize = 10_000;
@@ -50,6 +53,54 @@ impl Broker {
     ) -> Result<BTreeSet<ReceiverName>, BrokerError> {
         let requests = self.repair_requests(channel, transfer).await?.into_iter();
         Ok(requests.filter(|(_, at)| *at >= since).map(|(request, _)| request.receiver).collect())
+    }
+
+    /// What a receiver has rejected on these channels, and stands to that, oldest first; on all channels, also the messages in which
+    /// no transfer could be read. What cannot be read is passed over.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn rejections(
+        &self, receiver: &ReceiverName, channels: &ChannelFilter,
+    ) -> Result<Vec<(Option<Subject>, Rejection)>, BrokerError> {
+        let mut filters = vec![self.subjects().filter(Kind::Reject, channels)];
+        if *channels == ChannelFilter::default() {
+            filters.push(self.subjects().unreadable(receiver));
+        }
+        let mut all = Vec::new();
+        // One filter for each look, which then stands in the subject of the request, where permissions can see it.
+        for filter in filters {
+            let found = self.patiently("looking up what was rejected", || async {
+                let mut standing = BTreeMap::new();
+                self.look(self.stream().control().to_owned(), vec![filter.clone()], StartAt::First, true, |delivery| {
+                    let subject = self.subjects().parse(delivery.subject()).ok();
+                    let transfer = subject.as_ref().map(|subject| subject.transfer);
+                    let record = delivery.header(name::REJECTION).map(|text| Rejection::from_header(text, transfer));
+                    if let Some(Ok(rejection)) = record
+                        && rejection.receiver == *receiver
+                    {
+                        let of = (transfer, rejection.transfer.map_or(rejection.sequence, |_| 0));
+                        // The last word about a transfer counts.
+                        match rejection.state {
+                            RejectionState::Withdrawn => standing.remove(&of),
+                            RejectionState::Rejected { .. } => {
+                                standing.insert(of, (delivery.stream_sequence, subject, rejection))
+                            }
+                        };
+                        if standing.len() > MOST_WORDS {
+                            let oldest = standing.iter().min_by_key(|(_, (sequence, ..))| *sequence).map(|(of, _)| *of);
+                            oldest.map(|oldest| standing.remove(&oldest));
+                        }
+                    }
+                    ControlFlow::Continue(())
+                })
+                .await?;
+                Ok(standing)
+            });
+            all.extend(found.await?.into_values());
+        }
+        all.sort_by_key(|(sequence, ..)| *sequence);
+        Ok(all.into_iter().map(|(_, subject, rejection)| (subject, rejection)).collect())
     }
 
     async fn said<T>(
