@@ -6,7 +6,7 @@ use natsfer_common::{Digest, Manifest, Part, PartError, Progress, Totals, blocki
 use tokio::task::JoinHandle;
 
 use crate::{
-    ConflictPolicy, Landing, ReceiveError, TargetDirectory, landing::land, part_files::PartFiles, room::Room,
+    ConflictPolicy, Landing, Limits, ReceiveError, TargetDirectory, landing::land, part_files::PartFiles, room::Room,
     staging::Owner,
 };
 
@@ -23,14 +23,15 @@ pub(crate) struct Bench {
 impl Bench {
     /// Opens the part, and checks what an earlier run left.
     pub(crate) async fn open(
-        target: &TargetDirectory, owner: &Owner, manifest: &Manifest,
+        target: &TargetDirectory, owner: &Owner, manifest: &Manifest, limits: &Limits,
     ) -> Result<Self, ReceiveError> {
         let mut room = Room::new(manifest.transfer);
         loop {
-            let (files_target, owner, of) = (target.clone(), owner.clone(), manifest.clone());
+            let (files_target, owner, of, limits) = (target.clone(), owner.clone(), manifest.clone(), limits.clone());
             let opened = blocking(move || {
-                let files = PartFiles::open(&files_target, &owner, &of)?;
-                Part::open(files, &of).map_err(|source| disk(&files_target, &of, source))
+                let most = limits.most(&of).min(files_target.max_disk());
+                let files = PartFiles::open(&files_target, &owner, &of, &limits)?;
+                Part::open(files, &of).map(|part| part.within(most)).map_err(|source| disk(&files_target, &of, source))
             });
             match opened.await {
                 Ok(part) => {

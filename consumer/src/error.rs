@@ -2,7 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use natsfer_common::{ChunkSet, Contradiction, PartError, RecordError, TransferId, broker::BrokerError};
+use natsfer_common::{
+    ChunkSet, Contradiction, PartError, RecordError, RejectionReason, TransferId, broker::BrokerError,
+};
 
 /// Why a transfer was not received, or a receiver not opened.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +104,64 @@ pub enum ReceiveError {
         /// The directory.
         path: PathBuf,
     },
+    /// It is larger than this receiver takes.
+    #[error("{what} of transfer {transfer} has {bytes} bytes; this receiver takes at most {limit}")]
+    TooLarge {
+        /// The transfer.
+        transfer: TransferId,
+        /// `the file` or `a chunk`.
+        what: &'static str,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It is of a kind that this receiver does not take.
+    #[error("transfer {transfer}, '{name}', is of a kind that this receiver does not take: {reason}")]
+    Unwanted {
+        /// The transfer.
+        transfer: TransferId,
+        /// The file's name.
+        name: String,
+        /// Of which kind it is.
+        reason: &'static str,
+    },
+    /// Its sender has not finished it, and more transfers wait like that than are allowed.
+    #[error(
+        "transfer {transfer} is not finished by its sender, and {waiting} transfers wait for this receiver; at most {limit} may"
+    )]
+    Abandoned {
+        /// The transfer.
+        transfer: TransferId,
+        /// How many wait.
+        waiting: u64,
+        /// How many may.
+        limit: u64,
+    },
+    /// The target directory may not grow as far. It will be tried again.
+    #[error("no room for transfer {transfer}: the files in the target directory may take {limit} bytes together")]
+    OverQuota {
+        /// The transfer.
+        transfer: TransferId,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The receiver has not rejected it, or it has landed since.
+    #[error(
+        "receiver '{receiver}' has not rejected transfer {transfer}; `natsfer-consumer rejected -n {receiver}` lists what it has"
+    )]
+    NotRejected {
+        /// The transfer.
+        transfer: TransferId,
+        /// The receiver.
+        receiver: String,
+    },
+    /// What was rejected is no transfer: nothing can be received from it.
+    #[error("message {sequence} of the control stream opens no transfer: there is nothing to try again")]
+    NoTransfer {
+        /// The message's sequence.
+        sequence: u64,
+    },
     /// There is no such transfer in the stream.
     #[error("there is no transfer {transfer} in the stream: it never was, or has been removed")]
     NoSuchTransfer {
@@ -154,6 +214,7 @@ impl ReceiveError {
             | Self::Stalled { .. }
             | Self::TargetGone { .. }
             | Self::Busy { .. }
+            | Self::OverQuota { .. }
             | Self::ChunksMissing { .. } => Failure::Passing,
             _ => Failure::Final,
         }
@@ -161,11 +222,31 @@ impl ReceiveError {
 
     /// Whether it says that what came does not belong together.
     pub(crate) fn is_about_bytes(&self) -> bool {
-        match self {
-            Self::Part(_) => true,
-            Self::Contradiction(contradiction) => !matches!(contradiction, Contradiction::Cancelled { .. }),
-            _ => false,
+        self.rejection() == Some(RejectionReason::Contradiction)
+    }
+
+    /// Why a receiver rejects a transfer for it; `None` if it does not.
+    pub fn rejection(&self) -> Option<RejectionReason> {
+        if self.failure() != Failure::Final {
+            return None;
         }
+        Some(match self {
+            // Its message has been asked for, and comes again.
+            Self::InlineDamaged { .. } => return None,
+            Self::TooLarge { .. } | Self::Contradiction(Contradiction::TooLarge { .. }) => RejectionReason::TooLarge,
+            Self::Contradiction(_) | Self::Part(_) => RejectionReason::Contradiction,
+            Self::Record { .. } => RejectionReason::Unreadable,
+            Self::Unwanted { .. } | Self::NotLandable { .. } => RejectionReason::Name,
+            Self::Exists { .. } => RejectionReason::Exists,
+            Self::Abandoned { .. } => RejectionReason::Abandoned,
+            _ => RejectionReason::Other,
+        })
+    }
+
+    /// What happened, and what caused it.
+    pub fn in_full(&self) -> String {
+        let sources = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        sources.fold(self.to_string(), |text, source| format!("{text}: {source}"))
     }
 
     pub(crate) fn disk(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

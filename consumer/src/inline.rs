@@ -35,6 +35,7 @@ pub(crate) fn land_inline(
     }
     let staging = Staging::open(target, owner, manifest.transfer)?;
     let disk = |source| ReceiveError::Disk { doing: "cannot write", path: target.path_of(&manifest.name), source };
+    let _reserved = target.reserve(&staging.directory, &staging.part, manifest.transfer, Some(content.0))?;
     // Held, and with it its lock, until the file has its name.
     let Some(mut file) = staging.directory.locked(&staging.part).map_err(disk)? else {
         return Err(ReceiveError::Busy { transfer: manifest.transfer });

@@ -42,12 +42,10 @@ pub(crate) fn forecast(
     for attempt in 0..MOST_NUMBERS {
         let candidate = candidate(name, attempt);
         let (_, file) = candidate.split();
-        if !parent.has(file).map_err(disk)? {
-            break;
-        }
-        let path = target.path().join(parent.path_of(file));
+        let Some(standing) = parent.standing(file).map_err(disk)? else { break };
+        let path = target.path().join(parent.path_of(&standing));
         if let Some((size, digest)) = &content
-            && parent.has_identical(file, *size, digest).map_err(disk)?
+            && parent.has_identical(&standing, *size, digest).map_err(disk)?
         {
             let settled = settle(&parent, Landing::Identical, path).map_err(disk)?;
             return Ok(Forecast::Settled(settled.0, settled.1));
@@ -71,18 +69,26 @@ pub(crate) fn land(
 ) -> Result<(Landing, PathBuf), ReceiveError> {
     let failed = |source| ReceiveError::Disk { doing: "cannot land", path: target.path_of(name), source };
     let parent = target.parent(name)?;
+    let _landing = target.landing();
     if !is_intact(staging, staged, file, content.0).map_err(failed)? {
         return Err(failed(io::Error::other("somebody else has changed or replaced its part file")));
     }
     for attempt in 0..MOST_NUMBERS {
         let candidate = candidate(name, attempt);
         let (_, file) = candidate.split();
+        let standing = match parent.alias_of(file).map_err(failed)? {
+            Some(other) => other,
+            None => match move_without_replacing(staging, staged, &parent, file) {
+                Ok(()) => {
+                    let path = target.path().join(parent.path_of(file));
+                    return settle(&parent, Landing::Landed, path).map_err(failed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => file.to_owned(),
+                Err(error) => return Err(failed(error)),
+            },
+        };
+        let file = standing.as_str();
         let path = target.path().join(parent.path_of(file));
-        match move_without_replacing(staging, staged, &parent, file) {
-            Ok(()) => return settle(&parent, Landing::Landed, path).map_err(failed),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error)),
-        }
         let (size, digest) = &content;
         let settled = if parent.has_identical(file, *size, digest).map_err(failed)? {
             Landing::Identical

@@ -31,13 +31,17 @@ mod inline;
 mod intake;
 mod landing;
 mod ledger;
+mod limits;
 mod options;
+mod origin;
 mod part_files;
 mod presence;
 mod pump;
+mod quota;
 mod range;
 mod reader;
 mod receiver;
+mod rejections;
 mod replay;
 mod report;
 mod room;
@@ -49,14 +53,17 @@ mod target;
 pub use error::{Failure, ReceiveError};
 pub use incoming::Incoming;
 pub use landing::Landing;
+pub use limits::{Limits, Unwanted};
 pub use natsfer_common::{
-    Channel, ChannelFilter, Digest, FileName, Manifest, PartError, ReceiverName, TransferId,
+    Channel, ChannelFilter, Digest, FileName, Manifest, PartError, ReceiverName, Rejection, RejectionReason,
+    RejectionState, TransferId,
     broker::{Broker, BrokerError, CatalogEntry, ConnectOptions, TransferState},
 };
 pub use options::{ConflictPolicy, ReceiverOptions, SaveOptions};
 pub use range::{ByteRange, read_range};
 pub use reader::TransferReader;
 pub use receiver::{Backlog, Receiver};
+pub use rejections::{Rejected, Rejections};
 pub use replay::{Replays, Selection};
 pub use save::Saved;
 pub use target::TargetDirectory;

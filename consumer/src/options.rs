@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use natsfer_common::{ChannelFilter, ReceiverName};
 
-use crate::TargetDirectory;
+use crate::{Limits, TargetDirectory};
 
 /// A receiver's name, channels and limits.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct ReceiverOptions {
     /// Where the receiver notes what it holds, so that after a crash the next process of the name gets it at once and not
     /// after the takeover time: the directory it lands files in. Nowhere by default.
     pub home: Option<TargetDirectory>,
+    /// What it refuses, and how much it keeps.
+    pub limits: Limits,
 }
 
 impl ReceiverOptions {
@@ -35,6 +37,7 @@ impl ReceiverOptions {
             window: 16 << 20,
             takeover: Duration::from_secs(30),
             home: None,
+            limits: Limits::default(),
         }
     }
 
@@ -63,6 +66,13 @@ impl ReceiverOptions {
     #[must_use]
     pub fn with_home(mut self, home: &TargetDirectory) -> Self {
         self.home = Some(home.clone());
+        self
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 

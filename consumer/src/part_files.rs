@@ -4,6 +4,7 @@ use std::{
     fs::{File, FileTimes},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, PermissionsExt},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 use natsfer_common::{ChunkSet, Journal, Manifest, PartStore};
 
 use crate::{
-    ReceiveError, TargetDirectory,
+    Limits, ReceiveError, TargetDirectory,
+    quota::Reservation,
     staging::{Owner, Staging},
 };
 
@@ -22,24 +24,42 @@ pub(crate) struct PartFiles {
     pub(crate) part: File,
     /// Also the lock.
     journal: File,
+    /// Longer, it is not believed further.
+    most_journal: u64,
+    /// Where the directory's size is limited.
+    reservation: Option<Arc<Reservation>>,
 }
 
 impl PartFiles {
-    /// Opens them, creating what is not there.
+    /// Opens them, creating what is not there, and makes sure that there is room for the file within the directory's limit.
     ///
-    /// Fails with [`ReceiveError::Busy`] while another process has them.
-    pub(crate) fn open(target: &TargetDirectory, owner: &Owner, manifest: &Manifest) -> Result<Self, ReceiveError> {
+    /// Fails with [`ReceiveError::Busy`] while another process has them, with [`ReceiveError::OverQuota`] where there is no room.
+    pub(crate) fn open(
+        target: &TargetDirectory, owner: &Owner, manifest: &Manifest, limits: &Limits,
+    ) -> Result<Self, ReceiveError> {
         let staging = Staging::open(target, owner, manifest.transfer)?;
         let path = staging.directory.path.join(&staging.part);
         let disk = |source| ReceiveError::Disk { doing: "cannot open the unfinished file", path, source };
-        match staging.directory.locked(&staging.journal) {
-            Ok(Some(journal)) => match staging.directory.file(&staging.part) {
-                Ok(part) => Ok(Self { staging, part, journal }),
-                Err(error) => Err(disk(error)),
-            },
-            Ok(None) => Err(ReceiveError::Busy { transfer: manifest.transfer }),
-            Err(error) => Err(disk(error)),
-        }
+        let open = || {
+            if !staging.directory.has(&staging.journal)? {
+                staging.directory.make_room(limits.max_parts)?;
+            }
+            let Some(journal) = staging.directory.locked(&staging.journal)? else { return Ok(None) };
+            Ok(Some((journal, staging.directory.file(&staging.part)?)))
+        };
+        let (journal, part) = match open() {
+            Ok(Some(files)) => files,
+            Ok(None) => return Err(ReceiveError::Busy { transfer: manifest.transfer }),
+            Err(error) => return Err(disk(error)),
+        };
+        let reservation = target.reserve(&staging.directory, &staging.part, manifest.transfer, manifest.size)?;
+        Ok(Self {
+            staging,
+            part,
+            journal,
+            most_journal: limits.most_journal_file(),
+            reservation: reservation.map(Arc::new),
+        })
     }
 
     /// Sets what the manifest says about the file, and makes it durable.
@@ -58,10 +78,10 @@ impl PartFiles {
     }
 
     /// The chunks that an earlier run's journal claims to hold, unchecked; none where it cannot be read.
-    pub(crate) fn claimed(target: &TargetDirectory, owner: &Owner, manifest: &Manifest) -> ChunkSet {
+    pub(crate) fn claimed(target: &TargetDirectory, owner: &Owner, manifest: &Manifest, limits: &Limits) -> ChunkSet {
         let journal = Staging::open(target, owner, manifest.transfer)
             .ok()
-            .and_then(|staging| staging.directory.read(&staging.journal).ok())
+            .and_then(|staging| staging.directory.read(&staging.journal, limits.most_journal_file()).ok())
             .and_then(|bytes| Journal::from_bytes(&bytes).ok())
             .filter(|journal| journal.header.manifest == *manifest);
         journal.map(|journal| journal.entries.iter().map(|entry| entry.index).collect()).unwrap_or_default()
@@ -70,8 +90,9 @@ impl PartFiles {
 
 impl PartStore for PartFiles {
     fn try_clone(&self) -> io::Result<Self> {
-        let Self { staging, part, journal } = self;
-        Ok(Self { staging: staging.try_clone()?, part: part.try_clone()?, journal: journal.try_clone()? })
+        let Self { staging, part, journal, most_journal, reservation } = self;
+        let (staging, part, journal) = (staging.try_clone()?, part.try_clone()?, journal.try_clone()?);
+        Ok(Self { staging, part, journal, most_journal: *most_journal, reservation: reservation.clone() })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -79,6 +100,9 @@ impl PartStore for PartFiles {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if let Some(reservation) = &self.reservation {
+            reservation.cover(offset.saturating_add(bytes.len() as u64))?;
+        }
         self.part.write_all_at(bytes, offset)
     }
 
@@ -93,7 +117,7 @@ impl PartStore for PartFiles {
     fn journal(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.journal.rewind()?;
-        self.journal.read_to_end(&mut bytes)?;
+        (&self.journal).take(self.most_journal).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -151,7 +175,7 @@ mod tests {
         let target = TargetDirectory::open(home.path()).unwrap();
         let id = TransferId::random().unwrap();
         let manifest = Manifest::new(id, "a".parse().unwrap(), "b".parse().unwrap(), ChunkSize::new(65_536).unwrap());
-        let open = || PartFiles::open(&target, &Owner::Replay, &manifest).unwrap();
+        let open = || PartFiles::open(&target, &Owner::Replay, &manifest, &Limits::default()).unwrap();
         let mut files = open();
         files.write_at(b"received", 0).unwrap();
         files.append_journal(b"noted").unwrap();

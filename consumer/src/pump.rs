@@ -52,15 +52,15 @@ pub(crate) struct Pump {
 struct Gone;
 
 impl Pump {
-    /// Begins with the first chunk.
+    /// Begins with the first chunk; takes no file of more bytes than `most`.
     pub(crate) fn new(
-        broker: &Broker, owner: Owner, manifest: &Manifest, flow: Flow,
+        broker: &Broker, owner: Owner, manifest: &Manifest, most: u64, flow: Flow,
         sender: mpsc::Sender<Result<Piece, ReceiveError>>,
     ) -> Self {
         Self {
             broker: broker.clone(),
             _flow: flow,
-            assembler: Assembler::new(manifest),
+            assembler: Assembler::new(manifest).within(most),
             hasher: manifest.digest_algorithm.hasher(),
             early: BTreeMap::new(),
             early_bytes: 0,

@@ -10,7 +10,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use natsfer_common::{
     ChunkSet, Digest, Manifest,
-    broker::{Acknowledgement, Broker, BrokerError},
+    broker::{Broker, BrokerError},
 };
 use tokio::{
     io::{AsyncRead, ReadBuf},
@@ -21,8 +21,8 @@ use tokio::{
 use crate::{
     Incoming, ReceiveError,
     cursor::Cursor,
-    incoming::Origin,
     inline::decode_inline,
+    origin::Origin,
     pump::{Piece, Pump},
     report::{Before, Report},
     staging::Owner,
@@ -57,7 +57,11 @@ enum State {
 
 impl TransferReader {
     pub(crate) async fn open(incoming: Incoming) -> Result<Self, ReceiveError> {
-        let Incoming { broker, manifest, opened_at, payload, crc32, origin, flows } = incoming;
+        let Incoming { broker, manifest, opened_at, payload, crc32, origin, flows, limits } = incoming;
+        if let Err(error) = limits.admit(&manifest) {
+            origin.settle(&broker, &manifest, Some(&error)).await;
+            return Err(error);
+        }
         // Two chunks ahead: one being read, one ready.
         let (sender, pieces) = mpsc::channel(2);
         let pump = match manifest.inline {
@@ -89,11 +93,11 @@ impl TransferReader {
                 let cursor = match opened {
                     Ok(cursor) => cursor,
                     Err(error) => {
-                        origin.settle(Some(&error)).await;
+                        origin.settle(&broker, &manifest, Some(&error)).await;
                         return Err(error);
                     }
                 };
-                let pump = Pump::new(&broker, owner, &manifest, flow, sender);
+                let pump = Pump::new(&broker, owner, &manifest, limits.most(&manifest), flow, sender);
                 tokio::spawn(pump.run(cursor))
             }
         };
@@ -116,7 +120,7 @@ impl TransferReader {
             State::Verified { size, digest } => (*size, *digest),
             State::Failed(error) => {
                 if let Some(origin) = self.origin.take() {
-                    origin.settle(Some(error)).await;
+                    origin.settle(&self.broker, &self.manifest, Some(error)).await;
                 }
                 return;
             }
@@ -128,17 +132,17 @@ impl TransferReader {
         if let Err(error) = &told {
             tracing::warn!(transfer = %self.manifest.transfer, "no receipt could be published: {error}");
         }
-        origin.settle(told.err().as_ref()).await;
+        origin.settle(&self.broker, &self.manifest, told.err().as_ref()).await;
     }
 
-    /// Takes the transfer off the receiver's inbox as unacceptable, however much of it was read. The reason is logged.
+    /// Takes the transfer off the receiver's inbox as unacceptable, however much of it was read. The reason is logged, and kept in
+    /// view: see [`crate::Rejections`].
     pub async fn reject(mut self, reason: &str) {
-        tracing::warn!(transfer = %self.manifest.transfer, name = %self.manifest.name, reason, "rejected");
         self.pieces.close();
         // Nothing but its panic could fail, and that has been reported.
         let _ = (&mut self.pump).await;
         if let Some(origin) = self.origin.take() {
-            origin.finish(Acknowledgement::Never).await;
+            origin.refuse(&self.broker, &self.manifest, reason).await;
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, Stream};
+use jiff::Timestamp;
 use natsfer_common::{
-    Kind, Manifest, blocking,
+    Kind, Manifest, Rejection, RejectionReason, RejectionState, Subject, blocking,
     broker::{
         Acknowledgement, Broker, BrokerError, ConnectOptions, ConsumerKind, ConsumerSpec, ConsumerState, Delivery,
         Pull, PullSettings, StartAt,
@@ -21,8 +22,9 @@ use crate::{
     Incoming, ReceiveError, ReceiverName, ReceiverOptions,
     flow::Flows,
     hold::Hold,
-    incoming::Origin,
     ledger::Ledger,
+    origin::Origin,
+    report::reject,
     staging::{Owner, StagingDirectory},
     sweep::sweep,
 };
@@ -175,10 +177,8 @@ impl Receiver {
             match self.read(delivery) {
                 Ok(manifest) => taken.push(self.incoming(delivery, manifest, hold, hand)),
                 Err(why) => {
-                    let (subject, sequence) = (delivery.subject(), delivery.stream_sequence);
-                    tracing::warn!(subject, sequence, "rejected: {why}");
                     self.rejected += 1;
-                    self.tasks.spawn(hold.settle(Acknowledgement::Never));
+                    self.tasks.spawn(self.reject(delivery, why, hold, hand));
                 }
             }
             // A message more than there are hands would be this process's, and nobody's work.
@@ -197,6 +197,30 @@ impl Receiver {
         Ok(taken)
     }
 
+    /// Takes a message off the inbox that opens no transfer, and says so. The hand is busy meanwhile: whoever publishes many does
+    /// not make many of these.
+    fn reject(
+        &self, delivery: &Delivery, why: String, hold: Hold, hand: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (broker, receiver, sequence) = (self.broker.clone(), self.options.name.clone(), delivery.stream_sequence);
+        let readable = broker.subjects().parse(delivery.subject()).ok();
+        tracing::warn!(subject = %delivery.subject().escape_debug(), sequence, "rejected: {}", why.escape_debug());
+        async move {
+            let state = RejectionState::rejected(RejectionReason::Unreadable, &why);
+            let mut rejection = Rejection::unreadable(receiver, sequence, Timestamp::now(), state);
+            let subject = match readable {
+                Some(Subject { channel, transfer }) => {
+                    rejection.transfer = Some(transfer);
+                    broker.subjects().of(Kind::Reject, &channel, transfer)
+                }
+                None => broker.subjects().unreadable(&rejection.receiver),
+            };
+            reject(&broker, subject, &rejection).await;
+            hold.settle(Acknowledgement::Never).await;
+            drop(hand);
+        }
+    }
+
     fn incoming(&self, delivery: &Delivery, manifest: Manifest, hold: Hold, hand: OwnedSemaphorePermit) -> Incoming {
         let owner = Owner::Receiver(self.options.name.clone());
         Incoming {
@@ -207,6 +231,7 @@ impl Receiver {
             crc32: delivery.header(header::CRC32).map(str::to_owned),
             origin: Origin::Inbox { owner, hold, delivered: delivery.delivered, permit: hand },
             flows: self.flows.clone(),
+            limits: self.options.limits.clone(),
         }
     }
 

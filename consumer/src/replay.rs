@@ -8,7 +8,7 @@ use natsfer_common::{
     header,
 };
 
-use crate::{Incoming, ReceiveError, flow::Flows, incoming::Origin};
+use crate::{Incoming, Limits, ReceiveError, flow::Flows, origin::Origin};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
@@ -36,12 +36,20 @@ pub enum Selection {
 pub struct Replays {
     broker: Broker,
     flows: Flows,
+    limits: Limits,
 }
 
 impl Replays {
     /// Over this connection.
     pub fn new(broker: Broker) -> Self {
-        Self { flows: Flows::new(&broker, WINDOW, 1), broker }
+        Self { flows: Flows::new(&broker, WINDOW, 1), broker, limits: Limits::default() }
+    }
+
+    /// With other limits than the default ones.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// What was selected, oldest first. Open and cancelled transfers are only found by their id.
@@ -96,6 +104,7 @@ impl Replays {
             crc32,
             origin: Origin::Replay,
             flows: self.flows.clone(),
+            limits: self.limits.clone(),
         })
     }
 }

@@ -1,14 +1,19 @@
-//! What a receiver says about a transfer: that it has it, or that chunks of it are needed again.
+//! What a receiver says about a transfer: that it has it, that chunks of it are needed again, or that it has rejected it.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, RepairRequest,
+    ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, Rejection, RejectionState, RepairRequest,
     broker::{Broker, BrokerError, Copies},
     header,
 };
 
 use crate::ReceiveError;
+
+/// How long to try to publish a rejection.
+const REJECTION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One receiver's voice about one transfer.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +91,13 @@ impl Report<'_> {
         self.publish(Kind::Repair, vec![(header::REPAIR, record)]).await
     }
 
+    /// Says that it is rejected, or not any more: kept in view, and seen by whoever listens.
+    pub(crate) async fn rejection(&self, opened: u64, state: RejectionState) {
+        let Manifest { transfer, channel, .. } = self.manifest;
+        let rejection = Rejection::new(self.manifest, self.receiver.clone(), opened, Timestamp::now(), state);
+        reject(self.broker, self.broker.subjects().of(Kind::Reject, channel, *transfer), &rejection).await;
+    }
+
     async fn publish(&self, kind: Kind, headers: Vec<(&'static str, String)>) -> Result<(), ReceiveError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         let subject = self.broker.subjects().of(kind, channel, *transfer);
@@ -97,5 +109,18 @@ impl Report<'_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Publishes a rejection. Where that is not possible, the log has it: nobody waits for long, because the transfer is off the
+/// inbox either way.
+pub(crate) async fn reject(broker: &Broker, subject: String, rejection: &Rejection) {
+    let broker = broker.with_patience(REJECTION_PATIENCE).without_waiting_for_room();
+    let record = match rejection.to_header() {
+        Ok(record) => record,
+        Err(error) => return tracing::warn!(subject, "a rejection cannot be written: {error}"),
+    };
+    if let Err(error) = broker.say(subject.clone(), &[(header::REJECTION, record)], Bytes::new()).await {
+        tracing::warn!(subject, "a rejection could not be published, and will not be listed: {error}");
     }
 }

@@ -10,7 +10,7 @@ use natsfer_common::{
 };
 
 use crate::{
-    Failure, Landing, ReceiveError, SaveOptions, TargetDirectory,
+    Failure, Landing, Limits, ReceiveError, SaveOptions, TargetDirectory,
     bench::Bench,
     cursor::Cursor,
     flow::Flows,
@@ -61,6 +61,7 @@ pub(crate) struct Save<'a> {
     pub(crate) opened_at: Timestamp,
     pub(crate) target: &'a TargetDirectory,
     pub(crate) options: &'a SaveOptions,
+    pub(crate) limits: &'a Limits,
     pub(crate) flows: &'a Flows,
     /// How many times the transfer was delivered.
     pub(crate) delivered: u64,
@@ -79,10 +80,21 @@ impl Save<'_> {
         Some(Report { broker: self.broker, receiver, manifest: self.manifest })
     }
 
+    /// Saves it, unless it is more than may come.
+    pub(crate) async fn run(self, payload: Bytes, crc32: Option<String>) -> Result<Saved, ReceiveError> {
+        self.limits.admit(self.manifest)?;
+        let (transfer, limit) = (self.manifest.transfer, self.target.max_disk());
+        if let Some(bytes) = self.manifest.size.filter(|size| *size > limit) {
+            return Err(ReceiveError::TooLarge { transfer, what: "the file", bytes, limit });
+        }
+        match self.manifest.inline {
+            Some(inline) => self.inline(inline, payload, crc32).await,
+            None => self.chunks().await,
+        }
+    }
+
     /// A file that came inside its manifest's message.
-    pub(crate) async fn inline(
-        self, inline: Inline, payload: Bytes, crc32: Option<String>,
-    ) -> Result<Saved, ReceiveError> {
+    async fn inline(self, inline: Inline, payload: Bytes, crc32: Option<String>) -> Result<Saved, ReceiveError> {
         let raw = match decode_inline(self.manifest, inline, payload, crc32.as_deref()) {
             Ok(raw) => raw,
             Err(error) => {
@@ -107,7 +119,7 @@ impl Save<'_> {
     }
 
     /// A file in chunks. Unless it is to be tried again, nothing of it is left but the file.
-    pub(crate) async fn chunks(self) -> Result<Saved, ReceiveError> {
+    async fn chunks(self) -> Result<Saved, ReceiveError> {
         let mut result = self.try_chunks().await;
         if result.as_ref().is_err_and(ReceiveError::is_about_bytes)
             && is_opened_anew(self.broker, self.manifest, self.opened_at).await
@@ -138,14 +150,14 @@ impl Save<'_> {
         {
             self.anything_new(report, known, &mut extra).await?;
         }
-        let mut bench = Bench::open(self.target, self.owner, self.manifest).await?;
+        let mut bench = Bench::open(self.target, self.owner, self.manifest, self.limits).await?;
         let kept = !bench.part()?.held().is_empty();
         match self.receive(known, &mut bench, &mut extra).await {
             Err(error) if kept && error.is_about_bytes() => {
                 // Removed, and sent again with other bytes under the same id: what an earlier run kept is of the first ones.
                 tracing::warn!(transfer = %self.manifest.transfer, "beginning anew, without what an earlier run kept: {error}");
                 bench.discard().await;
-                bench = Bench::open(self.target, self.owner, self.manifest).await?;
+                bench = Bench::open(self.target, self.owner, self.manifest, self.limits).await?;
                 self.receive(known, &mut bench, &mut extra).await
             }
             result => result,
@@ -174,7 +186,8 @@ impl Save<'_> {
             return if all_read { Err(ReceiveError::Stalled { transfer }) } else { Ok(()) };
         };
         let (target, owner, manifest) = (self.target.clone(), self.owner.clone(), self.manifest.clone());
-        let claimed = blocking(move || PartFiles::claimed(&target, &owner, &manifest)).await;
+        let limits = self.limits.clone();
+        let claimed = blocking(move || PartFiles::claimed(&target, &owner, &manifest, &limits)).await;
         let missing = claimed.missing(totals.chunks);
         if missing.is_empty() {
             return Ok(());

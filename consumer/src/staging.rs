@@ -12,7 +12,7 @@ use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
 use natsfer_common::{ReceiverName, STAGING_DIRECTORY, TransferId};
 use rustix::io::Errno;
 
-use crate::{ReceiveError, TargetDirectory};
+use crate::{ReceiveError, TargetDirectory, target::Names};
 
 /// Whose unfinished files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) struct StagingDirectory {
     pub(crate) dir: Dir,
     /// For people and messages.
     pub(crate) path: PathBuf,
+    /// The same, below the target.
+    pub(crate) below_target: PathBuf,
 }
 
 /// One transfer's files in it.
@@ -50,16 +52,18 @@ impl StagingDirectory {
             Owner::Receiver(name) => vec![STAGING_DIRECTORY, "receivers", name.as_str()],
             Owner::Replay => vec![STAGING_DIRECTORY, "replays"],
         };
-        let path = target.path().join(components.join("/"));
-        match target.directory(&components) {
-            Ok(dir) => Ok(Self { dir, path }),
+        let below_target = PathBuf::from(components.join("/"));
+        let path = target.path().join(&below_target);
+        match target.directory(&components, Names::AsStored) {
+            Ok(dir) => Ok(Self { dir, path, below_target }),
             Err(_) if target.is_gone() => Err(ReceiveError::TargetGone { path: target.path().into() }),
             Err(error) => Err(ReceiveError::disk("cannot open staging directory", path)(error)),
         }
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { dir: self.dir.try_clone()?, path: self.path.clone() })
+        let Self { dir, path, below_target } = self;
+        Ok(Self { dir: dir.try_clone()?, path: path.clone(), below_target: below_target.clone() })
     }
 
     /// The names that end so. One that is no text is none of ours.
@@ -69,6 +73,15 @@ impl StagingDirectory {
             names.extend(entry?.file_name().into_string().ok().filter(|name| name.ends_with(suffix)));
         }
         Ok(names)
+    }
+
+    /// Whether something of this name is there.
+    pub(crate) fn has(&self, name: &str) -> io::Result<bool> {
+        match self.dir.symlink_metadata(name) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a file for reading and writing, creating it where it does not exist.
@@ -144,12 +157,12 @@ impl StagingDirectory {
         Ok(self.dir.open_with(name, &options)?.into_std())
     }
 
-    /// A file's bytes, without a lock.
-    pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+    /// A file's bytes, so many at most, without a lock.
+    pub(crate) fn read(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
         let mut options = OpenOptions::new();
         options.read(true).follow(FollowSymlinks::No);
         let mut bytes = Vec::new();
-        self.dir.open_with(name, &options)?.read_to_end(&mut bytes)?;
+        self.dir.open_with(name, &options)?.take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -165,6 +178,35 @@ impl StagingDirectory {
         }
         self.remove(&journal);
         !in_use
+    }
+
+    /// Removes the unfinished file that was left alone for longest, of those that no process works on; `false` if there is none.
+    /// Its transfer begins anew when its turn comes.
+    pub(crate) fn remove_oldest_idle(&self) -> io::Result<bool> {
+        let mut journals = Vec::new();
+        for name in self.names(JOURNAL)? {
+            match self.dir.symlink_metadata(&name).and_then(|metadata| metadata.modified()) {
+                Ok(modified) => journals.push((modified.into_std(), name)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        journals.sort();
+        let mut stems = journals.iter().filter_map(|(_, name)| name.strip_suffix(JOURNAL));
+        let removed = stems.find(|stem| self.discard(stem));
+        removed.inspect(|transfer| tracing::info!(transfer, "removed an unfinished file to make room; it begins anew"));
+        Ok(removed.is_some())
+    }
+
+    /// Makes room for one more unfinished file, of so many at most.
+    pub(crate) fn make_room(&self, most: usize) -> io::Result<()> {
+        for _ in most..self.names(JOURNAL)?.len().saturating_add(1) {
+            // Those in work are bounded by the receiver's hands.
+            if !self.remove_oldest_idle()? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a file, so far as it is there. Left over at worst: found again, and checked, should it be needed.

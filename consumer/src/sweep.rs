@@ -8,6 +8,7 @@ use natsfer_common::{
 use crate::{
     ReceiveError, TargetDirectory,
     cursor::Cursor,
+    limits::MOST_JOURNAL_HEADER,
     staging::{JOURNAL, Owner, PART, StagingDirectory},
 };
 
@@ -60,7 +61,8 @@ fn leftovers(directory: &StagingDirectory) -> std::io::Result<Vec<Leftover>> {
     let mut found = Vec::new();
     for name in directory.names(JOURNAL)? {
         // One that has landed meanwhile cannot be read.
-        let journal = directory.read(&name).ok().and_then(|bytes| Journal::from_bytes(&bytes).ok());
+        let journal =
+            directory.read(&name, MOST_JOURNAL_HEADER).ok().and_then(|bytes| Journal::from_bytes(&bytes).ok());
         let manifest = journal.map(|journal| journal.header.manifest);
         found.extend(name.strip_suffix(JOURNAL).map(|stem| Leftover { stem: stem.to_owned(), manifest }));
     }

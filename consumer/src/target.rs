@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
@@ -11,19 +11,36 @@ use cap_std::{
     ambient_authority,
     fs::{Dir, MetadataExt as _, OpenOptions},
 };
-use natsfer_common::{Digest, FileName, STAGING_DIRECTORY};
+use natsfer_common::{Digest, FileName, STAGING_DIRECTORY, TransferId, folded};
 use rustix::{
     fs::{Mode, OFlags, fsync, openat},
     io::Errno,
 };
 
-use crate::ReceiveError;
+use crate::{
+    ReceiveError,
+    quota::{Quota, Reservation},
+    staging::StagingDirectory,
+};
 
 /// A directory to land files in. Clones share the handle.
 #[derive(Debug, Clone)]
 pub struct TargetDirectory {
     dir: Arc<Dir>,
     path: Arc<Path>,
+    quota: Option<Arc<Quota>>,
+    names: Names,
+    /// Held by whoever lands a file where names that differ may be one.
+    landing: Arc<Mutex<()>>,
+}
+
+/// Which names are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Those that the file system takes for one.
+    AsStored,
+    /// Also those that other file systems do not tell apart.
+    Folded,
 }
 
 /// The directory right above a file-to-be.
@@ -31,6 +48,7 @@ pub(crate) struct Parent {
     pub(crate) dir: Dir,
     /// Below the target.
     path: PathBuf,
+    names: Names,
 }
 
 impl TargetDirectory {
@@ -43,11 +61,54 @@ impl TargetDirectory {
         std::fs::create_dir_all(path).map_err(ReceiveError::disk("cannot create directory", path))?;
         let dir = Dir::open_ambient_dir(path, ambient_authority());
         let dir = dir.map_err(ReceiveError::disk("cannot open directory", path))?;
-        let target = Self { dir: Arc::new(dir), path: path.into() };
+        let (quota, names, landing) = (None, Names::AsStored, Arc::default());
+        let target = Self { dir: Arc::new(dir), path: path.into(), quota, names, landing };
         // What cannot be written to is better known now than with the first file.
-        let staging = target.directory(&[STAGING_DIRECTORY]);
+        let staging = target.directory(&[STAGING_DIRECTORY], Names::AsStored);
         staging.map_err(ReceiveError::disk("cannot keep unfinished files in", path.join(STAGING_DIRECTORY)))?;
         Ok(target)
+    }
+
+    /// With a limit on the bytes of all files in it together, finished or not. Where there is no room, unfinished files that are
+    /// not worked on are removed, to be fetched again; then transfers wait.
+    #[must_use]
+    pub fn with_max_disk(mut self, bytes: u64) -> Self {
+        self.quota = Some(Arc::new(Quota::new(self.dir.clone(), bytes)));
+        self
+    }
+
+    pub(crate) fn with_names(&self, names: Names) -> Self {
+        Self { names, ..self.clone() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn quota(&self) -> Option<&Arc<Quota>> {
+        self.quota.as_ref()
+    }
+
+    /// Most bytes that all files in it may have.
+    pub(crate) fn max_disk(&self) -> u64 {
+        self.quota.as_ref().map_or(u64::MAX, |quota| quota.limit)
+    }
+
+    /// Room for an unfinished file, of this size where it is known, within the limit; `None` where there is no limit.
+    pub(crate) fn reserve(
+        &self, staging: &StagingDirectory, part: &str, transfer: TransferId, size: Option<u64>,
+    ) -> Result<Option<Reservation>, ReceiveError> {
+        let Some(quota) = &self.quota else { return Ok(None) };
+        let reserved = Reservation::new(quota, staging, part).and_then(|reservation| {
+            reservation.cover(size.unwrap_or(0))?;
+            Ok(Some(reservation))
+        });
+        reserved.map_err(|error| match error.kind() {
+            io::ErrorKind::QuotaExceeded => ReceiveError::OverQuota { transfer, limit: quota.limit },
+            _ => ReceiveError::disk("cannot measure", self.path())(error),
+        })
+    }
+
+    /// Keeps others from landing a name between looking for it and taking it, where only looking finds it taken.
+    pub(crate) fn landing(&self) -> Option<MutexGuard<'_, ()>> {
+        (self.names == Names::Folded).then(|| self.landing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The path it was opened with.
@@ -66,9 +127,11 @@ impl TargetDirectory {
     }
 
     /// Opens a directory below, creating what is missing on the way.
-    pub(crate) fn directory(&self, components: &[&str]) -> io::Result<Dir> {
+    pub(crate) fn directory(&self, components: &[&str], names: Names) -> io::Result<Dir> {
         let mut dir = self.dir.try_clone()?;
         for component in components {
+            let standing = standing(&dir, component, names)?;
+            let component = standing.as_deref().unwrap_or(component);
             dir = match dir.open_dir_nofollow(component) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     match dir.create_dir(component) {
@@ -100,18 +163,22 @@ impl TargetDirectory {
             }
             ReceiveError::disk("cannot open or create the directory of", self.path_of(name))(error)
         };
-        let dir = self.directory(&components).map_err(not_landable)?;
-        Ok(Parent { dir, path: directories.unwrap_or_default().into() })
+        let dir = self.directory(&components, self.names).map_err(not_landable)?;
+        Ok(Parent { dir, path: directories.unwrap_or_default().into(), names: self.names })
     }
 }
 
 impl Parent {
-    /// Whether a file of this name is there, whatever it is.
-    pub(crate) fn has(&self, file: &str) -> io::Result<bool> {
-        match self.dir.symlink_metadata(file) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
+    /// What stands there under this name, or one that is the same, whatever it is: its name.
+    pub(crate) fn standing(&self, file: &str) -> io::Result<Option<String>> {
+        standing(&self.dir, file, self.names)
+    }
+
+    /// What stands there under another name that is the same elsewhere: the file system itself does not tell.
+    pub(crate) fn alias_of(&self, file: &str) -> io::Result<Option<String>> {
+        match self.names {
+            Names::AsStored => Ok(None),
+            Names::Folded => Ok(self.standing(file)?.filter(|standing| standing != file)),
         }
     }
 
@@ -157,6 +224,28 @@ impl Parent {
     pub(crate) fn path_of(&self, file: &str) -> PathBuf {
         self.path.join(file)
     }
+}
+
+/// The name of what stands in a directory under this name, or one that is the same. Reads the whole directory where names are
+/// folded, and this one is not there.
+fn standing(dir: &Dir, name: &str, names: Names) -> io::Result<Option<String>> {
+    match dir.symlink_metadata(name) {
+        Ok(_) => return Ok(Some(name.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if names == Names::Folded {
+        let wanted = folded(name);
+        for entry in dir.read_dir(".")? {
+            // One that is no text is none of ours.
+            if let Ok(other) = entry?.file_name().into_string()
+                && folded(&other) == wanted
+            {
+                return Ok(Some(other));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Makes a directory's entries durable. The handle itself cannot be synced: it is opened for looking things up only (O_PATH).

@@ -1,0 +1,147 @@
+//! Where a transfer comes from, and who is told how it ended.
+
+use std::time::Duration;
+
+use natsfer_common::{
+    Digest, Manifest, RejectionReason, RejectionState,
+    broker::{Acknowledgement, Broker},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    Failure, Limits, ReceiveError,
+    hold::Hold,
+    report::{Before, Report},
+    staging::Owner,
+};
+
+/// Longest time a transfer that could not be received now is left alone before it is tried again.
+const LONGEST_REST: Duration = Duration::from_secs(15);
+
+/// Where a transfer comes from, and what is to be done with it afterwards.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// From a receiver's inbox.
+    Inbox {
+        /// The receiver.
+        owner: Owner,
+        /// Its claim on the transfer.
+        hold: Hold,
+        /// How many times it was delivered.
+        delivered: u64,
+        /// One of the receiver's hands.
+        permit: OwnedSemaphorePermit,
+    },
+    /// Off the inbox: the receiver had rejected it, and tries it again.
+    Rejected {
+        /// The receiver.
+        owner: Owner,
+        /// Its manifest's sequence in the control stream.
+        sequence: u64,
+    },
+    /// Looked up: nobody's progress changes.
+    Replay,
+}
+
+impl Origin {
+    /// Says, for a receiver, that it has the file. `before` is what the file itself tells of that; the hold may tell more.
+    pub(crate) async fn report(
+        &self, broker: &Broker, manifest: &Manifest, digest: Digest, size: u64, before: Before,
+    ) -> Result<(), ReceiveError> {
+        let Some((report, sequence)) = self.voice(broker, manifest) else { return Ok(()) };
+        let may_be_said = match self {
+            Self::Inbox { hold, delivered, .. } => *delivered > 1 || hold.may_be_lost(broker),
+            Self::Rejected { .. } | Self::Replay => true,
+        };
+        let before = if may_be_said { Before::Perhaps } else { before };
+        report.landed(digest, size, sequence, before).await
+    }
+
+    /// Who speaks about the transfer, and the sequence of the message that opened it; nobody for a replay.
+    fn voice<'a>(&'a self, broker: &'a Broker, manifest: &'a Manifest) -> Option<(Report<'a>, u64)> {
+        let (owner, sequence) = match self {
+            Self::Inbox { owner, hold, .. } => (owner, hold.sequence),
+            Self::Rejected { owner, sequence } => (owner, *sequence),
+            Self::Replay => return None,
+        };
+        let Owner::Receiver(receiver) = owner else { return None };
+        Some((Report { broker, receiver, manifest }, sequence))
+    }
+
+    /// How many times the transfer was delivered.
+    pub(crate) fn delivered(&self) -> u64 {
+        match self {
+            Self::Inbox { delivered, .. } => *delivered,
+            Self::Rejected { .. } => 2,
+            Self::Replay => 1,
+        }
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        match self {
+            Self::Inbox { owner, .. } | Self::Rejected { owner, .. } => owner.clone(),
+            Self::Replay => Owner::Replay,
+        }
+    }
+
+    /// Fails if more transfers wait for this receiver than are allowed: one whose sender is silent is then given up.
+    pub(crate) async fn ensure_few_wait(
+        &self, broker: &Broker, manifest: &Manifest, limits: &Limits,
+    ) -> Result<(), ReceiveError> {
+        let Self::Inbox { owner: Owner::Receiver(receiver), .. } = self else { return Ok(()) };
+        let inbox = broker.consumer(broker.stream().control(), receiver.as_str()).await?;
+        let (waiting, limit) = (inbox.map_or(0, |inbox| inbox.unacknowledged), limits.max_open);
+        match waiting > limit {
+            true => Err(ReceiveError::Abandoned { transfer: manifest.transfer, waiting, limit }),
+            false => Ok(()),
+        }
+    }
+
+    /// Tells whoever must know how it ended.
+    pub(crate) async fn settle(self, broker: &Broker, manifest: &Manifest, error: Option<&ReceiveError>) {
+        if let Some((error, reason)) = error.and_then(|error| Some((error, error.rejection()?))) {
+            self.record(broker, manifest, RejectionState::rejected(reason, &error.in_full())).await;
+        } else if let (Self::Rejected { .. }, None) = (&self, error) {
+            self.record(broker, manifest, RejectionState::Withdrawn).await;
+        }
+        let delivered = self.delivered();
+        let acknowledgement = match error.map(ReceiveError::failure) {
+            None | Some(Failure::Cancelled) => Acknowledgement::Done,
+            Some(Failure::Final) => Acknowledgement::Never,
+            Some(Failure::Passing) => Acknowledgement::Again(rest(delivered)),
+        };
+        self.finish(acknowledgement).await;
+    }
+
+    /// Takes it for done.
+    pub(crate) async fn skip(self) {
+        self.finish(Acknowledgement::Done).await;
+    }
+
+    /// Takes it off the inbox: whoever received it does not want it.
+    pub(crate) async fn refuse(self, broker: &Broker, manifest: &Manifest, reason: &str) {
+        tracing::warn!(transfer = %manifest.transfer, name = %manifest.name, reason, "rejected");
+        self.record(broker, manifest, RejectionState::rejected(RejectionReason::Refused, reason)).await;
+        self.finish(Acknowledgement::Never).await;
+    }
+
+    /// Before the inbox forgets it.
+    async fn record(&self, broker: &Broker, manifest: &Manifest, state: RejectionState) {
+        if let Some((report, sequence)) = self.voice(broker, manifest) {
+            report.rejection(sequence, state).await;
+        }
+    }
+
+    async fn finish(self, acknowledgement: Acknowledgement) {
+        if let Self::Inbox { hold, permit, .. } = self {
+            hold.settle(acknowledgement).await;
+            drop(permit);
+        }
+    }
+}
+
+/// How long to leave a transfer alone after so many deliveries: 1 s, doubling up to 15 s.
+fn rest(delivered: u64) -> Duration {
+    let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    Duration::from_secs(1 << doublings).min(LONGEST_REST)
+}
