@@ -1,7 +1,7 @@
 //! What the commands print about a file.
 
 use natsfer_common::cli::{human_bytes, print_line};
-use natsfer_consumer::{Landing, Saved};
+use natsfer_consumer::{Landing, ReceiveError, Saved, TransferId};
 use serde_json::json;
 
 /// How to print.
@@ -16,6 +16,18 @@ pub(crate) enum Format {
 impl Format {
     pub(crate) fn new(json: bool) -> Self {
         if json { Self::Json } else { Self::Text }
+    }
+
+    /// Says, to programs, that a transfer was rejected; people read the error.
+    pub(crate) fn rejected(self, transfer: TransferId, error: &ReceiveError) -> std::io::Result<()> {
+        let (Self::Json, Some(reason)) = (self, error.rejection()) else { return Ok(()) };
+        let event = json!({
+            "event": "rejected",
+            "transfer": transfer,
+            "reason": reason.as_str(),
+            "detail": error.in_full(),
+        });
+        print_line(&event.to_string())
     }
 
     /// Says that a file was received.

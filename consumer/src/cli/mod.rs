@@ -3,9 +3,12 @@
 mod cat;
 mod event;
 mod forget;
+mod landing;
 mod list;
 mod receive;
+mod rejected;
 mod replay;
+mod retry;
 mod verify;
 
 use std::time::Duration;
@@ -33,6 +36,9 @@ Examples:
     natsfer-consumer replay 4be6c1e2d4b0f7a09c1d2e3f40516273 --into again
   Read the first KiB of a stored file:
     natsfer-consumer cat 4be6c1e2d4b0f7a09c1d2e3f40516273 --range 0-1023
+  See what was refused, and try it again with another limit:
+    natsfer-consumer rejected -n billing
+    natsfer-consumer retry -n billing --all --into inbox --max-size 100GiB
   Check every stored byte of one:
     natsfer-consumer verify 4be6c1e2d4b0f7a09c1d2e3f40516273
 
@@ -45,6 +51,8 @@ enum Command {
     Replay(replay::Replay),
     Cat(cat::Cat),
     Verify(verify::Verify),
+    Rejected(rejected::List),
+    Retry(retry::Retry),
     Forget(forget::Forget),
 }
 
@@ -60,6 +68,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Replay(replay) => replay.run(&broker).await,
         Command::Cat(cat) => cat.run(&broker).await,
         Command::Verify(verify) => verify.run(&broker).await,
+        Command::Rejected(rejected) => rejected.run(&broker).await,
+        Command::Retry(retry) => retry.run(&broker).await,
         Command::Forget(forget) => forget.run(&broker).await,
     };
     broker.close().await;

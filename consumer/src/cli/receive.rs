@@ -1,6 +1,6 @@
 //! `receive`: lands files.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::Context as _;
 use natsfer_common::{
@@ -14,7 +14,10 @@ use natsfer_consumer::{
 };
 use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 
-use super::event::Format;
+use super::{
+    event::Format,
+    landing::{LIMITS, LandingArguments},
+};
 
 /// How long the end may take.
 const MOST_CLOSING: Duration = Duration::from_secs(3);
@@ -34,9 +37,11 @@ pub(crate) struct Receive {
     /// Channels to listen on; wildcards allowed: invoices.*, invoices.>
     #[arg(short, long, default_value = ">")]
     channel: ChannelFilter,
-    /// Directory to land files in; created if missing
-    #[arg(long, value_name = "DIR")]
-    into: PathBuf,
+    #[command(flatten)]
+    landing: LandingArguments,
+    /// Reject files whose senders are silent when more than so many wait like that
+    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = LIMITS)]
+    max_open: u64,
     /// Exit once everything published before the start has landed
     #[arg(long, conflicts_with = "count")]
     drain: bool,
@@ -46,9 +51,6 @@ pub(crate) struct Receive {
     /// Files received at once
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
-    /// If another file of the name is there: rename, overwrite, skip or fail
-    #[arg(long, default_value = "rename", value_name = "POLICY")]
-    on_conflict: ConflictPolicy,
     /// Put a file back for later when its sender has stored nothing more of it for so long
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
     patience: Duration,
@@ -93,12 +95,13 @@ type Save = JoinSet<(TransferId, Result<Saved, ReceiveError>)>;
 
 impl Receive {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        let target = TargetDirectory::open(&self.into)?;
+        let target = self.landing.target()?;
         let options = ReceiverOptions::new(self.name.clone())
             .with_channels(self.channel.clone())
             .with_home(&target)
             .with_concurrency(self.concurrency.into())
-            .with_takeover(self.takeover);
+            .with_takeover(self.takeover)
+            .with_limits(self.landing.limits().with_max_open(self.max_open));
         let mut receiver = Receiver::open(broker.clone(), options).await?;
         let until = match (self.drain, self.count) {
             (true, _) => Until::Drained(last_published(broker).await?),
@@ -157,7 +160,7 @@ impl Receive {
         let mut look = tokio::time::interval(DRAIN_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut turns = Turns::default();
-        let options = SaveOptions::default().with_on_conflict(self.on_conflict).with_patience(self.patience);
+        let options = SaveOptions::default().with_on_conflict(self.landing.on_conflict).with_patience(self.patience);
         // Also where there is nothing to receive: a drain may end at once.
         let mut sweeps = remove_leftovers(receiver.sweep()).await;
         let mut sweeping = JoinSet::new();
@@ -180,7 +183,7 @@ impl Receive {
                     for incoming in taken? {
                         let transfer = incoming.manifest().transfer;
                         tally.parked.remove(&transfer);
-                        let turn = turns.take(&incoming.manifest().name, self.on_conflict);
+                        let turn = turns.take(&incoming.manifest().name, self.landing.on_conflict);
                         saves.spawn(save(incoming, target.clone(), options.clone(), turn));
                     }
                 }
@@ -229,6 +232,9 @@ impl Receive {
                 }
                 Failure::Final => {
                     tally.failed += 1;
+                    if let Err(error) = Format::new(self.json).rejected(transfer, &error) {
+                        report(&anyhow::Error::from(error).context("a rejected file could not be told of"));
+                    }
                     report(&anyhow::Error::from(error).context(format!("transfer {transfer} failed for good")));
                 }
             },

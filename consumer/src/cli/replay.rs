@@ -1,7 +1,5 @@
 //! `replay`: past transfers again.
 
-use std::path::PathBuf;
-
 use globset::{GlobBuilder, GlobMatcher};
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
@@ -9,9 +7,9 @@ use natsfer_common::{
     broker::Broker,
     cli::{Outcome, report},
 };
-use natsfer_consumer::{ConflictPolicy, Replays, SaveOptions, Selection, TargetDirectory};
+use natsfer_consumer::{Replays, SaveOptions, Selection};
 
-use super::event::Format;
+use super::{event::Format, landing::LandingArguments};
 
 /// Land past transfers again, without disturbing any receiver
 #[derive(Debug, clap::Args)]
@@ -31,12 +29,8 @@ pub(crate) struct Replay {
     /// Only those whose name matches: '*.csv', 'reports/**'
     #[arg(long = "match", value_name = "GLOB", value_parser = parse_glob, conflicts_with = "id")]
     names: Option<GlobMatcher>,
-    /// Directory to land files in; created if missing
-    #[arg(long, value_name = "DIR")]
-    into: PathBuf,
-    /// If another file of the name is there: rename, overwrite, skip or fail
-    #[arg(long, default_value = "rename", value_name = "POLICY")]
-    on_conflict: ConflictPolicy,
+    #[command(flatten)]
+    landing: LandingArguments,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -44,7 +38,7 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        let target = TargetDirectory::open(&self.into)?;
+        let target = self.landing.target()?;
         let selection = match self.id {
             Some(transfer) => Selection::Transfer(transfer),
             None => Selection::Channels {
@@ -54,12 +48,12 @@ impl Replay {
                 names: self.names,
             },
         };
-        let replays = Replays::new(broker.clone());
+        let replays = Replays::new(broker.clone()).with_limits(self.landing.limits());
         let selected = replays.select(&selection).await?;
         if selected.is_empty() {
             tracing::warn!("nothing in the stream matches");
         }
-        let options = SaveOptions::default().with_on_conflict(self.on_conflict);
+        let options = SaveOptions::default().with_on_conflict(self.landing.on_conflict);
         let mut outcome = Outcome::Done;
         for entry in selected {
             let saved = match replays.open(&entry).await {

@@ -1,0 +1,59 @@
+//! Where and how files are landed, and what is refused: the options of every command that lands any.
+
+use std::path::PathBuf;
+
+use natsfer_common::cli::ByteCount;
+use natsfer_consumer::{ConflictPolicy, Limits, ReceiveError, TargetDirectory, Unwanted};
+
+/// Where and how to land files.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LandingArguments {
+    /// Directory to land files in; created if missing
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    /// If another file of the name is there: rename, overwrite, skip or fail
+    #[arg(long, default_value = "rename", value_name = "POLICY")]
+    pub(crate) on_conflict: ConflictPolicy,
+    /// Reject larger files: 10GiB
+    #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
+    max_size: Option<ByteCount>,
+    /// Let the directory grow to so many bytes, unfinished files included; what has no room waits
+    #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
+    max_disk: Option<ByteCount>,
+    /// Unfinished files kept on disk; the one left alone for longest is removed, and fetched again later
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = LIMITS)]
+    max_parts: u32,
+    /// Reject files in larger chunks, which must fit in memory
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = LIMITS)]
+    max_chunk: ByteCount,
+    /// Reject files of so many chunks that their journal, 24 bytes for each, would be larger
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = LIMITS)]
+    max_journal: ByteCount,
+    /// Reject files of these kinds, comma-separated: hidden (.name), unportable (to Windows; names that differ only in case are
+    /// then one), executable
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', help_heading = LIMITS)]
+    refuse: Vec<Unwanted>,
+}
+
+/// What the options that protect a receiver stand under.
+pub(crate) const LIMITS: &str = "Limits";
+
+impl LandingArguments {
+    /// Opens the directory.
+    pub(crate) fn target(&self) -> Result<TargetDirectory, ReceiveError> {
+        let target = TargetDirectory::open(&self.into)?;
+        Ok(match self.max_disk {
+            Some(ByteCount(bytes)) => target.with_max_disk(bytes),
+            None => target,
+        })
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let limits = Limits::default()
+            .with_max_size(self.max_size.map(|ByteCount(bytes)| bytes))
+            .with_max_parts(usize::try_from(self.max_parts).unwrap_or(usize::MAX))
+            .with_max_chunk(self.max_chunk.0)
+            .with_max_journal(self.max_journal.0);
+        self.refuse.iter().fold(limits, |limits, unwanted| limits.without(*unwanted))
+    }
+}

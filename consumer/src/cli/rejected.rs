@@ -1,0 +1,53 @@
+//! `rejected`: what a receiver has refused for good.
+
+use natsfer_common::{
+    ChannelFilter, ReceiverName, Rejection, RejectionState,
+    broker::Broker,
+    cli::{Outcome, print_line},
+};
+use natsfer_consumer::{Rejected, Rejections};
+use serde_json::json;
+
+/// Show what a receiver has rejected, and why
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Durable name of the receiver
+    #[arg(short, long)]
+    name: ReceiverName,
+    /// Channels to show; wildcards allowed
+    #[arg(short, long, default_value = ">")]
+    channel: ChannelFilter,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        for rejected in Rejections::new(broker.clone(), self.name).list(&self.channel).await? {
+            let Rejected { subject, rejection, .. } = rejected;
+            let Rejection { transfer, name, at, sequence, state, .. } = rejection;
+            let RejectionState::Rejected { reason, detail } = state else { continue };
+            let channel = subject.map(|subject| subject.channel);
+            print_line(&if self.json {
+                json!({
+                    "event": "rejected",
+                    "transfer": transfer,
+                    "channel": channel,
+                    "name": name,
+                    "sequence": sequence,
+                    "reason": reason.as_str(),
+                    "detail": detail,
+                    "at": at,
+                })
+                .to_string()
+            } else {
+                let transfer = transfer.map_or_else(|| format!("message {sequence}"), |transfer| transfer.to_string());
+                let name = name.map_or_else(|| "-".to_owned(), |name| name.to_string());
+                // It may quote what a stranger wrote.
+                format!("{transfer:32}  {:13}  {name}  {}", reason.as_str(), detail.escape_debug())
+            })?;
+        }
+        Ok(Outcome::Done)
+    }
+}
