@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use natsfer_common::{
     Channel, ChunkHeader, ChunkSize, Closing, ClosingRecord, DigestAlgorithm, Encoding, FileName, Inline, Kind,
-    Manifest, Receipt, RecordError, RepairRequest, StreamName, Subject, Subjects, Totals, TransferId, header,
+    Manifest, Receipt, RecordError, Rejection, RejectionReason, RejectionState, RepairRequest, StreamName, Subject,
+    Subjects, Totals, TransferId, header,
 };
 
 const PROTOCOL: &str = include_str!("../../PROTOCOL.md");
@@ -136,6 +137,14 @@ fn repair() -> (RepairRequest, Message) {
     (request, Message::new(subjects().of(Kind::Repair, &channel(), transfer()), headers, b""))
 }
 
+fn rejection() -> (Rejection, Message) {
+    let state = RejectionState::rejected(RejectionReason::TooLarge, "the file has 26 bytes");
+    let at = "2026-11-23T12:00:00Z".parse().unwrap();
+    let rejection = Rejection::new(&manifest(), "billing".parse().unwrap(), 17, at, state);
+    let headers = [(header::REJECTION, rejection.to_header().unwrap())];
+    (rejection, Message::new(subjects().of(Kind::Reject, &channel(), transfer()), headers, b""))
+}
+
 fn parse(message: &Message) -> Subject {
     subjects().parse(&message.subject).unwrap()
 }
@@ -149,6 +158,7 @@ fn the_examples_are_what_the_code_writes() {
     assert_eq!(Message::example("closing-cancelled"), cancelled().1);
     assert_eq!(Message::example("receipt"), receipt().1);
     assert_eq!(Message::example("repair"), repair().1);
+    assert_eq!(Message::example("rejection"), rejection().1);
 }
 
 #[test]
@@ -175,6 +185,9 @@ fn the_code_reads_the_examples() {
     let example = Message::example("repair");
     let read = RepairRequest::from_header(example.header(header::REPAIR).unwrap(), parse(&example).transfer);
     assert_eq!(read.unwrap(), repair().0);
+    let example = Message::example("rejection");
+    let read = Rejection::from_header(example.header(header::REJECTION).unwrap(), Some(parse(&example).transfer));
+    assert_eq!(read.unwrap(), rejection().0);
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl Origin {
     pub(crate) async fn settle(self, broker: &Broker, manifest: &Manifest, error: Option<&ReceiveError>) {
         if let Some((error, reason)) = error.and_then(|error| Some((error, error.rejection()?))) {
             self.record(broker, manifest, RejectionState::rejected(reason, &error.in_full())).await;
-        } else if let (Self::Rejected { .. }, None) = (&self, error) {
+        } else if error.is_none() && self.was_rejected(broker, manifest).await {
             self.record(broker, manifest, RejectionState::Withdrawn).await;
         }
         let delivered = self.delivered();
@@ -111,6 +111,15 @@ impl Origin {
             Some(Failure::Passing) => Acknowledgement::Again(rest(delivered)),
         };
         self.finish(acknowledgement).await;
+    }
+
+    /// Whether this receiver has said that it does not want it. One that is delivered again may have been rejected by a process
+    /// that died before the server knew.
+    async fn was_rejected(&self, broker: &Broker, manifest: &Manifest) -> bool {
+        let Some((report, _)) = self.voice(broker, manifest).filter(|_| self.delivered() > 1) else { return false };
+        // Who may not look, or cannot, leaves it as it is.
+        let rejections = broker.rejections_of(&manifest.channel, manifest.transfer).await;
+        rejections.is_ok_and(|rejections| rejections.contains_key(report.receiver))
     }
 
     /// Takes it for done.

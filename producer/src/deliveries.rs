@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use natsfer_common::{
-    Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Receipt, ReceiverName, RepairRequest, TransferId,
-    Verdict,
+    Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Receipt, ReceiverName, Rejection, RejectionReason,
+    RejectionState, RepairRequest, TransferId, Verdict,
     broker::{Broker, BrokerError, Delivery, Follow, code},
     header,
 };
@@ -30,6 +30,8 @@ pub struct Deliveries {
     request: Option<(Key, RepairRequest, Timestamp)>,
     /// A cancellation that was heard: perhaps an earlier transfer's of that id.
     cancelled: Option<Key>,
+    /// A rejection that was heard: perhaps it was withdrawn since.
+    rejected: Option<Key>,
     rounds: Rounds,
 }
 
@@ -80,8 +82,16 @@ pub enum NotLanded {
     /// The transfer is not in the stream any more.
     #[error("the transfer is not in the stream any more: it was removed, or has expired")]
     Removed,
+    /// The receiver has taken it off its inbox, and says why.
+    #[error("it has rejected the transfer: {}", detail.escape_debug())]
+    Rejected {
+        /// Why, for programs.
+        reason: RejectionReason,
+        /// Why, in the receiver's words.
+        detail: String,
+    },
     /// The receiver is done with it, and has not said that it has it.
-    #[error("it is done with the transfer, without a receipt: it skipped or refused it, or may not publish receipts")]
+    #[error("it is done with the transfer, without a receipt: it skipped it, or may not publish receipts")]
     PassedOver,
     /// It needs chunks, and they cannot be sent again.
     #[error("chunks that a receiver needs could not be sent again")]
@@ -94,6 +104,7 @@ impl NotLanded {
         match self {
             Self::Cancelled { .. } => "cancelled",
             Self::Removed => "removed",
+            Self::Rejected { .. } => "rejected",
             Self::PassedOver => "passed_over",
             Self::NotSentAgain => "not_sent_again",
         }
@@ -117,8 +128,9 @@ impl Deliveries {
         let awaited: BTreeMap<Key, _> =
             sent.iter().map(|sent| ((sent.channel.clone(), sent.transfer), awaited(sent))).collect();
         let follow = broker.follow(filters(broker, &awaited), 1).await?;
-        let (words, request, cancelled, rounds) = (VecDeque::new(), None, None, Rounds::new(broker));
-        Ok(Self { broker: broker.clone(), follow, awaited, words, request, cancelled, rounds })
+        let (words, request, cancelled, rejected) = (VecDeque::new(), None, None, None);
+        let rounds = Rounds::new(broker);
+        Ok(Self { broker: broker.clone(), follow, awaited, words, request, cancelled, rejected, rounds })
     }
 
     /// How many receipts have not come yet.
@@ -171,6 +183,11 @@ impl Deliveries {
                 {
                     self.end(&key, &NotLanded::Cancelled { reason });
                 }
+            } else if let Some(key) = &self.rejected {
+                let standing = self.rejected_by(key).await?;
+                if let Some(key) = self.rejected.take() {
+                    standing.into_iter().for_each(|(receiver, why)| self.miss(&key, receiver, why));
+                }
             } else if let Some(key) = self.rounds.next() {
                 match self.awaited.get(&key) {
                     Some(awaited) => {
@@ -219,8 +236,26 @@ impl Deliveries {
                 let is_cancelled = |record: &ClosingRecord| matches!(record.closing, Closing::Cancelled { .. });
                 self.cancelled = record.filter(is_cancelled).map(|_| key);
             }
+            Some(Kind::Reject) => {
+                let record = header(header::REJECTION).map(|text| Rejection::from_header(text, Some(transfer)));
+                self.rejected = record.and_then(Result::ok).map(|_| key);
+            }
             _ => {}
         }
+    }
+
+    /// Who has rejected a transfer, and has neither withdrawn that nor landed it since.
+    async fn rejected_by(&self, (channel, transfer): &Key) -> Result<Vec<(ReceiverName, NotLanded)>, BrokerError> {
+        let rejections = match self.broker.rejections_of(channel, *transfer).await {
+            // Who may not look waits for a receipt.
+            Err(BrokerError::Denied { .. }) => return Ok(Vec::new()),
+            rejections => rejections?,
+        };
+        let rejected = rejections.into_iter().filter_map(|(receiver, state)| match state {
+            RejectionState::Rejected { reason, detail } => Some((receiver, NotLanded::Rejected { reason, detail })),
+            RejectionState::Withdrawn => None,
+        });
+        Ok(rejected.collect())
     }
 
     fn find(&mut self, key: &Key, found: Found) {
@@ -298,7 +333,7 @@ impl Deliveries {
 
 /// What to follow: all that is said about these transfers, and as little else as can be.
 fn filters(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Vec<String> {
-    const KINDS: [Kind; 3] = [Kind::Receipt, Kind::Repair, Kind::Close];
+    const KINDS: [Kind; 4] = [Kind::Receipt, Kind::Repair, Kind::Reject, Kind::Close];
     let subjects = broker.subjects();
     if awaited.len() <= MOST_NAMED {
         let of = |(channel, transfer): &Key| KINDS.map(|kind| subjects.of(kind, channel, *transfer));

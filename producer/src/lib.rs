@@ -43,7 +43,7 @@ pub use deliveries::{Deliveries, NotLanded, Word};
 pub use error::ProducerError;
 pub use natsfer_common::{
     Channel, ChannelFilter, ChunkSize, ChunkSizing, Compression, Digest, DigestAlgorithm, FileName, Manifest, Metadata,
-    Receipt, ReceiverName, RepairRequest, TransferId,
+    Receipt, ReceiverName, RejectionReason, RepairRequest, TransferId,
     broker::{Broker, BrokerError, CatalogEntry, ConnectOptions, StreamSettings, StreamsReport, TransferState},
 };
 pub use options::SendOptions;

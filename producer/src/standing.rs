@@ -1,10 +1,10 @@
 //! How far each receiver is with a transfer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use natsfer_common::{
-    Manifest, Receipt, ReceiverName,
+    Manifest, Receipt, ReceiverName, RejectionState,
     broker::{Broker, BrokerError, CatalogEntry, ConsumerState, TransferState},
 };
 
@@ -27,7 +27,12 @@ pub enum StandingState {
         /// By the receiver's clock.
         at: Timestamp,
     },
-    /// It is done with it, and has not said that it has it: it skipped it, refused it, or may not publish receipts.
+    /// It has taken it off its inbox, and says why.
+    Rejected {
+        /// Why, in the receiver's words.
+        detail: String,
+    },
+    /// It is done with it, and has not said that it has it: it skipped it, or may not publish receipts and rejections.
     Done,
     /// It has begun.
     Receiving {
@@ -47,6 +52,7 @@ impl StandingState {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Landed { .. } => "landed",
+            Self::Rejected { .. } => "rejected",
             Self::Done => "done",
             Self::Receiving { .. } => "receiving",
             Self::Taken => "taken",
@@ -66,6 +72,17 @@ pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Stan
         if is_of(&receipt, entry) && !standings.iter().any(|standing| standing.receiver == receipt.receiver) {
             let state = StandingState::Landed { at: receipt.landed_at };
             standings.push(Standing { receiver: receipt.receiver, state });
+        }
+    }
+    let rejections = match broker.rejections_of(channel, *transfer).await {
+        Err(BrokerError::Denied { .. }) => BTreeMap::new(),
+        rejections => rejections?,
+    };
+    for (receiver, state) in rejections {
+        if let RejectionState::Rejected { detail, .. } = state
+            && !standings.iter().any(|standing| standing.receiver == receiver)
+        {
+            standings.push(Standing { receiver, state: StandingState::Rejected { detail } });
         }
     }
     let subject = broker.subjects().open(channel, *transfer);

@@ -103,6 +103,22 @@ impl Broker {
         Ok(all.into_iter().map(|(_, subject, rejection)| (subject, rejection)).collect())
     }
 
+    /// Who has rejected a transfer, by the last word of each receiver. What cannot be read is passed over.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn rejections_of(
+        &self, channel: &Channel, transfer: TransferId,
+    ) -> Result<BTreeMap<ReceiverName, RejectionState>, BrokerError> {
+        let said = self.said(Kind::Reject, channel, transfer, |delivery| {
+            Rejection::from_header(delivery.header(name::REJECTION)?, Some(transfer)).ok()
+        });
+        let mut last: BTreeMap<_, _> =
+            said.await?.into_iter().map(|rejection| (rejection.receiver, rejection.state)).collect();
+        last.retain(|_, state| matches!(state, RejectionState::Rejected { .. }));
+        Ok(last)
+    }
+
     async fn said<T>(
         &self, kind: Kind, channel: &Channel, transfer: TransferId, read: impl Fn(&Delivery) -> Option<T>,
     ) -> Result<Vec<T>, BrokerError> {

@@ -47,9 +47,8 @@ impl Status {
                 let detail = match state {
                     StandingState::Landed { at } => format!("since {at:.0}"),
                     StandingState::Receiving { remaining } => progress(&entry, *remaining),
-                    StandingState::Done => {
-                        "without a receipt: it skipped or refused it, or may not publish receipts".into()
-                    }
+                    StandingState::Rejected { detail } => detail.escape_debug().to_string(),
+                    StandingState::Done => "without a receipt: it skipped it, or may not publish receipts".into(),
                     StandingState::Taken => "and reads nothing of it: it may begin later, or have refused it".into(),
                     StandingState::Waiting => String::new(),
                 };
@@ -92,11 +91,12 @@ fn json_line(entry: &CatalogEntry, standing: &Standing) -> String {
         "receiver": standing.receiver,
         "state": standing.state.as_str(),
     });
-    match standing.state {
+    match &standing.state {
         StandingState::Landed { at } => line["landed_at"] = json!(at),
+        StandingState::Rejected { detail } => line["detail"] = json!(detail),
         StandingState::Receiving { remaining } => {
             line["remaining_messages"] = json!(remaining);
-            if let Some((written, chunks)) = chunks(entry, remaining) {
+            if let Some((written, chunks)) = chunks(entry, *remaining) {
                 line["chunks"] = json!(chunks);
                 line["chunks_received"] = json!(written);
             }

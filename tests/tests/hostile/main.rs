@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use natsfer_tests::steps::{receipts, receiving, staged_files, text};
+use natsfer_tests::steps::{receipts, receiving, sending, staged_files, text};
 use natsfer_tests::{Server, consumer, eventually, files, producer};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
@@ -250,6 +250,29 @@ async fn what_was_rejected_is_listed_announced_and_tried_again() {
     assert_eq!(rejected(&server, "r").await.len(), 1);
 }
 
+/// Who waits for a receiver that has refused the file is told so, and why.
+#[tokio::test]
+async fn a_sender_is_told_that_its_file_was_rejected() {
+    let (server, home) = start().await;
+    let (source, inbox) = (home.path().join("file"), home.path().join("inbox"));
+    files::random_file(&source, 3_000_000, 6);
+    let waiting = sending(&server, &["--wait-for", "r"], &[&source]).spawn().await;
+    let sent = waiting.event(SOON, |event| event["event"] == "sent").await;
+    let _ = receiving(&server, "r", &inbox, &["--drain", "--max-size", "1MiB"]).run().await.exited(1);
+    let told = waiting.wait().await.exited(1).json_lines();
+    assert_eq!((text(&told[1], "event"), text(&told[1], "reason")), ("not_landed", "rejected"), "{told:?}");
+    assert!(text(&told[1], "detail").contains("at most 1048576"), "{told:?}");
+    let status = async || {
+        let output = producer(["status", "--json", text(&sent, "transfer")]).server(&server).run().await;
+        text(&output.success().json_lines()[0], "state").to_owned()
+    };
+    assert_eq!(status().await, "rejected");
+    let _ = consumer(["retry", "-n", "r", "--all", "--into"]).arg(&inbox).server(&server).run().await.success();
+    assert_eq!(status().await, "landed");
+    // What was said before does not count any more.
+    let _ = sending(&server, &["--wait-for", "r"], &[&source]).run().await.success();
+}
+
 #[tokio::test]
 async fn a_directory_grows_no_further_than_it_may() {
     let (server, home) = start().await;
@@ -381,7 +404,7 @@ async fn forged_receipts_requests_and_rejections_fool_nobody() {
     assert!(rejected(&server, "r").await.is_empty());
     let status = producer(["status", "--json", &id]).server(&server).run().await.success().json_lines();
     assert!(status.iter().all(|standing| standing["state"] != "landed"), "{status:?}");
-    let waiting = natsfer_tests::steps::sending(&server, &["--wait-for", "r"], &[&source]).spawn().await;
+    let waiting = sending(&server, &["--wait-for", "r"], &[&source]).spawn().await;
     let _ = receiving(&server, "r", &inbox, &["--drain"]).run().await.success();
     let _ = waiting.wait().await.success();
     files::assert_same(&source, inbox.join("file"));
