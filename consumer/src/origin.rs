@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use natsfer_common::{
     Digest, Manifest, RejectionReason, RejectionState,
-    broker::{Acknowledgement, Broker},
+    broker::{Acknowledgement, Broker, BrokerError},
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -89,7 +89,11 @@ impl Origin {
         &self, broker: &Broker, manifest: &Manifest, limits: &Limits,
     ) -> Result<(), ReceiveError> {
         let Self::Inbox { owner: Owner::Receiver(receiver), .. } = self else { return Ok(()) };
-        let inbox = broker.consumer(broker.stream().control(), receiver.as_str()).await?;
+        let inbox = match broker.consumer(broker.stream().control(), receiver.as_str()).await {
+            // Who may not look does not count.
+            Err(BrokerError::Denied { .. }) => return Ok(()),
+            inbox => inbox?,
+        };
         let (waiting, limit) = (inbox.map_or(0, |inbox| inbox.unacknowledged), limits.max_open);
         match waiting > limit {
             true => Err(ReceiveError::Abandoned { transfer: manifest.transfer, waiting, limit }),
