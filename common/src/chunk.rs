@@ -81,13 +81,18 @@ impl ChunkHeader {
         let crc32 = u32::from_be_bytes(parse_hex(crc32).ok_or_else(|| malformed(header::CRC32, crc32))?);
         let encoding = text(header::ENCODING)?;
         let encoding = encoding.parse().map_err(|()| malformed(header::ENCODING, encoding))?;
-        let placed = chunk_size.offset(index) == Some(offset)
-            && (1..=chunk_size.bytes()).contains(&length)
-            && i64::try_from(offset).is_ok_and(|offset| offset.checked_add(length.into()).is_some());
-        if !placed {
+        let chunk = Self { index, offset, length, crc32, encoding };
+        if !chunk.is_placed(chunk_size) {
             return Err(ChunkError::Misplaced { index, offset, length, chunk_size: chunk_size.bytes() });
         }
-        Ok(Self { index, offset, length, crc32, encoding })
+        Ok(chunk)
+    }
+
+    /// Whether some file in such chunks can have it.
+    pub(crate) fn is_placed(&self, chunk_size: ChunkSize) -> bool {
+        chunk_size.offset(self.index) == Some(self.offset)
+            && (1..=chunk_size.bytes()).contains(&self.length)
+            && i64::try_from(self.offset).is_ok_and(|offset| offset.checked_add(self.length.into()).is_some())
     }
 }
 

@@ -44,7 +44,8 @@ impl FileName {
     }
 
     /// The `attempt`-th other name to land under when this one is taken: `dir/a (1).txt`. Shortened, at a character's
-    /// boundary, where the component would become too long.
+    /// boundary, where the component would become too long; the whole name can become longer than one from the wire may be, by
+    /// the number.
     pub fn numbered(&self, attempt: u32) -> Self {
         let (directories, file) = self.split();
         let (mut stem, mut extension) = file.split_at(extension_start(file));

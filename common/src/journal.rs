@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChunkHeader, Manifest};
+use crate::{ChunkHeader, ChunkSize, Encoding, Manifest};
 
 const MAGIC: &[u8; 8] = b"NATSFERJ";
 const ENTRY: usize = JournalEntry::BYTES as usize;
@@ -89,6 +89,14 @@ impl JournalEntry {
         bytes
     }
 
+    /// The chunk it speaks of; `None` if no file in such chunks can have it.
+    pub(crate) fn chunk(self, chunk_size: ChunkSize) -> Option<ChunkHeader> {
+        let Self { index, length, crc32 } = self;
+        let offset = chunk_size.offset(index)?;
+        let chunk = ChunkHeader { index, offset, length, crc32, encoding: Encoding::Identity };
+        chunk.is_placed(chunk_size).then_some(chunk)
+    }
+
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let field = |range| bytes.get::<std::ops::Range<usize>>(range);
         let entry = Self {
@@ -128,7 +136,10 @@ impl Journal {
         if header.version != 1 {
             return Err(JournalError("it is of another version"));
         }
-        let entries: Vec<_> = rest.chunks(ENTRY).map_while(JournalEntry::from_bytes).collect();
+        let chunk_size = header.manifest.chunk_size;
+        let can_be = |entry: &JournalEntry| entry.chunk(chunk_size).is_some();
+        let entries: Vec<_> =
+            rest.chunks(ENTRY).map_while(|bytes| JournalEntry::from_bytes(bytes).filter(can_be)).collect();
         let sound_bytes = (bytes.len() - rest.len() + entries.len() * ENTRY) as u64;
         Ok(Self { header, entries, sound_bytes })
     }
@@ -148,7 +159,8 @@ mod tests {
     }
 
     fn entries() -> impl Strategy<Value = Vec<JournalEntry>> {
-        let entry = any::<(u64, u32, u32)>().prop_map(|(index, length, crc32)| JournalEntry { index, length, crc32 });
+        let entry = (0u64..1 << 50, 1..=4096u32, any::<u32>());
+        let entry = entry.prop_map(|(index, length, crc32)| JournalEntry { index, length, crc32 });
         proptest::collection::vec(entry, 0..20)
     }
 
@@ -182,6 +194,20 @@ mod tests {
                 prop_assert!(at >= head.len());
                 prop_assert_eq!(&journal.entries[..], &entries[..(at - head.len()) / ENTRY]);
             }
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_chunk_that_cannot_be_ends_it() {
+        let head = header().to_bytes().unwrap();
+        for (index, length) in [(0, 0), (u64::MAX, 0), (u64::MAX / 4096, 1), (0, 4097)] {
+            let lie = JournalEntry { index, length, crc32: 0 }.to_bytes();
+            let journal = Journal::from_bytes(&[&head[..], &lie].concat()).unwrap();
+            assert_eq!(
+                (journal.entries.len(), journal.sound_bytes),
+                (0, head.len() as u64),
+                "chunk {index} of {length}"
+            );
         }
     }
 

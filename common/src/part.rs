@@ -5,7 +5,7 @@ use std::{fmt, io};
 use bytes::Bytes;
 
 use crate::{
-    Assembler, ChunkHeader, ChunkSet, ClosingRecord, Contradiction, Digest, Encoding, Hasher, Journal, JournalEntry,
+    Assembler, ChunkHeader, ChunkSet, ClosingRecord, Contradiction, Digest, Hasher, Journal, JournalEntry,
     JournalHeader, Manifest, Placement, Progress, Totals, TransferId,
 };
 
@@ -156,16 +156,14 @@ impl<S: PartStore> Part<S> {
         let mut entries = journal.entries;
         entries.sort_by_key(|entry| entry.index);
         let mut buffer = vec![0; self.manifest.chunk_size.bytes() as usize];
-        for JournalEntry { index, length, crc32 } in entries {
-            let Some(offset) = self.manifest.chunk_size.offset(index) else { continue };
-            let Some(buffer) = buffer.get_mut(..length as usize) else { continue };
-            let chunk = ChunkHeader { index, offset, length, crc32, encoding: Encoding::Identity };
-            let sound = self.store.read_at(buffer, offset).is_ok() && crc32fast::hash(buffer) == crc32;
+        for chunk in entries.into_iter().filter_map(|entry| entry.chunk(self.manifest.chunk_size)) {
+            let Some(buffer) = buffer.get_mut(..chunk.length as usize) else { continue };
+            let sound = self.store.read_at(buffer, chunk.offset).is_ok() && crc32fast::hash(buffer) == chunk.crc32;
             if sound && self.assembler.place(&chunk) == Ok(Placement::New) {
                 self.assembler.written(&chunk);
-                if offset == self.hashed {
+                if chunk.offset == self.hashed {
                     self.hasher.update(buffer);
-                    self.hashed += u64::from(length);
+                    self.hashed += u64::from(chunk.length);
                 }
             }
         }

@@ -118,14 +118,14 @@ fn read(file: &File) -> io::Result<Vec<String>> {
     let mut slot = [0; SLOT];
     for at in 0..length / SLOT as u64 {
         file.read_exact_at(&mut slot, at * SLOT as u64)?;
-        let text = slot.split(|byte| *byte == 0).next().unwrap_or_default();
-        // Of a torn slot nothing is believed but that it names an acknowledgement.
-        if let Ok(text) = str::from_utf8(text)
-            && text.starts_with("$JS.ACK.")
-            && !text.contains([' ', '\r', '\n', '\t', '*', '>'])
-        {
-            subjects.push(text.to_owned());
-        }
+        subjects.extend(noted(&slot));
     }
     Ok(subjects)
+}
+
+/// The acknowledgement subject in a slot. Of a torn one nothing is believed but that it names an acknowledgement.
+pub(crate) fn noted(slot: &[u8]) -> Option<String> {
+    let text = str::from_utf8(slot.split(|byte| *byte == 0).next()?).ok()?;
+    let is_one = text.starts_with("$JS.ACK.") && !text.contains([' ', '\r', '\n', '\t', '*', '>']);
+    is_one.then(|| text.to_owned())
 }

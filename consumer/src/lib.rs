@@ -67,3 +67,10 @@ pub use rejections::{Rejected, Rejections};
 pub use replay::{Replays, Selection};
 pub use save::Saved;
 pub use target::TargetDirectory;
+
+/// What a slot of a ledger says, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn noted(slot: &[u8]) -> Option<String> {
+    ledger::noted(slot)
+}

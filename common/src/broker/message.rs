@@ -33,6 +33,14 @@ impl StoredMessage {
         Some(Self { subject, sequence, stored_at, headers: answer.headers, payload: answer.payload })
     }
 
+    /// Reads the answer of a stream's leader.
+    #[cfg(feature = "fuzzing")]
+    #[doc(hidden)]
+    pub fn from_answer(answer: &[u8]) -> Option<Self> {
+        let RawAnswer { message } = serde_json::from_slice(answer).ok()?;
+        message.read("fuzzing").ok()
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(self.headers.as_ref(), name)
