@@ -154,6 +154,11 @@ impl Broker {
         }
     }
 
+    /// Whether JetStream is in another domain or account than the connection.
+    pub(super) fn reaches_elsewhere(&self) -> bool {
+        self.api_prefix != JetStreamApi::Account.prefix()
+    }
+
     pub(super) fn note_lost_consumer(&self) {
         self.lost_consumers.fetch_add(1, Ordering::Relaxed);
     }
