@@ -1,77 +1,13 @@
 //! What the two binaries share.
 
+mod logging;
+mod server;
 mod stored;
 
-use std::{
-    str::FromStr,
-    time::{Duration, Instant},
-};
+use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
-
-use crate::{
-    StreamName,
-    broker::{Broker, BrokerError, ConnectOptions},
-};
-
+pub use server::ServerArguments;
 pub use stored::Stored;
-
-/// Rest before a server that is not there is looked for again.
-const CONNECT_REST: Duration = Duration::from_secs(1);
-
-/// Where to connect: the options every command has.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ServerArguments {
-    /// NATS server URL; several may be given, comma-separated
-    #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222", global = true, hide_env_values = true)]
-    pub server: String,
-    /// Stream that holds the transfers (its chunks are in NAME_DATA)
-    #[arg(long, env = "NATSFER_STREAM", default_value = "NATSFER", value_name = "NAME", global = true)]
-    pub stream: StreamName,
-    /// Log more (-v debug, -vv trace); RUST_LOG takes precedence
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    pub verbose: u8,
-}
-
-impl ServerArguments {
-    /// Connects as this program. A server that is not there is waited for as long as `patience` says.
-    ///
-    /// # Errors
-    /// Those of [`Broker::connect`].
-    pub async fn connect(&self, client_name: &str, patience: Duration) -> Result<Broker, BrokerError> {
-        let options = ConnectOptions::default()
-            .with_server(&self.server)
-            .with_stream(self.stream.clone())
-            .with_client_name(client_name);
-        let started = Instant::now();
-        let mut said = false;
-        loop {
-            match Broker::connect(&options).await {
-                Err(error) if error.is_passing() && started.elapsed() + CONNECT_REST < patience => {
-                    if !std::mem::replace(&mut said, true) {
-                        tracing::warn!("{error} Trying again.");
-                    }
-                    tokio::time::sleep(CONNECT_REST).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Sends logs to standard error, in colour when that is a terminal.
-    pub fn start_logging(&self) {
-        let default = match self.verbose {
-            0 => "warn,natsfer=info",
-            1 => "info,natsfer=debug,natsfer_common=debug,natsfer_producer=debug,natsfer_consumer=debug",
-            _ => "debug,natsfer=trace,natsfer_common=trace,natsfer_producer=trace,natsfer_consumer=trace",
-        };
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-        let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        // A second start, as in tests, keeps the first.
-        let _ =
-            tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).try_init();
-    }
-}
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -57,7 +57,11 @@ pub use limits::{Limits, Unwanted};
 pub use natsfer_common::{
     Channel, ChannelFilter, Digest, FileName, Manifest, PartError, ReceiverName, Rejection, RejectionReason,
     RejectionState, TransferId,
-    broker::{Broker, BrokerError, CatalogEntry, ConnectOptions, TransferState},
+    broker::{
+        AccessError, Broker, BrokerError, CatalogEntry, ClientCertificate, ConnectOptions, Contexts, Handshake,
+        JetStreamApi, JetStreamDomain, Login, Secret, Settings, SettingsError, SubjectPrefix, SubjectPrefixError, Tls,
+        TransferState,
+    },
 };
 pub use options::{ConflictPolicy, ReceiverOptions, SaveOptions};
 pub use range::{ByteRange, read_range};

@@ -44,7 +44,11 @@ pub use error::ProducerError;
 pub use natsfer_common::{
     Channel, ChannelFilter, ChunkSize, ChunkSizing, Compression, Digest, DigestAlgorithm, FileName, Manifest, Metadata,
     Receipt, ReceiverName, RejectionReason, RepairRequest, TransferId,
-    broker::{Broker, BrokerError, CatalogEntry, ConnectOptions, StreamSettings, StreamsReport, TransferState},
+    broker::{
+        AccessError, Broker, BrokerError, CatalogEntry, ClientCertificate, ConnectOptions, Contexts, Handshake,
+        JetStreamApi, JetStreamDomain, Login, Secret, Settings, SettingsError, StreamSettings, StreamsReport,
+        SubjectPrefix, SubjectPrefixError, Tls, TransferState,
+    },
 };
 pub use options::SendOptions;
 pub use producer::Producer;

@@ -27,7 +27,7 @@ const SERVER_VARIABLE: &str = "NATS_URL";
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// A command to run, described step by step. Its child gets the test's
-/// environment, and dies with the [`Running`] that stands for it.
+/// environment but for the `NATS_` variables, and dies with the [`Running`] that stands for it.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Command {
@@ -149,6 +149,10 @@ impl Command {
 
     fn start(self, program: &Path) -> Result<Running> {
         let mut command = process::command(program);
+        // How the developer connects is not how a test does.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"NATS_")) {
+            command.env_remove(name);
+        }
         command.args(&self.args).envs(self.environment);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

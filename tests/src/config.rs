@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use async_nats::ConnectOptions;
+
 use crate::DEFAULT_VERSION;
 use crate::ports::Ports;
 use crate::server::Server;
@@ -13,7 +15,7 @@ use crate::server::Server;
 pub struct Builder {
     pub(crate) version: String,
     pub(crate) store: Option<PathBuf>,
-    pub(crate) login: Option<(String, String)>,
+    pub(crate) client: ConnectOptions,
     pub(crate) member: Option<Member>,
     lines: Vec<String>,
     jetstream: Vec<String>,
@@ -32,7 +34,7 @@ impl Default for Builder {
         Self {
             version: DEFAULT_VERSION.into(),
             store: None,
-            login: None,
+            client: ConnectOptions::new(),
             member: None,
             lines: Vec::new(),
             jetstream: Vec::new(),
@@ -79,8 +81,14 @@ impl Builder {
 
     /// Who the harness itself logs in as, when the configuration lines demand
     /// it. That account needs JetStream.
-    pub fn login(mut self, user: &str, password: &str) -> Self {
-        self.login = Some((user.into(), password.into()));
+    pub fn login(self, user: &str, password: &str) -> Self {
+        self.client(ConnectOptions::with_user_and_password(user.into(), password.into()))
+    }
+
+    /// How the harness itself connects, when it takes more than a user and a
+    /// password: a key, credentials, an authority to trust.
+    pub fn client(mut self, options: ConnectOptions) -> Self {
+        self.client = options;
         self
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, ensure};
-use async_nats::{Client, ConnectOptions, jetstream};
+use async_nats::{Client, jetstream};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -173,11 +173,7 @@ impl Server {
     }
 
     async fn try_client(&self) -> Result<Client> {
-        let mut options = ConnectOptions::new().name(HARNESS);
-        if let Some((user, password)) = &self.builder.login {
-            options = options.user_and_password(user.clone(), password.clone());
-        }
-        Ok(options.connect(self.url()).await?)
+        Ok(self.builder.client.clone().name(HARNESS).connect(self.url()).await?)
     }
 
     fn down(&self) -> Result<()> {

@@ -8,13 +8,15 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{HeaderMap, Message, RequestErrorKind, connection::State, jetstream::response::Response};
+use async_nats::{AuthError, HeaderMap, Message, RequestErrorKind, connection::State, jetstream::response::Response};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{BrokerError, Patience, code};
-use crate::{StreamName, Subjects};
+use super::{
+    AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, code, servers::Servers,
+    violations::Violations,
+};
+use crate::{StreamName, Subjects, blocking};
 
 /// How long any one request to the server may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -24,51 +26,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a request is tried again while the server is away.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Violations kept for requests that have not looked yet.
-const MOST_VIOLATIONS: usize = 64;
-
-/// Where to connect, and which pair of streams to use.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ConnectOptions {
-    /// Comma-separated server URLs: `nats://host:4222`.
-    pub server: String,
-    /// The pair of streams.
-    pub stream: StreamName,
-    /// How this client appears in the server's list of connections.
-    pub client_name: String,
-}
-
-impl Default for ConnectOptions {
-    /// `nats://127.0.0.1:4222`, stream `NATSFER`.
-    fn default() -> Self {
-        Self { server: "nats://127.0.0.1:4222".into(), stream: StreamName::default(), client_name: "natsfer".into() }
-    }
-}
-
-impl ConnectOptions {
-    /// Another server, or several, comma-separated.
-    #[must_use]
-    pub fn with_server(mut self, server: impl Into<String>) -> Self {
-        self.server = server.into();
-        self
-    }
-
-    /// Another pair of streams.
-    #[must_use]
-    pub fn with_stream(mut self, stream: StreamName) -> Self {
-        self.stream = stream;
-        self
-    }
-
-    /// Another name in the server's list of connections.
-    #[must_use]
-    pub fn with_client_name(mut self, name: impl Into<String>) -> Self {
-        self.client_name = name.into();
-        self
-    }
-}
-
 /// A connection and the pair of streams that is used over it. Clones share the connection; it is closed with the last.
 #[derive(Debug, Clone)]
 pub struct Broker {
@@ -76,6 +33,8 @@ pub struct Broker {
     /// For reading what the server says about a delivery.
     pub(super) jetstream: async_nats::jetstream::Context,
     pub(super) api_prefix: String,
+    /// The JetStream that publications must reach, if it is in a certain domain.
+    pub(super) domain: Option<JetStreamDomain>,
     stream: StreamName,
     subjects: Subjects,
     violations: Violations,
@@ -91,19 +50,31 @@ pub(super) enum Room {
     NotAwaited,
 }
 
-/// The server reports a permission violation apart from the request that caused it, but names its subject.
-type Violations = broadcast::Sender<String>;
-
 impl Broker {
     /// Connects. Later disconnections heal by themselves.
     ///
     /// # Errors
-    /// When no server answers, or it refuses the login.
+    /// When no server answers, it refuses the login, either side does not trust the other, or a file of the login cannot be used.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, BrokerError> {
-        let violations = Violations::new(MOST_VIOLATIONS);
+        let servers = Servers::read(&options.server);
+        let login = match &options.login {
+            Login::AsUrl => servers.login.clone(),
+            login => login.clone(),
+        };
+        let tls = options.encrypted(servers.encrypted);
+        let (login, tls) = blocking(move || {
+            // The client's own errors would not say which file is wrong.
+            login.answer(&[])?;
+            tls.check()?;
+            Ok::<_, AccessError>((Arc::new(login), tls))
+        })
+        .await?;
+        let inbox_prefix = options.inbox_prefix.as_ref().map_or_else(|| "_INBOX".into(), ToString::to_string);
+        let violations = Violations::new(&inbox_prefix);
         let noted = violations.clone();
-        let connect = async_nats::ConnectOptions::new()
+        let connect = async_nats::ConnectOptions::with_auth_callback(move |nonce| answer(login.clone(), nonce))
             .name(&options.client_name)
+            .custom_inbox_prefix(&inbox_prefix)
             .connection_timeout(REQUEST_DEADLINE)
             .request_timeout(Some(REQUEST_DEADLINE))
             .ping_interval(PING_INTERVAL)
@@ -111,30 +82,31 @@ impl Broker {
                 let noted = noted.clone();
                 async move { note_event(&event, &noted) }
             });
-        let servers: Vec<&str> = options.server.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-        let connect = match login(&servers) {
-            Some((user, Some(password))) => connect.user_and_password(user, password),
-            Some((token, None)) => connect.token(token),
-            None => connect,
-        };
-        let client = connect
-            .connect(servers)
+        let client = tls
+            .onto(connect)
+            .connect(&servers.urls)
             .await
-            .map_err(|source| BrokerError::Connect { server: without_secrets(&options.server), source })?;
-        Ok(Self::over(client, options.stream.clone(), violations))
+            .map_err(|source| BrokerError::connect(servers.shown(), source))?;
+        Ok(Self::over(client, options.stream.clone(), &options.jetstream, violations))
     }
 
     /// Uses a connection that the service has already.
     pub fn with_client(client: async_nats::Client, stream: StreamName) -> Self {
-        Self::over(client, stream, Violations::new(MOST_VIOLATIONS))
+        Self::over(client, stream, &JetStreamApi::Account, Violations::new("_INBOX"))
     }
 
-    fn over(client: async_nats::Client, stream: StreamName, violations: Violations) -> Self {
+    /// The same connection, on which JetStream is reached elsewhere.
+    #[must_use]
+    pub fn with_jetstream(&self, api: &JetStreamApi) -> Self {
+        Self { api_prefix: api.prefix(), domain: api.domain().cloned(), ..self.clone() }
+    }
+
+    fn over(client: async_nats::Client, stream: StreamName, api: &JetStreamApi, violations: Violations) -> Self {
         let subjects = Subjects::new(&stream);
         let jetstream = async_nats::jetstream::new(client.clone());
-        let (api_prefix, lost_consumers, patience) = ("$JS.API".into(), Arc::default(), PATIENCE);
-        let room = Room::Awaited;
-        Self { client, jetstream, api_prefix, stream, subjects, violations, lost_consumers, patience, room }
+        let (api_prefix, domain) = (api.prefix(), api.domain().cloned());
+        let (lost_consumers, patience, room) = (Arc::default(), PATIENCE, Room::Awaited);
+        Self { client, jetstream, api_prefix, domain, stream, subjects, violations, lost_consumers, patience, room }
     }
 
     /// The same connection, on which requests are tried again for so long while the server is away; 5 minutes by default.
@@ -180,6 +152,11 @@ impl Broker {
             Err(error) => !error.is(code::STREAM_NOT_FOUND) && !matches!(error, BrokerError::NoResponders { .. }),
             Ok(_) => true,
         }
+    }
+
+    /// Whether JetStream is in another domain or account than the connection.
+    pub(super) fn reaches_elsewhere(&self) -> bool {
+        self.api_prefix != JetStreamApi::Account.prefix()
     }
 
     pub(super) fn note_lost_consumer(&self) {
@@ -271,7 +248,7 @@ impl Broker {
         &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes,
     ) -> Result<Message, BrokerError> {
         let what = || what.to_owned();
-        let denied = denial(self.violations.subscribe(), format!("\"{subject}\""));
+        let denied = self.violations.about(&subject);
         let mut request = async_nats::Request::new().payload(payload).timeout(Some(REQUEST_DEADLINE));
         if let Some(headers) = headers {
             request = request.headers(headers);
@@ -305,67 +282,24 @@ pub(super) fn read_answer<T: DeserializeOwned>(what: &str, answer: &Message) -> 
     }
 }
 
-/// The server's words when it denies this subject.
-async fn denial(mut violations: broadcast::Receiver<String>, quoted_subject: String) -> String {
-    loop {
-        match violations.recv().await {
-            Ok(violation) if violation.contains(&quoted_subject) => return violation,
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
+/// The login, as it stands now, for a server that greets with this nonce.
+async fn answer(login: Arc<Login>, nonce: Vec<u8>) -> Result<async_nats::Auth, AuthError> {
+    let read = tokio::task::spawn_blocking(move || login.answer(&nonce));
+    read.await.map_err(AuthError::new)?.map_err(AuthError::new)
 }
 
 fn note_event(event: &async_nats::Event, violations: &Violations) {
     match event {
         async_nats::Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
             tracing::debug!(%error, "the server denied something");
-            // Nobody may be waiting.
-            let _ = violations.send(error.to_string());
+            violations.note(&error.to_string());
         }
         async_nats::Event::Disconnected => tracing::warn!("disconnected from the server; reconnecting"),
-        async_nats::Event::Connected => tracing::debug!("connected"),
+        async_nats::Event::Connected => {
+            violations.forget();
+            tracing::debug!("connected");
+        }
         async_nats::Event::SlowConsumer(_) => tracing::warn!("messages were dropped: this client reads too slowly"),
         event => tracing::debug!(%event, "connection event"),
-    }
-}
-
-/// The first user and password, or token alone, among the URLs: the client leaves those in a URL unused.
-fn login(servers: &[&str]) -> Option<(String, Option<String>)> {
-    // One that cannot be read is reported by connecting to it.
-    let mut servers = servers.iter().filter_map(|server| server.parse::<async_nats::ServerAddr>().ok());
-    servers.find_map(|server| Some((percent_decoded(server.username()?), server.password().map(percent_decoded))))
-}
-
-fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-/// The URLs without user, password or token.
-fn without_secrets(servers: &str) -> String {
-    let hide = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.into(),
-        _ => url.to_owned(),
-    };
-    servers.split(',').map(|url| hide(url.trim())).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_login_is_taken_from_the_first_url_that_has_one() {
-        let some = |user: &str, password: Option<&str>| Some((user.to_owned(), password.map(str::to_owned)));
-        assert_eq!(login(&["nats://a:4222", "nats://u:p%40ss%2@b"]), some("u", Some("p@ss%2")));
-        assert_eq!(login(&["nats://t%C3%B6ken@a"]), some("töken", None));
-        assert_eq!(login(&["a:4222", "not a url"]), None);
-    }
-
-    #[test]
-    fn errors_name_the_server_without_its_secrets() {
-        assert_eq!(without_secrets("nats://u:p@ss@a:4222, b"), "nats://a:4222, b");
-        assert_eq!(without_secrets("token@a"), "a");
     }
 }

@@ -1,6 +1,10 @@
 //! What can go wrong between us and the server.
 
-use std::time::Duration;
+use std::{error::Error, io, time::Duration};
+
+use async_nats::{ConnectError, ConnectErrorKind, rustls};
+
+use super::{AccessError, JetStreamDomain};
 
 /// Why something asked of the server was not done.
 #[derive(Debug, thiserror::Error)]
@@ -12,8 +16,29 @@ pub enum BrokerError {
         /// Where it was tried.
         server: String,
         /// What the client says.
-        source: async_nats::ConnectError,
+        source: ConnectError,
     },
+    /// The server does not take this client for who it says it is.
+    #[error("the NATS server at {server} refuses the login")]
+    LoginRefused {
+        /// Where it was tried.
+        server: String,
+        /// What the client says.
+        source: ConnectError,
+    },
+    /// One of the two does not trust the other, or they cannot agree how to encrypt.
+    #[error("no trusted connection to the NATS server at {server}: {advice}")]
+    Untrusted {
+        /// Where it was tried.
+        server: String,
+        /// Where to look.
+        advice: &'static str,
+        /// What the client says.
+        source: ConnectError,
+    },
+    /// A file of the login or of TLS cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The account's permissions do not allow it.
     #[error("not permitted: {what} ({violation})")]
     Denied {
@@ -51,6 +76,16 @@ pub enum BrokerError {
         code: u64,
         /// JetStream's words, with the code.
         description: String,
+    },
+    /// A stream of another JetStream domain takes the same subjects, and has answered.
+    #[error("stored in JetStream domain {other}, and not as asked in {domain}: {what}")]
+    OtherDomain {
+        /// What was asked.
+        what: String,
+        /// The domain it was meant for.
+        domain: JetStreamDomain,
+        /// The one that has answered.
+        other: String,
     },
     /// The consumer does not exist any more.
     #[error("consumer {consumer} on stream {stream} is gone")]
@@ -109,6 +144,22 @@ pub mod code {
 }
 
 impl BrokerError {
+    /// Why no connection could be made.
+    pub(super) fn connect(server: String, source: ConnectError) -> Self {
+        match source.kind() {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                Self::LoginRefused { server, source }
+            }
+            ConnectErrorKind::Tls => {
+                Self::Untrusted { server, advice: "are certificates and keys as they should be?", source }
+            }
+            _ => match tls_error(&source) {
+                Some(error) => Self::Untrusted { server, advice: advice(error), source },
+                None => Self::Connect { server, source },
+            },
+        }
+    }
+
     /// Whether it is this JetStream error.
     pub fn is(&self, wanted: u64) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == wanted)
@@ -123,7 +174,7 @@ impl BrokerError {
             | Self::Interrupted { .. } => true,
             Self::Refused { code, .. } => code::UNAVAILABLE.contains(code) || self.is_full(),
             Self::Connect { source, .. } => {
-                use async_nats::ConnectErrorKind::{Dns, Io, TimedOut};
+                use ConnectErrorKind::{Dns, Io, TimedOut};
                 matches!(source.kind(), Dns | Io | TimedOut)
             }
             _ => false,
@@ -133,5 +184,21 @@ impl BrokerError {
     /// Whether there is no room: in the stream, or in the server's or account's storage.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code::STREAM_FULL.contains(code))
+    }
+}
+
+/// What TLS says is wrong, if it is that: the client has it inside an error of its stream.
+fn tls_error(error: &ConnectError) -> Option<&rustls::Error> {
+    error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+}
+
+fn advice(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(_) => {
+            "is the authority behind its certificate trusted here, and the URL its name?"
+        }
+        rustls::Error::AlertReceived(_) => "does it ask for a client certificate, and trust the authority behind it?",
+        rustls::Error::InvalidMessage(_) => "does it speak TLS there, and from the first byte on (handshake first)?",
+        _ => "do both speak the same TLS?",
     }
 }

@@ -8,14 +8,22 @@ use super::{Broker, BrokerError, code, connection::read_answer};
 use crate::header;
 
 /// The server's word that a message is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     /// Its sequence in the stream.
-    #[serde(rename = "seq")]
     pub sequence: u64,
     /// A message of the same id was there already, within the duplicate window: nothing new was stored.
-    #[serde(default)]
     pub duplicate: bool,
+}
+
+/// The server's word as it comes, with the domain of the stream that has stored the message.
+#[derive(Deserialize)]
+struct Answer {
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+    #[serde(default)]
+    domain: Option<String>,
 }
 
 /// What to tell the server about a delivered message.
@@ -47,7 +55,8 @@ impl Broker {
     /// Publishes one message and waits until the server has stored it. Does not create streams.
     ///
     /// # Errors
-    /// When the stream is full, missing, or refuses the message; or no answer comes: the message may be stored all the same.
+    /// When the stream is full, missing, in another domain, or refuses the message; or no answer comes: the message may be stored
+    /// all the same.
     pub async fn publish(
         &self, subject: String, headers: &[(&'static str, String)], payload: Bytes,
     ) -> Result<Stored, BrokerError> {
@@ -56,7 +65,15 @@ impl Broker {
         for (name, value) in headers {
             map.insert(*name, value.as_str());
         }
-        read_answer(&what, &self.request(&what, subject, Some(map), payload).await?)
+        let answer: Answer = read_answer(&what, &self.request(&what, subject, Some(map), payload).await?)?;
+        match &self.domain {
+            // A stream here that takes the same subjects was faster, or there is none in that domain.
+            Some(domain) if answer.domain.as_deref() != Some(domain.as_str()) => {
+                let other = answer.domain.unwrap_or_else(|| "none".into());
+                Err(BrokerError::OtherDomain { what, domain: domain.clone(), other })
+            }
+            _ => Ok(Stored { sequence: answer.seq, duplicate: answer.duplicate }),
+        }
     }
 
     /// Publishes a message if the last one on its subject has this sequence, 0 for none: `None` if it has not. The server
