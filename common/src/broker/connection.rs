@@ -266,12 +266,17 @@ impl Broker {
         Patience::new(self.patience).until(self, what, action).await.map_err(super::Impatience::into_last)
     }
 
+    /// What the server denies of this subject from now on.
+    pub(super) fn denials(&self, subject: &str) -> Denials {
+        Denials { violations: self.violations.subscribe(), quoted_subject: format!("\"{subject}\"") }
+    }
+
     /// One request, one answer, within the deadline.
     pub(super) async fn request(
         &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes,
     ) -> Result<Message, BrokerError> {
         let what = || what.to_owned();
-        let denied = denial(self.violations.subscribe(), format!("\"{subject}\""));
+        let mut denials = self.denials(&subject);
         let mut request = async_nats::Request::new().payload(payload).timeout(Some(REQUEST_DEADLINE));
         if let Some(headers) = headers {
             request = request.headers(headers);
@@ -283,7 +288,7 @@ impl Broker {
                 Err(_) => return Err(BrokerError::TimedOut { what: what(), after: 2 * REQUEST_DEADLINE }),
             },
             // Without this the request would only run into its deadline.
-            violation = denied => return Err(BrokerError::Denied { what: what(), violation }),
+            violation = denials.next() => return Err(BrokerError::Denied { what: what(), violation }),
         };
         answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { what: what() },
@@ -305,13 +310,22 @@ pub(super) fn read_answer<T: DeserializeOwned>(what: &str, answer: &Message) -> 
     }
 }
 
-/// The server's words when it denies this subject.
-async fn denial(mut violations: broadcast::Receiver<String>, quoted_subject: String) -> String {
-    loop {
-        match violations.recv().await {
-            Ok(violation) if violation.contains(&quoted_subject) => return violation,
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
+/// What the server denies from now on, of one subject.
+#[derive(Debug)]
+pub(super) struct Denials {
+    violations: broadcast::Receiver<String>,
+    quoted_subject: String,
+}
+
+impl Denials {
+    /// The server's words when it denies the subject. Cancel safe.
+    pub(super) async fn next(&mut self) -> String {
+        loop {
+            match self.violations.recv().await {
+                Ok(violation) if violation.contains(&self.quoted_subject) => return violation,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
         }
     }
 }
