@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{BrokerError, Patience, code};
+use super::{BrokerError, Patience, code, message::DeniedLeaders};
 use crate::{StreamName, Subjects};
 
 /// How long any one request to the server may take.
@@ -79,6 +79,7 @@ pub struct Broker {
     stream: StreamName,
     subjects: Subjects,
     violations: Violations,
+    pub(super) denied_leaders: DeniedLeaders,
     lost_consumers: Arc<AtomicU64>,
     patience: Duration,
     room: Room,
@@ -133,8 +134,19 @@ impl Broker {
         let subjects = Subjects::new(&stream);
         let jetstream = async_nats::jetstream::new(client.clone());
         let (api_prefix, lost_consumers, patience) = ("$JS.API".into(), Arc::default(), PATIENCE);
-        let room = Room::Awaited;
-        Self { client, jetstream, api_prefix, stream, subjects, violations, lost_consumers, patience, room }
+        let (room, denied_leaders) = (Room::Awaited, DeniedLeaders::default());
+        Self {
+            client,
+            jetstream,
+            api_prefix,
+            stream,
+            subjects,
+            violations,
+            denied_leaders,
+            lost_consumers,
+            patience,
+            room,
+        }
     }
 
     /// The same connection, on which requests are tried again for so long while the server is away; 5 minutes by default.

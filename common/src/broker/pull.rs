@@ -80,7 +80,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    fn new(message: Message, broker: &Broker) -> Option<Self> {
+    pub(super) fn new(message: Message, broker: &Broker) -> Option<Self> {
         let message = jetstream::Message { message, context: broker.jetstream.clone() };
         let info = message.info().ok()?;
         let (stream_sequence, consumer_sequence) = (info.stream_sequence, info.consumer_sequence);
@@ -117,7 +117,8 @@ pub(super) fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&
 }
 
 /// What a request's end means.
-enum Status {
+#[derive(Debug)]
+pub(super) enum Status {
     Heartbeat,
     EndedByBytes,
     Ended,
@@ -280,7 +281,7 @@ impl Pull {
 }
 
 /// The server's status messages (nats-server, `server/consumer.go`; ADR-13).
-fn classify(status: u16, description: &str) -> Status {
+pub(super) fn classify(status: u16, description: &str) -> Status {
     let description = description.to_ascii_lowercase();
     match status {
         100 => Status::Heartbeat,

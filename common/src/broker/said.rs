@@ -58,9 +58,9 @@ impl Broker {
         let what = format!("looking up what receivers say about transfer {transfer}");
         self.patiently(&what, || async {
             let mut said = VecDeque::new();
-            let filters = vec![self.subjects().of(kind, channel, transfer)];
-            self.look(self.stream().control().to_owned(), filters, StartAt::First, true, |delivery| {
-                said.extend(read(delivery));
+            let filter = self.subjects().of(kind, channel, transfer);
+            self.look(self.stream().control(), filter, StartAt::First, |delivery| {
+                said.extend(read(&delivery));
                 if said.len() > MOST_WORDS {
                     said.pop_front();
                 }
