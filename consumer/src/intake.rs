@@ -235,7 +235,7 @@ impl<'a> Intake<'a> {
         let Save { broker, manifest, .. } = self.save;
         is_there(broker, manifest).await?;
         tracing::info!(transfer = %manifest.transfer, chunks = %missing, "fetching chunks that did not come");
-        let fetch = broker.fetch(manifest);
+        let fetch = broker.fetch(manifest, copies);
         let fetched = self.refetch_each(missing, copies, &fetch).await;
         fetch.close().await;
         fetched

@@ -187,7 +187,7 @@ impl Pump {
         let transfer = self.manifest.transfer;
         let (broker, manifest) = (self.broker.clone(), self.manifest.clone());
         let copies = broker.copies(&manifest, &missing).await?;
-        let fetch = broker.fetch(&manifest);
+        let fetch = broker.fetch(&manifest, &copies);
         for index in missing.iter() {
             for place in copies.of(index) {
                 if let Some((chunk, payload)) = fetch.chunk_at(*place).await?

@@ -88,7 +88,7 @@ pub async fn read_range(
     }
     let chunks = manifest.chunk_size.index_of(start)..manifest.chunk_size.index_of(end - 1) + 1;
     let copies = broker.copies(manifest, &ChunkSet::run(chunks.clone())).await?;
-    let fetch = broker.fetch(manifest);
+    let fetch = broker.fetch(manifest, &copies);
     for index in chunks {
         let Some((chunk, raw)) = fetch.sound_chunk(size, index, &copies).await? else {
             fetch.close().await;

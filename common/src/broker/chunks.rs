@@ -70,7 +70,7 @@ impl Broker {
         let missing = all.without(&copies.chunks());
         let mut found = Verification { missing, ..Verification::default() };
         let mut hasher = manifest.digest_algorithm.hasher();
-        let fetch = self.fetch(manifest);
+        let fetch = self.fetch(manifest, &copies);
         for index in copies.0.keys() {
             match fetch.sound_chunk(totals.size, *index, &copies).await? {
                 Some((_, raw)) => hasher.update(&raw),

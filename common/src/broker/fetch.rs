@@ -3,7 +3,7 @@
 //! A message can be asked for by its sequence alone, but then the sequence stands in the request, and permissions cannot hold
 //! anybody to a channel. A consumer's creation carries its subject.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -13,8 +13,8 @@ use crate::{ChunkHeader, Manifest};
 
 /// What the names of consumers that fetch chunks begin with.
 const FETCH: &str = "fetch";
-/// Bytes asked for ahead.
-const WINDOW: u64 = 4 << 20;
+/// Messages asked for at once.
+const AHEAD: usize = 4;
 /// Messages that are read and passed over; beyond that, a consumer is made that begins where is to be read.
 const MOST_PASSED: u32 = 8;
 /// How often a reading that stands still is looked into.
@@ -27,6 +27,8 @@ const SILENCE: Duration = Duration::from_secs(20);
 pub struct Fetch<'a> {
     broker: &'a Broker,
     manifest: &'a Manifest,
+    /// Where the copies are, in stream order: no more is asked for ahead than there are.
+    sequences: BTreeSet<u64>,
     reading: Mutex<Option<Reading>>,
 }
 
@@ -45,9 +47,10 @@ struct Reading {
 }
 
 impl Broker {
-    /// Begins to read chunks by their places.
-    pub fn fetch<'a>(&'a self, manifest: &'a Manifest) -> Fetch<'a> {
-        Fetch { broker: self, manifest, reading: Mutex::default() }
+    /// Begins to read these copies by their places.
+    pub fn fetch<'a>(&'a self, manifest: &'a Manifest, copies: &Copies) -> Fetch<'a> {
+        let sequences = copies.iter().map(|(_, place)| place.sequence).collect();
+        Fetch { broker: self, manifest, sequences, reading: Mutex::default() }
     }
 }
 
@@ -128,6 +131,7 @@ impl Fetch<'_> {
                 }
             };
             if reading.ahead.is_none() {
+                reading.pull.want(self.sequences.range(reading.position..).take(AHEAD).count().max(1) as u64);
                 reading.ahead = reading.next(self.broker).await?;
             }
             match reading.ahead.take_if(|message| message.stream_sequence <= sequence) {
@@ -152,7 +156,7 @@ impl Reading {
         let (name, kind) = (FETCH.to_owned(), ConsumerKind::Look);
         let mut spec = ConsumerSpec { stream, name, filters, start, headers_only: false, kind };
         let pending = broker.create_consumer(&mut spec).await?.pending;
-        let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Flow { window: WINDOW }).await?;
+        let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Single).await?;
         Ok(Self { pull, consumer: spec.name, pending, seen: 0, ahead: None, position: sequence })
     }
 

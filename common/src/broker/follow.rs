@@ -7,10 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
-    Acknowledgement, Broker, BrokerError, ConsumerSpec, Delivery, Pull, PullSettings, StartAt,
-    push::{Push, Pushed},
-};
+use super::{Acknowledgement, Broker, BrokerError, ConsumerSpec, Delivery, Pull, PullSettings, StartAt, push::Push};
 
 /// Rest before a consumer that went away is made anew.
 const REST: Duration = Duration::from_millis(500);
@@ -219,7 +216,7 @@ impl Reading {
         match self {
             Self::Pull(pull) => pull.next().await,
             Self::Push(push) => loop {
-                if let Pushed::Message(delivery) = push.next().await? {
+                if let Some(delivery) = push.next().await? {
                     return Ok(delivery);
                 }
             },

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
-use super::{Broker, BrokerError, Delivery, StartAt, code, push::Pushed};
+use super::{Broker, BrokerError, Delivery, StartAt, code};
 
 impl Broker {
     /// Goes through the headers of all messages that a stream holds now on this subject, until `visit` breaks.
@@ -18,7 +18,7 @@ impl Broker {
         let mut seen = 0;
         while seen < pending {
             match push.next().await {
-                Ok(Pushed::Message(delivery)) => {
+                Ok(Some(delivery)) => {
                     let last = delivery.pending == 0;
                     if visit(delivery).is_break() || last {
                         break;
@@ -26,7 +26,7 @@ impl Broker {
                     seen += 1;
                 }
                 // A server that has lost messages may have promised more than there are.
-                Ok(Pushed::Nothing) => break,
+                Ok(None) => break,
                 Err(BrokerError::ConsumerGone { stream, .. }) => return Err(BrokerError::Interrupted { stream }),
                 Err(error) => return Err(error),
             }

@@ -117,8 +117,7 @@ pub(super) fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&
 }
 
 /// What a request's end means.
-#[derive(Debug)]
-pub(super) enum Status {
+enum Status {
     Heartbeat,
     EndedByBytes,
     Ended,
@@ -281,7 +280,7 @@ impl Pull {
 }
 
 /// The server's status messages (nats-server, `server/consumer.go`; ADR-13).
-pub(super) fn classify(status: u16, description: &str) -> Status {
+fn classify(status: u16, description: &str) -> Status {
     let description = description.to_ascii_lowercase();
     match status {
         100 => Status::Heartbeat,

@@ -8,13 +8,12 @@ use std::time::Duration;
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 
-use super::{
-    Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt,
-    pull::{classify, header},
-};
+use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt, pull::header};
 
 /// What the names of consumers that only look around begin with.
 const LOOK: &str = "look";
+/// Where the server's questions are answered.
+const FLOW: &str = "$JS.FC.";
 /// Silence after which the consumer is taken for lost: some of its heartbeats.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -28,15 +27,6 @@ pub(super) struct Push {
     subscriber: Subscriber,
     /// Messages that have come.
     seen: u64,
-}
-
-/// What came.
-#[derive(Debug)]
-pub(super) enum Pushed {
-    /// A message's headers.
-    Message(Delivery),
-    /// Nothing: all there is has come.
-    Nothing,
 }
 
 impl Broker {
@@ -66,14 +56,14 @@ impl Broker {
 }
 
 impl Push {
-    /// What comes next.
+    /// The next message's headers; `None` when all there is has come, for now.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.
     ///
     /// # Errors
     /// When messages were lost, the consumer is gone, or the connection is closed: it is to be begun again.
-    pub(super) async fn next(&mut self) -> Result<Pushed, BrokerError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
         loop {
             let message = match tokio::time::timeout(SILENCE, self.subscriber.next()).await {
                 Ok(Some(message)) => message,
@@ -85,24 +75,16 @@ impl Push {
                     let Some(delivery) = Delivery::new(message, &self.broker) else { continue };
                     self.seen += 1;
                     // Nothing is delivered twice by such a consumer: what was lost with a connection shows as a gap.
-                    return if delivery.consumer_sequence == self.seen {
-                        Ok(Pushed::Message(delivery))
-                    } else {
-                        Err(self.gone())
-                    };
+                    return if delivery.consumer_sequence == self.seen { Ok(Some(delivery)) } else { Err(self.gone()) };
                 }
                 Some(StatusCode::IDLE_HEARTBEAT) => {
                     if self.lets_flow(&message).await {
                         continue;
                     }
                     let delivered = header(message.headers.as_ref(), "Nats-Last-Consumer").and_then(|n| n.parse().ok());
-                    return if delivered == Some(self.seen) { Ok(Pushed::Nothing) } else { Err(self.gone()) };
+                    return if delivered == Some(self.seen) { Ok(None) } else { Err(self.gone()) };
                 }
-                Some(status) => {
-                    let description = message.description.as_deref().unwrap_or_default();
-                    tracing::debug!(consumer = self.consumer, %status, description, kind = ?classify(status.as_u16(), description));
-                    return Err(self.gone());
-                }
+                Some(_) => return Err(self.gone()),
             }
         }
     }
@@ -110,7 +92,9 @@ impl Push {
     /// Answers the server's question whether all that it has sent has come, if it is one: before that it sends no more.
     async fn lets_flow(&self, message: &Message) -> bool {
         let stalled = header(message.headers.as_ref(), "Nats-Consumer-Stalled").map(str::to_owned);
-        let Some(question) = message.reply.as_ref().map(ToString::to_string).or(stalled) else { return false };
+        let question = message.reply.as_ref().map(ToString::to_string).or(stalled);
+        // Whoever else writes into the inbox is not to choose what is published here.
+        let Some(question) = question.filter(|subject| subject.starts_with(FLOW)) else { return false };
         // It is asked again.
         let _ = self.broker.client.publish(question, "".into()).await;
         true
