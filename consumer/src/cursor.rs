@@ -56,8 +56,9 @@ impl Cursor {
         };
         let stream = broker.stream().data();
         let filters = vec![broker.subjects().data(&manifest.channel, manifest.transfer)];
-        let mut spec = ConsumerSpec { stream, name, filters, start: StartAt::First, headers_only: false, kind };
-        let standing = match kind {
+        let start = StartAt::First;
+        let mut spec = ConsumerSpec { stream, name, filters, start, headers_only: false, kind: kind.clone() };
+        let standing = match &spec.kind {
             ConsumerKind::Cursor => broker.consumer(&spec.stream, &spec.name).await?,
             _ => None,
         };

@@ -145,7 +145,7 @@ impl Held {
         if broker.epoch() == self.epoch {
             return Ok(false);
         }
-        let message = broker.message_at(broker.stream().control(), self.sequence).await?;
-        Ok(message.is_none_or(|message| message.subject != self.subject))
+        let stored_at = broker.stored_at(broker.stream().control(), &self.subject, self.sequence).await?;
+        Ok(stored_at.is_none())
     }
 }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use natsfer_common::{
     ChunkHeader, ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Reception, Totals,
-    broker::{AckPlace, Copies},
+    broker::{AckPlace, Copies, Fetch},
 };
 use tokio::time::Instant;
 
@@ -236,20 +235,26 @@ impl<'a> Intake<'a> {
         let Save { broker, manifest, .. } = self.save;
         is_there(broker, manifest).await?;
         tracing::info!(transfer = %manifest.transfer, chunks = %missing, "fetching chunks that did not come");
-        let mut fetched = std::pin::pin!(broker.first_copies(manifest, copies));
-        while let Some(first) = fetched.next().await {
-            let (index, mut chunk) = first?;
-            let mut others = copies.of(index).iter().skip(1);
-            loop {
-                if let Some((chunk, payload)) = chunk {
+        let fetch = broker.fetch(manifest, copies);
+        let fetched = self.refetch_each(missing, copies, &fetch).await;
+        fetch.close().await;
+        fetched
+    }
+
+    async fn refetch_each(
+        &mut self, missing: &ChunkSet, copies: &Copies, fetch: &Fetch<'_>,
+    ) -> Result<(), ReceiveError> {
+        for index in missing.iter() {
+            for place in copies.of(index) {
+                if self.bench.part()?.held().contains(index) {
+                    break;
+                }
+                if let Some((chunk, payload)) = fetch.chunk_at(*place).await? {
                     let fate = self.bench.work(move |part| part.write(&chunk, payload.clone())).await?;
                     self.extra.note(index, fate);
                 }
-                let held = self.bench.part()?.held().contains(index);
-                let Some(place) = others.next().filter(|_| !held) else { break };
-                chunk = broker.chunk_at(manifest, place.sequence).await?;
             }
-            self.checkpoint.begin_if_due(self.bench, broker).await?;
+            self.checkpoint.begin_if_due(self.bench, self.save.broker).await?;
         }
         Ok(())
     }

@@ -185,16 +185,19 @@ impl Pump {
     async fn refetch(&mut self, missing: ChunkSet) -> Result<Result<(), Gone>, ReceiveError> {
         is_there(&self.broker, &self.manifest).await?;
         let transfer = self.manifest.transfer;
-        let copies = self.broker.copies(&self.manifest, &missing).await?;
+        let (broker, manifest) = (self.broker.clone(), self.manifest.clone());
+        let copies = broker.copies(&manifest, &missing).await?;
+        let fetch = broker.fetch(&manifest, &copies);
         for index in missing.iter() {
             for place in copies.of(index) {
-                if let Some((chunk, payload)) = self.broker.chunk_at(&self.manifest, place.sequence).await?
+                if let Some((chunk, payload)) = fetch.chunk_at(*place).await?
                     && !self.assembler.held().contains(index)
                 {
                     self.take(chunk, payload)?;
                 }
             }
             if self.hand_out().await.is_err() {
+                fetch.close().await;
                 return Ok(Err(Gone));
             }
             if !self.assembler.held().contains(index) {
@@ -203,9 +206,11 @@ impl Pump {
                     let report = Report { broker: &self.broker, receiver, manifest: &self.manifest };
                     report.ask_once(&absent, &copies).await?;
                 }
+                fetch.close().await;
                 return Err(ReceiveError::ChunksMissing { transfer, missing: absent });
             }
         }
+        fetch.close().await;
         Ok(Ok(()))
     }
 

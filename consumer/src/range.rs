@@ -2,7 +2,6 @@
 
 use std::{num::ParseIntError, str::FromStr};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use natsfer_common::{
     ChunkSet, Contradiction,
     broker::{Broker, CatalogEntry, TransferState},
@@ -10,9 +9,6 @@ use natsfer_common::{
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{ReceiveError, Replays, inline::decode_inline};
-
-/// Chunks fetched at once.
-const AHEAD: usize = 4;
 
 /// A range of bytes, both ends included, as in HTTP's `Range` (RFC 9110, section 14.1.2): `0-99`, `100-`, `-100` for the
 /// last hundred.
@@ -92,16 +88,17 @@ pub async fn read_range(
     }
     let chunks = manifest.chunk_size.index_of(start)..manifest.chunk_size.index_of(end - 1) + 1;
     let copies = broker.copies(manifest, &ChunkSet::run(chunks.clone())).await?;
-    let fetch = async |index| match broker.sound_chunk(manifest, size, index, &copies).await? {
-        Some((chunk, raw)) => Ok((chunk.offset, raw)),
-        None => Err(ReceiveError::ChunksMissing { transfer, missing: [index].into_iter().collect() }),
-    };
-    let mut fetched = stream::iter(chunks).map(fetch).buffered(AHEAD);
-    while let Some((offset, raw)) = fetched.try_next().await? {
-        let from = start.saturating_sub(offset) as usize;
-        let to = (end - offset).min(raw.len() as u64) as usize;
+    let fetch = broker.fetch(manifest, &copies);
+    for index in chunks {
+        let Some((chunk, raw)) = fetch.sound_chunk(size, index, &copies).await? else {
+            fetch.close().await;
+            return Err(ReceiveError::ChunksMissing { transfer, missing: [index].into_iter().collect() });
+        };
+        let from = start.saturating_sub(chunk.offset) as usize;
+        let to = (end - chunk.offset).min(raw.len() as u64) as usize;
         output.write_all(&raw[from..to]).await.map_err(failed)?;
     }
+    fetch.close().await;
     Ok(end - start)
 }
 

@@ -3,8 +3,8 @@
 use globset::GlobMatcher;
 use jiff::Timestamp;
 use natsfer_common::{
-    ChannelFilter, TransferId,
-    broker::{Broker, CatalogEntry, TransferState},
+    ChannelFilter, Manifest, Subject, TransferId,
+    broker::{Broker, CatalogEntry, StoredMessage, TransferState},
     header,
 };
 
@@ -89,8 +89,14 @@ impl Replays {
             Some(_) => {
                 let transfer = manifest.transfer;
                 let subject = self.broker.subjects().open(&manifest.channel, transfer);
-                let message = self.broker.message_at(self.broker.stream().control(), entry.sequence).await?;
-                let message = message.filter(|message| message.subject == subject);
+                let message = self.broker.known_message(self.broker.stream().control(), &subject).await?;
+                // Published again, it is newer than the list. Removed and sent again, it is another one.
+                let of = Subject { channel: manifest.channel.clone(), transfer };
+                let is_this = |message: &StoredMessage| {
+                    message.header(header::MANIFEST).and_then(|text| Manifest::from_header(text, &of).ok()).as_ref()
+                        == Some(&manifest)
+                };
+                let message = message.filter(is_this);
                 let message = message.ok_or(ReceiveError::NoSuchTransfer { transfer })?;
                 let crc32 = message.header(header::CRC32).map(str::to_owned);
                 (message.payload, crc32)

@@ -53,7 +53,9 @@ pub(crate) async fn sweep(broker: &Broker, target: &TargetDirectory, owner: &Own
 
 /// Whether it is stored, behind all that is done.
 async fn is_to_come(broker: &Broker, manifest: &Manifest, done_to: u64) -> Result<bool, BrokerError> {
-    let opened = broker.opened(&manifest.channel, manifest.transfer).await?;
+    let subject = broker.subjects().open(&manifest.channel, manifest.transfer);
+    // A replica that lags costs at most that the part's bytes are fetched again.
+    let opened = broker.latest_message(broker.stream().control(), &subject).await?;
     Ok(opened.is_some_and(|opened| opened.sequence > done_to))
 }
 

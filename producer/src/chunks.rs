@@ -187,7 +187,7 @@ impl Chunks<'_> {
                 let found = broker.first_message(&broker.stream().data(), &subject).await;
                 let found = found.map_err(|error| Stop::Failed(error.into()))?;
                 let id = found.as_ref().and_then(|message| message.header(header::MESSAGE_ID)).unwrap_or_default();
-                let sequence = found.as_ref().map_or(0, |message| message.sequence);
+                let sequence = found.as_ref().map_or(0, |message| message.stream_sequence);
                 if id == self.attempt.chunk(&prepared.chunk).1 {
                     // The server's word of it was lost, and it knew the id no more when it was tried again.
                     Stored { sequence, duplicate: true }

@@ -22,7 +22,7 @@ const MOST_NAMED: usize = 64;
 #[derive(Debug)]
 pub struct Deliveries {
     broker: Broker,
-    follow: Follow,
+    follows: Vec<Follow>,
     awaited: BTreeMap<Key, Awaited>,
     /// Not given out yet.
     words: VecDeque<Word>,
@@ -127,10 +127,10 @@ impl Deliveries {
         };
         let awaited: BTreeMap<Key, _> =
             sent.iter().map(|sent| ((sent.channel.clone(), sent.transfer), awaited(sent))).collect();
-        let follow = broker.follow(filters(broker, &awaited), 1).await?;
+        let follows = listen(broker, &awaited).await?;
         let (words, request, cancelled, rejected) = (VecDeque::new(), None, None, None);
         let rounds = Rounds::new(broker);
-        Ok(Self { broker: broker.clone(), follow, awaited, words, request, cancelled, rejected, rounds })
+        Ok(Self { broker: broker.clone(), follows, awaited, words, request, cancelled, rejected, rounds })
     }
 
     /// How many receipts have not come yet.
@@ -198,7 +198,7 @@ impl Deliveries {
                 }
             } else {
                 tokio::select! {
-                    delivery = self.follow.next() => self.hear(&delivery?),
+                    delivery = next(&mut self.follows) => self.hear(&delivery?),
                     () = self.rounds.due() => self.rounds.begin(&self.awaited),
                 }
             }
@@ -326,20 +326,49 @@ impl Deliveries {
 
     /// Ends the listening: nothing is left at the server.
     pub async fn close(self) {
-        // Best effort: the server removes it by itself soon.
-        let _ = self.follow.close().await;
+        for follow in self.follows {
+            // Best effort: the server removes it by itself soon.
+            let _ = follow.close().await;
+        }
     }
 }
 
-/// What to follow: all that is said about these transfers, and as little else as can be.
-fn filters(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Vec<String> {
-    const KINDS: [Kind; 4] = [Kind::Receipt, Kind::Repair, Kind::Reject, Kind::Close];
-    let subjects = broker.subjects();
-    if awaited.len() <= MOST_NAMED {
-        let of = |(channel, transfer): &Key| KINDS.map(|kind| subjects.of(kind, channel, *transfer));
-        return awaited.keys().flat_map(of).collect();
+/// What is followed of each transfer, or channel.
+const KINDS: [Kind; 4] = [Kind::Receipt, Kind::Repair, Kind::Reject, Kind::Close];
+
+/// Follows all that is said about these transfers, and as little else as can be. A user who is held to channels may follow one
+/// subject at a time: those of the transfer, or, if there are several, of their channels.
+async fn listen(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Result<Vec<Follow>, BrokerError> {
+    let few = awaited.len() <= MOST_NAMED;
+    let together = if few { by_transfer(broker, awaited) } else { by_channel(broker, awaited) };
+    match broker.follow(together, 1).await {
+        Err(BrokerError::Denied { .. }) => {}
+        follow => return Ok(vec![follow?]),
     }
+    let each = if awaited.len() == 1 { by_transfer(broker, awaited) } else { by_channel(broker, awaited) };
+    let mut follows = Vec::new();
+    for filter in each {
+        follows.push(broker.follow(vec![filter], 1).await?);
+    }
+    Ok(follows)
+}
+
+fn by_transfer(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Vec<String> {
+    let of = |(channel, transfer): &Key| KINDS.map(|kind| broker.subjects().of(kind, channel, *transfer));
+    awaited.keys().flat_map(of).collect()
+}
+
+fn by_channel(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Vec<String> {
     let channels: BTreeSet<_> = awaited.keys().map(|(channel, _)| channel.clone()).collect();
-    let of = |channel| KINDS.map(|kind| subjects.filter(kind, &channel));
+    let of = |channel| KINDS.map(|kind| broker.subjects().filter(kind, &channel));
     channels.into_iter().map(ChannelFilter::from).flat_map(of).collect()
+}
+
+/// What any of these brings next; nothing, of none. Cancel safe.
+async fn next(follows: &mut [Follow]) -> Result<Delivery, BrokerError> {
+    if follows.is_empty() {
+        return std::future::pending().await;
+    }
+    let nexts = follows.iter_mut().map(|follow| Box::pin(follow.next()));
+    futures_util::future::select_all(nexts).await.0
 }

@@ -91,7 +91,8 @@ impl Tombstone<'_> {
     async fn standing(&self) -> Result<Standing, ProducerError> {
         let Self { broker, channel, transfer } = *self;
         let close = broker.subjects().close(channel, transfer);
-        let message = broker.last_message_of_leader(broker.stream().control(), &close).await?;
+        // A replica that lags is found out when the server compares.
+        let message = broker.latest_message(broker.stream().control(), &close).await?;
         let Some(message) = message else { return Ok(Standing { last: 0, cancelled: None }) };
         let record = message.closing_record(transfer);
         let is_cancelled = record.is_some_and(|record| matches!(record.closing, Closing::Cancelled { .. }));

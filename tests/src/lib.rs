@@ -19,6 +19,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+pub mod document;
 pub mod files;
 pub mod nemesis;
 pub mod steps;

@@ -76,23 +76,35 @@ pub fn number(event: &Value, field: &str) -> u64 {
     must(event[field].as_u64().with_context(|| format!("no number {field} in {event}")), "an event")
 }
 
-/// What the server says of a stream: `state`, `config` and `consumer_detail`. Null if there is none.
+/// What the server says of a stream: `state`, `config` and `consumer_detail`, without the consumers that only look around: the
+/// server removes those by itself, within a second of their end. Null if there is no such stream.
 ///
 /// # Panics
 /// When the server does not answer.
 pub async fn stream(server: &Server, name: &str) -> Value {
+    let mut stream = whole_stream(server, name).await;
+    if let Some(consumers) = stream["consumer_detail"].as_array_mut() {
+        consumers.retain(|consumer| !text(consumer, "name").starts_with("look-"));
+    }
+    stream
+}
+
+async fn whole_stream(server: &Server, name: &str) -> Value {
     let answer = must(server.monitor("/jsz?consumers=true&config=true&limit=1024").await, "cannot ask for the streams");
     let accounts = answer["account_details"].as_array().into_iter().flatten();
     let mut streams = accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
     streams.find(|stream| stream["name"] == name).cloned().unwrap_or_default()
 }
 
-/// The names of a stream's consumers, sorted.
+/// The names of a stream's consumers but for those that only look around, sorted.
 ///
 /// # Panics
 /// When the server does not answer.
 pub async fn consumers(server: &Server, name: &str) -> Vec<String> {
-    let stream = stream(server, name).await;
+    names(&stream(server, name).await)
+}
+
+fn names(stream: &Value) -> Vec<String> {
     let details = stream["consumer_detail"].as_array().into_iter().flatten();
     let mut names: Vec<_> = details.map(|consumer| text(consumer, "name").to_owned()).collect();
     names.sort();
@@ -131,14 +143,15 @@ async fn try_receipts(server: &Server) -> Result<Vec<(String, String)>> {
     Ok(receipts)
 }
 
-/// Waits until nothing of ours is left at the server but these receivers' inboxes: no connection, no cursor.
+/// Waits until nothing of ours is left at the server but these receivers' inboxes: no connection, no other consumer.
 ///
 /// # Panics
 /// When something stays.
 pub async fn nothing_left_but(server: &Server, inboxes: &[&str]) {
     eventually(&format!("nothing is left but the inboxes {inboxes:?}"), SOON, || async {
         let connections = server.connection_names().await;
-        let (control, data) = (consumers(server, "NATSFER").await, consumers(server, "NATSFER_DATA").await);
+        let (control, data) = (whole_stream(server, "NATSFER").await, whole_stream(server, "NATSFER_DATA").await);
+        let (control, data) = (names(&control), names(&data));
         (connections.is_empty() && data.is_empty() && control == inboxes).then_some(())
     })
     .await;

@@ -5,84 +5,47 @@
 use std::time::Duration;
 
 use natsfer_tests::steps::{consumers, drain, list, receiving, send, sending, stream, text};
-use natsfer_tests::{Proxy, Server, eventually, files, producer};
+use natsfer_tests::{Proxy, Server, document, eventually, files, producer};
 
-/// Nobody but the operator may create or look at streams. The sender publishes and looks up what is stored; the receiver
-/// works with consumers, reads messages by their place, and acknowledges.
-const USERS: &str = r#"
-accounts { APP { jetstream: enabled, users: [
-  { user: operator, password: secret }
-  { user: sender, password: secret, permissions: {
-      subscribe: ["_INBOX.>"]
-      publish: [
-        "natsfer.open.>", "natsfer.data.>", "natsfer.close.>",
-        "$JS.API.DIRECT.GET.NATSFER", "$JS.API.DIRECT.GET.NATSFER.>",
-        "$JS.API.DIRECT.GET.NATSFER_DATA", "$JS.API.DIRECT.GET.NATSFER_DATA.>",
-        "$JS.API.CONSUMER.CREATE.NATSFER_DATA.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
-        "$JS.API.CONSUMER.DELETE.NATSFER_DATA.>",
-        "$JS.API.CONSUMER.CREATE.NATSFER.*.natsfer.repair.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER.>",
-        "$JS.API.CONSUMER.DELETE.NATSFER.>"
-      ] } }
-  { user: receiver, password: secret, permissions: {
+/// docs/security.md's users, and a few more: one who receives and may not say so, one who may do all but remove messages, and
+/// one who may do nothing.
+const MORE: &str = r#"users: [
+  { user: mute, password: secret-of-the-tests, permissions: {
       subscribe: ["_INBOX.>"]
       publish: [
         "$JS.API.CONSUMER.*.NATSFER.>", "$JS.API.CONSUMER.*.NATSFER_DATA.>",
         "$JS.API.CONSUMER.MSG.NEXT.NATSFER.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
-        "$JS.API.DIRECT.GET.NATSFER", "$JS.API.DIRECT.GET.NATSFER.>",
-        "$JS.API.DIRECT.GET.NATSFER_DATA", "$JS.API.DIRECT.GET.NATSFER_DATA.>",
-        "$JS.ACK.NATSFER.>", "$JS.ACK.NATSFER_DATA.>", "natsfer.receipt.>", "natsfer.repair.>"
+        "$JS.API.DIRECT.GET.NATSFER.>", "$JS.ACK.NATSFER.>", "$JS.ACK.NATSFER_DATA.>", "$JS.FC.>"
       ] } }
-  { user: mute, password: secret, permissions: {
-      subscribe: ["_INBOX.>"]
-      publish: [
-        "$JS.API.CONSUMER.*.NATSFER.>", "$JS.API.CONSUMER.*.NATSFER_DATA.>",
-        "$JS.API.CONSUMER.MSG.NEXT.NATSFER.>", "$JS.API.CONSUMER.MSG.NEXT.NATSFER_DATA.>",
-        "$JS.API.DIRECT.GET.NATSFER.>", "$JS.API.DIRECT.GET.NATSFER", "$JS.ACK.NATSFER.>", "$JS.ACK.NATSFER_DATA.>"
-      ] } }
-  { user: keeper, password: secret, permissions: { publish: { deny: ["$JS.API.STREAM.PURGE.>"] } } }
-  { user: onlooker, password: secret, permissions: { subscribe: ["_INBOX.>"], publish: ["elsewhere"] } }
-] } }
+  { user: keeper, password: secret-of-the-tests, permissions: { publish: { deny: ["$JS.API.STREAM.PURGE.>"] } } }
+  { user: onlooker, password: secret-of-the-tests, permissions: { subscribe: ["_INBOX.>"], publish: ["elsewhere"] } }
 "#;
 
 async fn start() -> Server {
-    Server::builder().config_line(USERS).login("operator", "secret").start().await
+    document::start(&document::block("conf users").replacen("users: [", MORE, 1)).await
 }
 
 /// The server as this user reaches it.
 fn url(server: &Server, user: &str) -> String {
-    format!("nats://{user}:secret@127.0.0.1:{}", server.port())
+    document::url(&server.url(), user)
 }
 
-async fn make_streams(server: &Server) {
-    let _ = producer(["init"]).server(url(server, "operator").as_str()).run().await.success();
-}
-
+/// Who may not say that it has a file, has it all the same.
 #[tokio::test]
-async fn a_sender_and_a_receiver_need_no_right_to_create_or_see_streams() {
+async fn a_receiver_that_may_not_speak_receives() {
     let (server, home) = (start().await, tempfile::tempdir().unwrap());
     let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
-    make_streams(&server).await;
     files::tree(&outbox, 8, 0..2_500_000, 1);
-    let sender = url(&server, "sender");
-    assert_eq!(send(sender.as_str(), &[], &[outbox.join(".")]).await.len(), 8);
-    let again = send(sender.as_str(), &[], &[outbox.join(".")]).await;
-    assert!(again.iter().all(|event| event["status"] == "unchanged"), "{again:?}");
-
-    let receiver = url(&server, "receiver");
-    assert_eq!(drain(receiver.as_str(), "limited", &inbox, &[]).await.len(), 8);
+    let (operator, mute) = (url(&server, "operator"), url(&server, "mute"));
+    assert_eq!(send(operator.as_str(), &[], &[outbox.join(".")]).await.len(), 8);
+    assert_eq!(drain(mute.as_str(), "mute", &inbox, &[]).await.len(), 8);
     files::assert_same(&outbox, &inbox);
     assert!(consumers(&server, "NATSFER_DATA").await.is_empty());
-
-    // Who may not say that it has a file, has it all the same.
-    let (mute, quiet) = (url(&server, "mute"), home.path().join("quiet"));
-    assert_eq!(drain(mute.as_str(), "mute", &quiet, &[]).await.len(), 8);
-    files::assert_same(&outbox, &quiet);
 }
 
 #[tokio::test]
 async fn who_may_not_publish_is_told_so_in_time() {
     let (server, home) = (start().await, tempfile::tempdir().unwrap());
-    make_streams(&server).await;
     files::random_file(home.path().join("small.bin"), 100, 1);
     files::random_file(home.path().join("large.bin"), 3_000_000, 2);
     let onlooker = url(&server, "onlooker");
@@ -98,7 +61,6 @@ async fn who_may_not_publish_is_told_so_in_time() {
 #[tokio::test]
 async fn who_may_not_receive_is_told_so_in_time() {
     let (server, home) = (start().await, tempfile::tempdir().unwrap());
-    make_streams(&server).await;
     let onlooker = url(&server, "onlooker");
     let output = receiving(onlooker.as_str(), "none", home.path(), &["--drain"]).run().await.exited(1);
     assert!(output.errors().to_lowercase().contains("permission"), "{}", output.errors());
@@ -109,7 +71,7 @@ async fn who_may_not_receive_is_told_so_in_time() {
 async fn a_wrong_password_is_told_at_once_and_not_shown() {
     let (server, home) = (start().await, tempfile::tempdir().unwrap());
     files::random_file(home.path().join("a"), 100, 1);
-    let url = format!("nats://sender:hunter2@127.0.0.1:{}", server.port());
+    let url = format!("nats://producer:hunter2@127.0.0.1:{}", server.port());
     let output = sending(url.as_str(), &[], &[home.path().join("a")]).run().await.exited(1);
     let errors = output.errors();
     assert!(errors.to_lowercase().contains("authorization"), "{errors}");
@@ -121,7 +83,6 @@ async fn a_wrong_password_is_told_at_once_and_not_shown() {
 #[tokio::test]
 async fn prune_without_the_right_to_purge_leaves_everything_as_it_is() {
     let (server, home) = (start().await, tempfile::tempdir().unwrap());
-    make_streams(&server).await;
     let (operator, keeper) = (url(&server, "operator"), url(&server, "keeper"));
     files::random_file(home.path().join("small.bin"), 100, 1);
     files::random_file(home.path().join("large.bin"), 3_000_000, 2);
@@ -146,7 +107,6 @@ async fn prune_without_the_right_to_purge_leaves_everything_as_it_is() {
 #[tokio::test]
 async fn cancelling_without_the_right_to_purge_says_that_the_chunks_stay() {
     let (server, home) = (start().await, tempfile::tempdir().unwrap());
-    make_streams(&server).await;
     let (operator, keeper) = (url(&server, "operator"), url(&server, "keeper"));
     files::random_file(home.path().join("large.bin"), 3_000_000, 2);
     let sent = send(operator.as_str(), &[], &[home.path().join("large.bin")]).await;
@@ -166,13 +126,12 @@ async fn cancelling_without_the_right_to_purge_says_that_the_chunks_stay() {
 #[tokio::test]
 async fn a_limited_sender_cancels_what_its_source_has_changed_under() {
     let (server, home) = (start().await, tempfile::tempdir().unwrap());
-    make_streams(&server).await;
     let source = home.path().join("large.bin");
     files::random_file(&source, 12 << 20, 3);
     let slow = Proxy::to(&server.url()).await;
     slow.rate(4 << 20);
-    let address = slow.url().replace("nats://", "nats://sender:secret@");
-    let sender = sending(address.as_str(), &[], &[&source]).spawn().await;
+    let address = document::url(&slow.url(), "producer");
+    let sender = sending(address.as_str(), &["-c", "invoices.eu"], &[&source]).spawn().await;
     let operator = url(&server, "operator");
     let soon = Duration::from_secs(60);
     eventually("it is open", soon, || async { list(operator.as_str(), &[]).await.pop() }).await;

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use jiff::Timestamp;
 
-use super::{Broker, BrokerError, StartAt};
+use super::{Broker, BrokerError, Delivery, StartAt};
 use crate::{
-    Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Manifest, Totals, TransferId, header as name,
+    Channel, ChannelFilter, Closing, ClosingRecord, Digest, Kind, Manifest, Subject, Totals, TransferId, header as name,
 };
 
 /// One stored transfer.
@@ -84,33 +84,20 @@ impl Broker {
     /// # Errors
     /// When the server does not answer, or the listing was interrupted.
     pub async fn catalog(&self, channels: &ChannelFilter) -> Result<Vec<CatalogEntry>, BrokerError> {
-        let subjects = self.subjects();
-        let filters = vec![subjects.filter(Kind::Open, channels), subjects.filter(Kind::Close, channels)];
         let catalog = self.patiently("listing the transfers", || async {
             let mut catalog = Catalog::default();
-            self.look(self.stream().control().to_owned(), filters.clone(), StartAt::First, true, |delivery| {
-                let Ok(subject) = subjects.parse(delivery.subject()) else { return ControlFlow::Continue(()) };
-                if subjects.kind(delivery.subject()) == Some(Kind::Close) {
-                    let record = delivery.header(name::CLOSING);
-                    if let Some(Ok(record)) = record.map(|text| ClosingRecord::from_header(text, subject.transfer)) {
-                        // A cancellation stands behind, and in place of, an earlier one.
-                        let closed = (record.closing, delivery.published_at);
-                        catalog.closings.insert((subject.channel, subject.transfer), closed);
+            // One after the other: a consumer of one filter has it in the subject that creates it, to which permissions can
+            // hold a user. The ends come last: what is ended meanwhile is not shown as open.
+            for kind in [Kind::Open, Kind::Close] {
+                let filter = self.subjects().filter(kind, channels);
+                self.look(self.stream().control(), filter, StartAt::First, |delivery| {
+                    if let Ok(subject) = self.subjects().parse(delivery.subject()) {
+                        catalog.note(kind, subject, &delivery);
                     }
-                } else if let Some(Ok(manifest)) =
-                    delivery.header(name::MANIFEST).map(|text| Manifest::from_header(text, &subject))
-                {
-                    let inline_bytes =
-                        delivery.header(name::MESSAGE_SIZE).and_then(|size| size.parse().ok()).unwrap_or(0);
-                    let (sequence, published_at) = (delivery.stream_sequence, delivery.published_at);
-                    catalog.opened.insert(
-                        (subject.channel, subject.transfer),
-                        Opened { manifest, inline_bytes, sequence, published_at },
-                    );
-                }
-                ControlFlow::Continue(())
-            })
-            .await?;
+                    ControlFlow::Continue(())
+                })
+                .await?;
+            }
             Ok(catalog)
         });
         Ok(catalog.await?.join())
@@ -131,6 +118,27 @@ struct Opened {
 }
 
 impl Catalog {
+    fn note(&mut self, kind: Kind, subject: Subject, delivery: &Delivery) {
+        let (sequence, published_at) = (delivery.stream_sequence, delivery.published_at);
+        match kind {
+            Kind::Close => {
+                let record = delivery.header(name::CLOSING);
+                if let Some(Ok(record)) = record.map(|text| ClosingRecord::from_header(text, subject.transfer)) {
+                    // A cancellation stands behind, and in place of, an earlier one.
+                    self.closings.insert((subject.channel, subject.transfer), (record.closing, published_at));
+                }
+            }
+            _ => {
+                let manifest = delivery.header(name::MANIFEST).map(|text| Manifest::from_header(text, &subject));
+                if let Some(Ok(manifest)) = manifest {
+                    let size = delivery.header(name::MESSAGE_SIZE).and_then(|size| size.parse().ok());
+                    let opened = Opened { manifest, inline_bytes: size.unwrap_or(0), sequence, published_at };
+                    self.opened.insert((subject.channel, subject.transfer), opened);
+                }
+            }
+        }
+    }
+
     fn join(mut self) -> Vec<CatalogEntry> {
         let entry = |(key, opened): ((Channel, TransferId), Opened)| {
             let Opened { manifest, inline_bytes, sequence, published_at } = opened;

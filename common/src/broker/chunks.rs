@@ -1,15 +1,9 @@
-//! Stored chunks, one by one: where their copies are, which are sound, and whether all of a transfer is.
+//! Stored chunks, where their copies are, and whether all of a transfer is sound.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
-
 use super::{Broker, BrokerError, Place, Scanned};
-use crate::{ChunkHeader, ChunkSet, Digest, Manifest, Totals};
-
-/// Chunks fetched at once.
-const AHEAD: usize = 4;
+use crate::{ChunkSet, Digest, Manifest, Totals};
 
 /// Where in the stream the copies of a transfer's chunks are, in stream order. About 60 bytes for each chunk.
 #[derive(Debug, Clone, Default)]
@@ -66,50 +60,6 @@ impl Broker {
         .await
     }
 
-    /// Reads one chunk by its place in the stream; `None` if there is no chunk of this transfer.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn chunk_at(
-        &self, manifest: &Manifest, sequence: u64,
-    ) -> Result<Option<(ChunkHeader, Bytes)>, BrokerError> {
-        let subject = self.subjects().data(&manifest.channel, manifest.transfer);
-        let message = self.message_at(&self.stream().data(), sequence).await?;
-        let Some(message) = message.filter(|message| message.subject == subject) else { return Ok(None) };
-        let chunk = ChunkHeader::from_headers(|name| message.header(name), manifest.chunk_size).ok();
-        Ok(chunk.map(|chunk| (chunk, message.payload)))
-    }
-
-    /// The first copy of each of these chunks, in order, several fetched ahead; `None` where it is gone.
-    pub fn first_copies<'a>(
-        &'a self, manifest: &'a Manifest, copies: &'a Copies,
-    ) -> impl Stream<Item = Result<(u64, Option<(ChunkHeader, Bytes)>), BrokerError>> + 'a {
-        let firsts = copies.0.iter().filter_map(|(index, places)| Some((*index, *places.first()?)));
-        stream::iter(firsts)
-            .map(async |(index, place)| Ok((index, self.chunk_at(manifest, place.sequence).await?)))
-            .buffered(AHEAD)
-    }
-
-    /// The bytes of the first copy of a chunk that is sound, in a file of this size.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    pub async fn sound_chunk(
-        &self, manifest: &Manifest, size: u64, index: u64, copies: &Copies,
-    ) -> Result<Option<(ChunkHeader, Bytes)>, BrokerError> {
-        let expected = (index, manifest.chunk_size.length(index, size));
-        for Place { sequence, .. } in copies.of(index) {
-            let Some((chunk, payload)) = self.chunk_at(manifest, *sequence).await? else { continue };
-            match chunk.encoding.decode(payload, chunk.length as usize) {
-                Ok(raw) if (chunk.index, chunk.length) == expected && crc32fast::hash(&raw) == chunk.crc32 => {
-                    return Ok(Some((chunk, raw)));
-                }
-                _ => tracing::warn!(transfer = %manifest.transfer, index, sequence, "a stored chunk is damaged"),
-            }
-        }
-        Ok(None)
-    }
-
     /// Reads every stored byte of a closed transfer in chunks.
     ///
     /// # Errors
@@ -120,18 +70,14 @@ impl Broker {
         let missing = all.without(&copies.chunks());
         let mut found = Verification { missing, ..Verification::default() };
         let mut hasher = manifest.digest_algorithm.hasher();
-        let mut chunks = stream::iter(copies.0.keys().copied())
-            .map(|index| {
-                let copies = &copies;
-                async move { (index, self.sound_chunk(manifest, totals.size, index, copies).await) }
-            })
-            .buffered(AHEAD);
-        while let Some((index, chunk)) = chunks.next().await {
-            match chunk? {
+        let fetch = self.fetch(manifest, &copies);
+        for index in copies.0.keys() {
+            match fetch.sound_chunk(totals.size, *index, &copies).await? {
                 Some((_, raw)) => hasher.update(&raw),
-                None => _ = found.damaged.insert(index),
+                None => _ = found.damaged.insert(*index),
             }
         }
+        fetch.close().await;
         if found.missing.is_empty() && found.damaged.is_empty() {
             found.digest = Some(hasher.finish());
         }

@@ -13,8 +13,10 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, code, servers::Servers,
-    violations::Violations,
+    AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, code,
+    message::DeniedLeaders,
+    servers::Servers,
+    violations::{Denials, Violations},
 };
 use crate::{StreamName, Subjects, blocking};
 
@@ -38,6 +40,7 @@ pub struct Broker {
     stream: StreamName,
     subjects: Subjects,
     violations: Violations,
+    pub(super) denied_leaders: DeniedLeaders,
     lost_consumers: Arc<AtomicU64>,
     patience: Duration,
     room: Room,
@@ -105,8 +108,21 @@ impl Broker {
         let subjects = Subjects::new(&stream);
         let jetstream = async_nats::jetstream::new(client.clone());
         let (api_prefix, domain) = (api.prefix(), api.domain().cloned());
-        let (lost_consumers, patience, room) = (Arc::default(), PATIENCE, Room::Awaited);
-        Self { client, jetstream, api_prefix, domain, stream, subjects, violations, lost_consumers, patience, room }
+        let (lost_consumers, patience, room, denied_leaders) =
+            (Arc::default(), PATIENCE, Room::Awaited, DeniedLeaders::default());
+        Self {
+            client,
+            jetstream,
+            api_prefix,
+            domain,
+            stream,
+            subjects,
+            violations,
+            denied_leaders,
+            lost_consumers,
+            patience,
+            room,
+        }
     }
 
     /// The same connection, on which requests are tried again for so long while the server is away; 5 minutes by default.
@@ -243,12 +259,17 @@ impl Broker {
         Patience::new(self.patience).until(self, what, action).await.map_err(super::Impatience::into_last)
     }
 
+    /// What the server denies of this subject from now on.
+    pub(super) fn denials(&self, subject: &str) -> Denials {
+        self.violations.about(subject)
+    }
+
     /// One request, one answer, within the deadline.
     pub(super) async fn request(
         &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes,
     ) -> Result<Message, BrokerError> {
         let what = || what.to_owned();
-        let denied = self.violations.about(&subject);
+        let mut denials = self.denials(&subject);
         let mut request = async_nats::Request::new().payload(payload).timeout(Some(REQUEST_DEADLINE));
         if let Some(headers) = headers {
             request = request.headers(headers);
@@ -260,7 +281,7 @@ impl Broker {
                 Err(_) => return Err(BrokerError::TimedOut { what: what(), after: 2 * REQUEST_DEADLINE }),
             },
             // Without this the request would only run into its deadline.
-            violation = denied => return Err(BrokerError::Denied { what: what(), violation }),
+            violation = denials.next() => return Err(BrokerError::Denied { what: what(), violation }),
         };
         answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { what: what() },

@@ -36,7 +36,7 @@ pub enum StartAt {
 }
 
 /// What a consumer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsumerKind {
     /// Durable; each message is acknowledged by itself.
     Inbox {
@@ -47,6 +47,11 @@ pub enum ConsumerKind {
     Cursor,
     /// Nothing is acknowledged; the server removes it when it is not used for half a minute.
     Look,
+    /// Nothing is acknowledged, nor asked for: it delivers by itself. The server removes it soon when nobody listens.
+    Push {
+        /// Where it delivers.
+        inbox: String,
+    },
 }
 
 /// Where a consumer stands.
@@ -128,6 +133,9 @@ impl From<ConsumerInfo> for ConsumerState {
 /// How long the server keeps a consumer that nobody uses.
 const ABANDONED_CURSOR: Duration = Duration::from_secs(7 * 24 * 3600);
 const UNUSED_LOOK: Duration = Duration::from_secs(30);
+/// So short that thousands of them, one after the other, do not add up.
+const UNHEARD_PUSH: Duration = Duration::from_secs(1);
+const PUSH_HEARTBEAT: Duration = Duration::from_millis(500);
 /// Far above what fits in a window: the bound on bytes is the pull's.
 const CURSOR_MAX_UNACKNOWLEDGED: u32 = 65_536;
 /// Parked and failed transfers count as unacknowledged; they must never hold up the others.
@@ -156,11 +164,11 @@ impl ConsumerSpec {
             [one] => config["filter_subject"] = json!(one),
             several => config["filter_subjects"] = json!(several),
         }
-        let kind = match self.kind {
+        let kind = match &self.kind {
             ConsumerKind::Inbox { ack_wait } => json!({
                 "durable_name": self.name,
                 "ack_policy": "explicit",
-                "ack_wait": nanoseconds(ack_wait),
+                "ack_wait": nanoseconds(*ack_wait),
                 "max_deliver": -1,
                 "max_ack_pending": INBOX_MAX_UNACKNOWLEDGED,
             }),
@@ -178,6 +186,15 @@ impl ConsumerSpec {
                 "mem_storage": true,
                 "num_replicas": 1,
                 "inactive_threshold": nanoseconds(UNUSED_LOOK),
+            }),
+            ConsumerKind::Push { inbox } => json!({
+                "deliver_subject": inbox,
+                "flow_control": true,
+                "idle_heartbeat": nanoseconds(PUSH_HEARTBEAT),
+                "ack_policy": "none",
+                "mem_storage": true,
+                "num_replicas": 1,
+                "inactive_threshold": nanoseconds(UNHEARD_PUSH),
             }),
         };
         if let (Value::Object(config), Value::Object(kind)) = (&mut config, kind) {
@@ -222,7 +239,7 @@ impl Broker {
         .await
     }
 
-    async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
+    pub(super) async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
         let ConsumerSpec { stream, name, .. } = spec;
         let subject = match &spec.filters[..] {
             [filter] => format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),

@@ -139,8 +139,9 @@ pub mod code {
     pub const STREAM_FULL: [u64; 5] = [10_077, 10_047, 10_023, 10_028, 10_002];
     /// The subject's last message is not the expected one.
     pub const WRONG_LAST_SEQUENCE: u64 = 10_071;
-    /// The server, or its leader, is not ready, is still at work on the last try, or drops what it cannot queue.
-    pub const UNAVAILABLE: [u64; 8] = [10_005, 10_008, 10_009, 10_072, 10_076, 10_119, 10_158, 10_167];
+    /// The server, or its leader, is not ready, is still at work on the last try, drops what it cannot queue, or has as many
+    /// consumers as it takes: those that only look around go soon.
+    pub const UNAVAILABLE: [u64; 9] = [10_005, 10_008, 10_009, 10_026, 10_072, 10_076, 10_119, 10_158, 10_167];
 }
 
 impl BrokerError {

@@ -8,30 +8,43 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Acknowledgement, Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt, look::LOOK,
+    Acknowledgement, Broker, BrokerError, ConsumerSpec, Delivery, Pull, PullSettings, StartAt, headers::Headers,
 };
 
 /// Rest before a consumer that went away is made anew.
 const REST: Duration = Duration::from_millis(500);
-/// Bytes asked for ahead of what is said about transfers.
-const WINDOW: u64 = 1 << 20;
 
 /// The messages of a consumer, for as long as is read. A message may come twice.
 #[derive(Debug)]
 pub struct Follow {
     broker: Broker,
-    spec: ConsumerSpec,
-    window: u64,
+    source: Source,
     state: State,
     /// The last message that came. Looked at before it is relied on.
     last: Option<Last>,
+}
+
+/// What is read.
+#[derive(Debug)]
+enum Source {
+    /// A consumer that is pulled from, with so many bytes asked for ahead.
+    Consumer { spec: ConsumerSpec, window: u64 },
+    /// Headers on these subjects of the control stream.
+    Headers { filters: Vec<String> },
+}
+
+/// How it is read.
+#[derive(Debug)]
+enum Reading {
+    Pull(Box<Pull>),
+    Headers(Headers),
 }
 
 /// Whether the consumer is there.
 #[derive(Debug)]
 enum State {
     Standing {
-        pull: Box<Pull>,
+        reading: Reading,
         /// Held by this consumer's acknowledgements.
         consumer: Arc<()>,
     },
@@ -61,11 +74,10 @@ impl Broker {
     /// # Errors
     /// When the server does not answer, or refuses.
     pub async fn follow(&self, filters: Vec<String>, from: u64) -> Result<Follow, BrokerError> {
-        let (stream, name) = (self.stream().control().to_owned(), LOOK.to_owned());
         let start = StartAt::Sequence(from.max(1));
-        let mut spec = ConsumerSpec { stream, name, filters, start, headers_only: true, kind: ConsumerKind::Look };
-        self.create_consumer(&mut spec).await?;
-        Follow::standing(self, spec, WINDOW).await
+        let (headers, _) = self.headers(self.stream().control(), filters.clone(), start).await?;
+        let (source, state) = (Source::Headers { filters }, State::read(Reading::Headers(headers)));
+        Ok(Follow { broker: self.clone(), source, state, last: None })
     }
 
     /// Tells the server that all up to this message is dealt with, unless the consumer that delivered it is gone.
@@ -82,8 +94,8 @@ impl Follow {
     /// # Errors
     /// When the connection is closed.
     pub async fn standing(broker: &Broker, spec: ConsumerSpec, window: u64) -> Result<Self, BrokerError> {
-        let state = State::read(broker, &spec, window).await?;
-        Ok(Self { broker: broker.clone(), spec, window, state, last: None })
+        let state = State::read(pull(broker, &spec, window).await?);
+        Ok(Self { broker: broker.clone(), source: Source::Consumer { spec, window }, state, last: None })
     }
 
     /// The next message. Waits for it, also through the server's absence.
@@ -95,7 +107,7 @@ impl Follow {
     /// When the connection is closed, or the server refuses.
     pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
         loop {
-            let State::Standing { pull, .. } = &mut self.state else {
+            let State::Standing { reading, .. } = &mut self.state else {
                 match self.renew().await {
                     // It has been waited for, and is waited for on.
                     Err(error) if error.is_passing() => {}
@@ -103,7 +115,7 @@ impl Follow {
                 }
                 continue;
             };
-            match pull.next().await {
+            match reading.next().await {
                 Ok(delivery) => {
                     let (sequence, stored_at) = (delivery.stream_sequence, delivery.published_at);
                     self.last = Some(Last { sequence, subject: delivery.subject().to_owned(), stored_at });
@@ -132,28 +144,47 @@ impl Follow {
         self.last.as_ref().map(|last| last.stored_at)
     }
 
-    /// How many messages the consumer has not delivered yet, or delivered and not been acknowledged; `None` if it is gone.
+    /// How many messages the consumer has not delivered yet, or delivered and not been acknowledged; `None` if it is gone, or
+    /// nobody can tell, as where headers are followed.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn pending(&self) -> Result<Option<u64>, BrokerError> {
-        let state = self.broker.consumer(&self.spec.stream, &self.spec.name).await?;
+        let Source::Consumer { spec, .. } = &self.source else { return Ok(None) };
+        let state = self.broker.consumer(&spec.stream, &spec.name).await?;
         Ok(state.map(|state| state.pending + state.unacknowledged))
     }
 
     /// Goes on behind the last message if that is still where it was, otherwise from the beginning.
     async fn renew(&mut self) -> Result<(), BrokerError> {
         tokio::time::sleep(REST).await;
-        let Self { broker, spec, window, last, .. } = self;
-        if let Some(Last { sequence, subject, stored_at }) = last {
-            let message = broker.message_at(&spec.stream, *sequence).await?;
-            let stands = message.is_some_and(|message| message.subject == *subject && message.stored_at == *stored_at);
-            spec.start = if stands { StartAt::Sequence(*sequence + 1) } else { StartAt::First };
-        }
-        // It may stand after all, with another start: the server was only starting.
-        broker.delete_consumer(&spec.stream, &spec.name).await?;
-        broker.create_consumer(spec).await?;
-        self.state = State::read(broker, spec, *window).await?;
+        let Self { broker, source, last, .. } = self;
+        let start = match last {
+            None => None,
+            Some(Last { sequence, subject, stored_at }) => {
+                let stream = match source {
+                    Source::Consumer { spec, .. } => &spec.stream,
+                    Source::Headers { .. } => broker.stream().control(),
+                };
+                let stands = broker.stored_at(stream, subject, *sequence).await? == Some(*stored_at);
+                Some(if stands { StartAt::Sequence(*sequence + 1) } else { StartAt::First })
+            }
+        };
+        let reading = match source {
+            Source::Consumer { spec, window } => {
+                spec.start = start.unwrap_or(spec.start);
+                // It may stand after all, with another start: the server was only starting.
+                broker.delete_consumer(&spec.stream, &spec.name).await?;
+                broker.create_consumer(spec).await?;
+                pull(broker, spec, *window).await?
+            }
+            Source::Headers { filters } => {
+                let start = start.unwrap_or(StartAt::First);
+                let (headers, _) = broker.headers(broker.stream().control(), filters.clone(), start).await?;
+                Reading::Headers(headers)
+            }
+        };
+        self.state = State::read(reading);
         Ok(())
     }
 
@@ -167,15 +198,40 @@ impl Follow {
     /// # Errors
     /// When the server does not answer. A consumer that is left is removed by it in time.
     pub async fn close(self) -> Result<(), BrokerError> {
-        let Self { broker, spec, state, .. } = self;
-        drop(state);
-        broker.delete_consumer(&spec.stream, &spec.name).await.map(drop)
+        let Self { broker, source, state, .. } = self;
+        match state {
+            State::Standing { reading: Reading::Headers(headers), .. } => headers.close().await,
+            // Who pulls would be told by its deletion that the consumer is gone.
+            other => drop(other),
+        }
+        match source {
+            Source::Consumer { spec, .. } => broker.delete_consumer(&spec.stream, &spec.name).await.map(drop),
+            Source::Headers { .. } => Ok(()),
+        }
     }
 }
 
 impl State {
-    async fn read(broker: &Broker, spec: &ConsumerSpec, window: u64) -> Result<Self, BrokerError> {
-        let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Flow { window }).await?;
-        Ok(Self::Standing { pull: Box::new(pull), consumer: Arc::default() })
+    fn read(reading: Reading) -> Self {
+        Self::Standing { reading, consumer: Arc::default() }
     }
+}
+
+impl Reading {
+    /// Cancel safe.
+    async fn next(&mut self) -> Result<Delivery, BrokerError> {
+        match self {
+            Self::Pull(pull) => pull.next().await,
+            Self::Headers(headers) => loop {
+                if let Some(delivery) = headers.next().await? {
+                    return Ok(delivery);
+                }
+            },
+        }
+    }
+}
+
+async fn pull(broker: &Broker, spec: &ConsumerSpec, window: u64) -> Result<Reading, BrokerError> {
+    let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Flow { window }).await?;
+    Ok(Reading::Pull(Box::new(pull)))
 }

@@ -1,67 +1,89 @@
-//! Looking through all that a stream holds on some subjects, now.
+//! Looking through the headers of all that a stream holds on a subject, now.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::ops::ControlFlow;
 
-use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt, code};
+use jiff::Timestamp;
 
-/// What the names of consumers that only look around begin with.
-pub(super) const LOOK: &str = "look";
-/// How often a listing that stands still is looked into.
-const LOOK_TICK: Duration = Duration::from_millis(500);
-/// How long a listing may stand still.
-const LOOK_SILENCE: Duration = Duration::from_secs(20);
+use super::{Broker, BrokerError, Delivery, StartAt, code, headers::Headers};
 
 impl Broker {
-    /// Goes through all messages that a stream holds now on these subjects, until `visit` breaks.
+    /// Goes through the headers of all messages that a stream holds now on this subject, until `visit` breaks.
     pub(super) async fn look(
-        &self, stream: String, filters: Vec<String>, start: StartAt, headers_only: bool,
-        mut visit: impl FnMut(&Delivery) -> ControlFlow<()>,
+        &self, stream: &str, filter: String, start: StartAt, mut visit: impl FnMut(Delivery) -> ControlFlow<()>,
     ) -> Result<(), BrokerError> {
-        let name = LOOK.to_owned();
-        let mut spec = ConsumerSpec { stream, name, filters, start, headers_only, kind: ConsumerKind::Look };
-        let state = match self.create_consumer(&mut spec).await {
+        let (mut headers, pending) = match self.headers(stream, vec![filter], start).await {
             Err(error) if error.is(code::STREAM_NOT_FOUND) => return Ok(()),
-            state => state?,
+            begun => begun?,
         };
-        let ConsumerSpec { stream, name, .. } = &spec;
-        let result = self.look_through(stream, name, state.pending, &mut visit).await;
-        // Best effort: the server removes it by itself soon.
-        let _ = self.delete_consumer(stream, name).await;
+        let result = through(&mut headers, pending, &mut visit).await;
+        headers.close().await;
         result
     }
 
-    async fn look_through(
-        &self, stream: &str, consumer: &str, pending: u64, visit: &mut impl FnMut(&Delivery) -> ControlFlow<()>,
-    ) -> Result<(), BrokerError> {
-        if pending == 0 {
-            return Ok(());
-        }
-        let mut pull = Pull::new(self, stream, consumer, PullSettings::Flow { window: 4 << 20 }).await?;
-        let interrupted = || BrokerError::Interrupted { stream: stream.into() };
-        let (mut seen, mut silent) = (0, Duration::ZERO);
-        while seen < pending {
-            let delivery = match tokio::time::timeout(LOOK_TICK, pull.next()).await {
-                Ok(Err(BrokerError::ConsumerGone { .. })) => return Err(interrupted()),
-                Ok(delivery) => delivery?,
-                // A server that has lost messages may have promised more than there are.
-                Err(_) => match self.consumer(stream, consumer).await? {
-                    Some(state) if (state.pending, state.delivered) == (0, seen) => return Ok(()),
-                    Some(_) if silent < LOOK_SILENCE => {
-                        silent += LOOK_TICK;
-                        continue;
-                    }
-                    _ => return Err(interrupted()),
-                },
-            };
-            (seen, silent) = (seen + 1, Duration::ZERO);
-            // Nothing is delivered twice by such a consumer: what was lost with a connection shows as a gap.
-            if delivery.consumer_sequence != seen {
-                return Err(interrupted());
-            }
-            if visit(&delivery).is_break() || delivery.pending == 0 {
-                break;
-            }
-        }
-        Ok(())
+    /// The headers of a subject's first message from this sequence on, if there is one.
+    pub(super) async fn first_from(
+        &self, stream: &str, subject: &str, sequence: u64,
+    ) -> Result<Option<Delivery>, BrokerError> {
+        let what = format!("looking for a message of stream {stream}");
+        self.patiently(&what, || async {
+            let mut found = None;
+            self.look(stream, subject.to_owned(), StartAt::Sequence(sequence.max(1)), |delivery| {
+                found = Some(delivery);
+                ControlFlow::Break(())
+            })
+            .await?;
+            Ok(found)
+        })
+        .await
     }
+
+    /// The headers of the first message on a subject.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn first_message(&self, stream: &str, subject: &str) -> Result<Option<Delivery>, BrokerError> {
+        self.first_from(stream, subject, 1).await
+    }
+
+    /// When the message of this sequence was stored, if it is still there and on this subject. Whoever asks knows that it was:
+    /// the stream's leader is asked where a replica has none.
+    ///
+    /// # Errors
+    /// When the stream does not exist, or the server does not answer.
+    pub async fn stored_at(
+        &self, stream: &str, subject: &str, sequence: u64,
+    ) -> Result<Option<Timestamp>, BrokerError> {
+        let first = self.first_from(stream, subject, sequence).await?;
+        if let Some(message) = first.filter(|message| message.stream_sequence == sequence) {
+            return Ok(Some(message.published_at));
+        }
+        match self.message_of_leader(stream, sequence).await {
+            // Who may not ask the leader takes the replica's word.
+            Err(BrokerError::Denied { .. }) => Ok(None),
+            message => Ok(message?.filter(|message| message.subject == subject).map(|message| message.stored_at)),
+        }
+    }
+}
+
+/// Visits what is there now, until `visit` breaks.
+async fn through(
+    headers: &mut Headers, pending: u64, visit: &mut impl FnMut(Delivery) -> ControlFlow<()>,
+) -> Result<(), BrokerError> {
+    let mut seen = 0;
+    while seen < pending {
+        match headers.next().await {
+            Ok(Some(delivery)) => {
+                let last = delivery.pending == 0;
+                if visit(delivery).is_break() || last {
+                    break;
+                }
+                seen += 1;
+            }
+            // A server that has lost messages may have promised more than there are.
+            Ok(None) => break,
+            Err(BrokerError::ConsumerGone { stream, .. }) => return Err(BrokerError::Interrupted { stream }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

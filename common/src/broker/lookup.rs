@@ -11,12 +11,20 @@ use crate::{
 };
 
 impl Broker {
-    /// The message that opened a transfer, as the stream's leader knows it: `None` once it was removed.
+    /// The message that opened a transfer, as the stream's leader knows it: `None` once it was removed. Who may not ask the
+    /// leader is shown what a replica has, but not told by it that there is none: it may lag.
     ///
     /// # Errors
-    /// When the stream does not exist, the server does not answer, or this user may not ask its leader.
+    /// When the stream does not exist, the server does not answer, or this user may not ask its leader where a replica has none.
     pub async fn opened(&self, channel: &Channel, transfer: TransferId) -> Result<Option<StoredMessage>, BrokerError> {
-        self.last_message_of_leader(self.stream().control(), &self.subjects().open(channel, transfer)).await
+        let (stream, subject) = (self.stream().control(), self.subjects().open(channel, transfer));
+        match self.last_message_of_leader(stream, &subject).await {
+            Err(denied @ BrokerError::Denied { .. }) => match self.last_message(stream, &subject).await? {
+                None => Err(denied),
+                shown => Ok(shown),
+            },
+            opened => opened,
+        }
     }
 
     /// A transfer's closing record, if it was closed. A cancellation stands behind, and in place of, an earlier one. It is
@@ -137,7 +145,7 @@ impl Broker {
         &self, manifest: &Manifest, mut visit: impl FnMut(Place, Scanned) -> ControlFlow<()>,
     ) -> Result<(), BrokerError> {
         let filter = self.subjects().data(&manifest.channel, manifest.transfer);
-        self.look(self.stream().data(), vec![filter], StartAt::First, true, |delivery| {
+        self.look(&self.stream().data(), filter, StartAt::First, |delivery| {
             let header = |name| delivery.header(name);
             let scanned = match header(name::CLOSING) {
                 Some(text) => match ClosingRecord::from_header(text, manifest.transfer).map(|record| record.closing) {

@@ -1,4 +1,9 @@
-//! Single stored messages, by their place or subject.
+//! Single stored messages, by their subject.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_nats::{HeaderMap, Message, StatusCode};
 use base64::Engine as _;
@@ -63,6 +68,14 @@ impl StoredMessage {
     }
 }
 
+/// What a replica says of a subject's last message.
+enum Direct {
+    Message(StoredMessage),
+    None,
+    /// Direct access is off, or the stream does not exist.
+    NoAnswer,
+}
+
 #[derive(Deserialize)]
 struct RawAnswer {
     message: RawMessage,
@@ -85,7 +98,27 @@ impl Broker {
     /// # Errors
     /// When the stream does not exist, or the server does not answer.
     pub async fn last_message(&self, stream: &str, subject: &str) -> Result<Option<StoredMessage>, BrokerError> {
-        self.message(stream, &json!({ "last_by_subj": subject })).await
+        match self.direct_message(stream, subject).await? {
+            Direct::Message(message) => Ok(Some(message)),
+            Direct::None => Ok(None),
+            Direct::NoAnswer => self.last_message_of_leader(stream, subject).await,
+        }
+    }
+
+    /// Asks any replica for the last message on a subject. What is asked for stands in the request's subject, to which permissions
+    /// can hold a user.
+    async fn direct_message(&self, stream: &str, subject: &str) -> Result<Direct, BrokerError> {
+        let what = format!("reading a message of stream {stream}");
+        let request = format!("{}.DIRECT.GET.{stream}.{subject}", self.api_prefix);
+        let ask = || async {
+            match self.request(&what, request.clone(), None, Bytes::new()).await {
+                Err(BrokerError::NoResponders { .. }) => Ok(Direct::NoAnswer),
+                Err(error) => Err(error),
+                Ok(answer) if answer.status == Some(StatusCode::NOT_FOUND) => Ok(Direct::None),
+                Ok(answer) => Ok(StoredMessage::direct(answer).map_or(Direct::NoAnswer, Direct::Message)),
+            }
+        };
+        self.patiently(&what, ask).await
     }
 
     /// The last message on a subject, as the stream's leader knows it: slower, and never behind. Of a large message in a
@@ -96,16 +129,17 @@ impl Broker {
     pub async fn last_message_of_leader(
         &self, stream: &str, subject: &str,
     ) -> Result<Option<StoredMessage>, BrokerError> {
-        let query = json!({ "last_by_subj": subject });
         if self.reaches_elsewhere() {
-            match self.message(stream, &query).await {
+            match self.direct_message(stream, subject).await {
                 // The leader's answer is a third longer. A leaf node on the way ends its connection over one that is too long.
-                Ok(Some(message)) if message.leaders_answer() > self.max_payload() => return Ok(Some(message)),
+                Ok(Direct::Message(message)) if message.leaders_answer() > self.max_payload() => {
+                    return Ok(Some(message));
+                }
                 Ok(_) | Err(BrokerError::Denied { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.leader_message(stream, &query).await
+        self.ask_leader(stream, &json!({ "last_by_subj": subject })).await
     }
 
     /// The last message on a subject, by its leader's word. Who may not ask the leader takes a replica's.
@@ -120,70 +154,66 @@ impl Broker {
     }
 
     /// The last message on a subject that is known to have had one: a replica that has none may lag, and the leader is asked.
+    /// Who may not ask it takes the replica's word.
     ///
     /// # Errors
     /// When the stream does not exist, or the server does not answer.
     pub async fn known_message(&self, stream: &str, subject: &str) -> Result<Option<StoredMessage>, BrokerError> {
-        self.known(stream, &json!({ "last_by_subj": subject })).await
-    }
-
-    /// The first message on a subject that is known to have one.
-    ///
-    /// # Errors
-    /// When the stream does not exist, or the server does not answer.
-    pub async fn first_message(&self, stream: &str, subject: &str) -> Result<Option<StoredMessage>, BrokerError> {
-        self.known(stream, &json!({ "seq": 1, "next_by_subj": subject })).await
-    }
-
-    /// The message of this sequence, if it is still there. Whoever asks knows that it was: the leader is asked where a replica
-    /// has none.
-    ///
-    /// # Errors
-    /// When the stream does not exist, or the server does not answer.
-    pub async fn message_at(&self, stream: &str, sequence: u64) -> Result<Option<StoredMessage>, BrokerError> {
-        self.known(stream, &json!({ "seq": sequence })).await
-    }
-
-    async fn known(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
-        if let Some(message) = self.message(stream, query).await? {
+        if let Some(message) = self.last_message(stream, subject).await? {
             return Ok(Some(message));
         }
-        match self.leader_message(stream, query).await {
-            // Who may not ask the leader takes the replica's word.
+        match self.last_message_of_leader(stream, subject).await {
             Err(BrokerError::Denied { .. }) => Ok(None),
             answer => answer,
         }
     }
 
-    async fn message(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
-        let what = format!("reading a message of stream {stream}");
-        let subject = format!("{}.DIRECT.GET.{stream}", self.api_prefix);
-        let query_text = Bytes::from(query.to_string());
-        let ask = || async {
-            match self.request(&what, subject.clone(), None, query_text.clone()).await {
-                // Direct access is off, or the stream does not exist.
-                Err(BrokerError::NoResponders { .. }) => Ok(None),
-                answer => answer.map(Some),
-            }
-        };
-        match self.patiently(&what, ask).await? {
-            Some(answer) if answer.status == Some(StatusCode::NOT_FOUND) => Ok(None),
-            Some(answer) => match StoredMessage::direct(answer) {
-                Some(message) => Ok(Some(message)),
-                None => self.leader_message(stream, query).await,
-            },
-            None => self.leader_message(stream, query).await,
-        }
+    /// The message of this sequence, as the stream's leader knows it.
+    pub(super) async fn message_of_leader(
+        &self, stream: &str, sequence: u64,
+    ) -> Result<Option<StoredMessage>, BrokerError> {
+        self.ask_leader(stream, &json!({ "seq": sequence })).await
     }
 
-    /// Asks the stream's leader: slower, and never behind.
-    async fn leader_message(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
+    /// What is asked for stands in the request: who may ask for one message may ask for all. Whoever may not is told so by the
+    /// server once for each connection, whose log is for real attempts.
+    async fn ask_leader(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
         let what = format!("reading a message of stream {stream}");
+        if let Some(violation) = self.denied_leaders.of(stream, self.connects()) {
+            return Err(BrokerError::Denied { what, violation });
+        }
         match self.api::<RawAnswer>(&what, &format!("STREAM.MSG.GET.{stream}"), query).await {
             Ok(RawAnswer { message }) => Ok(Some(message.read(&what)?)),
             Err(error) if error.is(code::MESSAGE_NOT_FOUND) => Ok(None),
+            Err(BrokerError::Denied { what, violation }) => {
+                self.denied_leaders.note(stream, self.connects(), &violation);
+                Err(BrokerError::Denied { what, violation })
+            }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The streams whose leader this user may not ask, and the server's words when it was tried.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DeniedLeaders(Arc<Mutex<BTreeMap<String, Denial>>>);
+
+/// Good for one connection: the next one may have other rights.
+#[derive(Debug)]
+struct Denial {
+    connection: u64,
+    violation: String,
+}
+
+impl DeniedLeaders {
+    fn of(&self, stream: &str, connection: u64) -> Option<String> {
+        let denials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        denials.get(stream).filter(|denial| denial.connection == connection).map(|denial| denial.violation.clone())
+    }
+
+    fn note(&self, stream: &str, connection: u64, violation: &str) {
+        let denial = Denial { connection, violation: violation.to_owned() };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.to_owned(), denial);
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     Broker, BrokerError,
     pull_window::{PullRequest, PullWindow, TooLarge},
+    violations::Denials,
 };
 
 /// How long the server keeps a request that it cannot fill.
@@ -41,6 +42,9 @@ pub struct Pull {
     broker: Broker,
     stream: String,
     consumer: String,
+    /// Where is asked.
+    subject: String,
+    denials: Denials,
     inbox: String,
     subscriber: Subscriber,
     window: PullWindow,
@@ -76,7 +80,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    fn new(message: Message, broker: &Broker) -> Option<Self> {
+    pub(super) fn new(message: Message, broker: &Broker) -> Option<Self> {
         let message = jetstream::Message { message, context: broker.jetstream.clone() };
         let info = message.info().ok()?;
         let (stream_sequence, consumer_sequence) = (info.stream_sequence, info.consumer_sequence);
@@ -129,6 +133,7 @@ impl Pull {
     pub async fn new(
         broker: &Broker, stream: &str, consumer: &str, settings: PullSettings,
     ) -> Result<Self, BrokerError> {
+        let subject = format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", broker.api_prefix);
         let inbox = broker.client.new_inbox();
         let subscriber = broker
             .client
@@ -146,6 +151,8 @@ impl Pull {
             broker: broker.clone(),
             stream: stream.into(),
             consumer: consumer.into(),
+            denials: broker.denials(&subject),
+            subject,
             inbox,
             subscriber,
             window,
@@ -169,7 +176,7 @@ impl Pull {
     /// Cancel safe: no message is lost.
     ///
     /// # Errors
-    /// When the consumer is gone, the connection is closed, or a message is too large for any request.
+    /// When the consumer is gone or must not be read, the connection is closed, or a message is too large for any request.
     pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
         loop {
             if self.rest_until.is_none_or(|until| until <= Instant::now()) {
@@ -177,7 +184,12 @@ impl Pull {
                 self.ask().await?;
             }
             let wake = self.rest_until.unwrap_or(self.heard + SILENCE);
-            let message = match tokio::time::timeout_at(wake, self.subscriber.next()).await {
+            let came = tokio::select! {
+                biased;
+                came = tokio::time::timeout_at(wake, self.subscriber.next()) => came,
+                violation = self.denials.next() => return Err(BrokerError::Denied { what: self.what(), violation }),
+            };
+            let message = match came {
                 Ok(Some(message)) => message,
                 Ok(None) => return Err(BrokerError::Closed { what: self.what() }),
                 Err(_) if self.rest_until.is_some() => continue,
@@ -251,10 +263,9 @@ impl Pull {
                 request["max_bytes"] = json!(max_bytes);
             }
             self.requests += 1;
-            let Self { broker, stream, consumer, .. } = &*self;
-            let subject = format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", broker.api_prefix);
             let reply = format!("{}.{}", self.inbox, self.requests);
-            let published = broker.client.publish_with_reply(subject, reply, request.to_string().into()).await;
+            let client = &self.broker.client;
+            let published = client.publish_with_reply(self.subject.clone(), reply, request.to_string().into()).await;
             published.map_err(|_| BrokerError::Closed { what: self.what() })?;
             self.window.asked(asked);
             // While nothing was asked for, silence meant nothing.

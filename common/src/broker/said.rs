@@ -72,7 +72,7 @@ impl Broker {
         for filter in filters {
             let found = self.patiently("looking up what was rejected", || async {
                 let mut standing = BTreeMap::new();
-                self.look(self.stream().control().to_owned(), vec![filter.clone()], StartAt::First, true, |delivery| {
+                self.look(self.stream().control(), filter.clone(), StartAt::First, |delivery| {
                     let subject = self.subjects().parse(delivery.subject()).ok();
                     let transfer = subject.as_ref().map(|subject| subject.transfer);
                     let record = delivery.header(name::REJECTION).map(|text| Rejection::from_header(text, transfer));
@@ -125,9 +125,9 @@ impl Broker {
         let what = format!("looking up what receivers say about transfer {transfer}");
         self.patiently(&what, || async {
             let mut said = VecDeque::new();
-            let filters = vec![self.subjects().of(kind, channel, transfer)];
-            self.look(self.stream().control().to_owned(), filters, StartAt::First, true, |delivery| {
-                said.extend(read(delivery));
+            let filter = self.subjects().of(kind, channel, transfer);
+            self.look(self.stream().control(), filter, StartAt::First, |delivery| {
+                said.extend(read(&delivery));
                 if said.len() > MOST_WORDS {
                     said.pop_front();
                 }

@@ -34,31 +34,43 @@ impl Violations {
         self.deaf.send_replace(None);
     }
 
-    /// The server's words when it denies a request on this subject, or to hear the answer. What was said before this call about
-    /// other requests does not count.
-    pub(super) fn about(&self, subject: &str) -> impl Future<Output = String> + use<> {
-        let (mut said, mut deaf, quoted) = (self.said.subscribe(), self.deaf.subscribe(), format!("\"{subject}\""));
-        let denied = async move {
+    /// What the server denies of this subject from now on. What was said before about other requests does not count.
+    pub(super) fn about(&self, subject: &str) -> Denials {
+        Denials { said: self.said.subscribe(), deaf: self.deaf.subscribe(), quoted_subject: format!("\"{subject}\"") }
+    }
+}
+
+/// What the server denies of one subject.
+#[derive(Debug)]
+pub(super) struct Denials {
+    said: broadcast::Receiver<String>,
+    deaf: watch::Receiver<Option<String>>,
+    quoted_subject: String,
+}
+
+impl Denials {
+    /// The server's words when it denies a request on the subject, or to hear the answer. Cancel safe.
+    pub(super) async fn next(&mut self) -> String {
+        let Self { said, deaf, quoted_subject } = self;
+        let denied = async {
             loop {
                 match said.recv().await {
-                    Ok(violation) if violation.contains(&quoted) => return violation,
+                    Ok(violation) if violation.contains(&*quoted_subject) => return violation,
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
                 }
             }
         };
-        let unheard = async move {
+        let unheard = async {
             let violation = deaf.wait_for(Option::is_some).await.ok().and_then(|violation| violation.clone());
             match violation {
                 Some(violation) => violation,
                 None => std::future::pending().await,
             }
         };
-        async move {
-            tokio::select! {
-                violation = denied => violation,
-                violation = unheard => violation,
-            }
+        tokio::select! {
+            violation = denied => violation,
+            violation = unheard => violation,
         }
     }
 }
@@ -67,8 +79,8 @@ impl Violations {
 mod tests {
     use super::*;
 
-    fn now(words: impl Future<Output = String>) -> Option<String> {
-        futures_util::FutureExt::now_or_never(words)
+    fn now(mut denials: Denials) -> Option<String> {
+        futures_util::FutureExt::now_or_never(denials.next())
     }
 
     #[tokio::test]

@@ -1,0 +1,187 @@
+//! Chunks read by their places, through a consumer that goes forward.
+//!
+//! A message can be asked for by its sequence alone, but then the sequence stands in the request, and permissions cannot hold
+//! anybody to a channel. A consumer's creation carries its subject.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Copies, Delivery, Place, Pull, PullSettings, StartAt};
+use crate::{ChunkHeader, Manifest};
+
+/// What the names of consumers that fetch chunks begin with.
+const FETCH: &str = "fetch";
+/// Messages asked for at once.
+const AHEAD: usize = 4;
+/// Messages that are read and passed over; beyond that, a consumer is made that begins where is to be read.
+const MOST_PASSED: u32 = 8;
+/// How often a reading that stands still is looked into.
+const TICK: Duration = Duration::from_millis(500);
+/// How long a reading may stand still.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Reads chunks of one transfer by their places. Fastest in stream order: what lies close together comes through one consumer.
+#[derive(Debug)]
+pub struct Fetch<'a> {
+    broker: &'a Broker,
+    manifest: &'a Manifest,
+    /// Where the copies are, in stream order: no more is asked for ahead than there are.
+    sequences: BTreeSet<u64>,
+    reading: Mutex<Option<Reading>>,
+}
+
+/// A consumer over the transfer's messages, and where it is.
+#[derive(Debug)]
+struct Reading {
+    pull: Pull,
+    consumer: String,
+    /// It has yet to deliver, or has not been asked for, so many.
+    pending: u64,
+    seen: u64,
+    /// Came, and was not asked for yet.
+    ahead: Option<Delivery>,
+    /// Everything before this sequence has passed.
+    position: u64,
+}
+
+impl Broker {
+    /// Begins to read these copies by their places.
+    pub fn fetch<'a>(&'a self, manifest: &'a Manifest, copies: &Copies) -> Fetch<'a> {
+        let sequences = copies.iter().map(|(_, place)| place.sequence).collect();
+        Fetch { broker: self, manifest, sequences, reading: Mutex::default() }
+    }
+}
+
+impl Fetch<'_> {
+    /// Reads the chunk of this place, as it is stored; `None` if there is no chunk of this transfer any more.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn chunk_at(&self, place: Place) -> Result<Option<(ChunkHeader, Bytes)>, BrokerError> {
+        let what = format!("fetching chunks of transfer {}", self.manifest.transfer);
+        let message = self.broker.patiently(&what, || async {
+            let mut reading = self.reading.lock().await;
+            let result = self.read(&mut reading, place.sequence).await;
+            match result {
+                Err(error) => {
+                    self.leave(&mut reading).await;
+                    Err(match error {
+                        BrokerError::ConsumerGone { stream, .. } => BrokerError::Interrupted { stream },
+                        error => error,
+                    })
+                }
+                message => message,
+            }
+        });
+        Ok(message.await?.and_then(|message| {
+            let header = ChunkHeader::from_headers(|name| message.header(name), self.manifest.chunk_size).ok()?;
+            Some((header, message.payload()))
+        }))
+    }
+
+    /// The bytes of the first copy of a chunk that is sound, in a file of this size.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn sound_chunk(
+        &self, size: u64, index: u64, copies: &Copies,
+    ) -> Result<Option<(ChunkHeader, Bytes)>, BrokerError> {
+        let Self { manifest, .. } = self;
+        let expected = (index, manifest.chunk_size.length(index, size));
+        for place in copies.of(index) {
+            let Some((chunk, payload)) = self.chunk_at(*place).await? else { continue };
+            match chunk.encoding.decode(payload, chunk.length as usize) {
+                Ok(raw) if (chunk.index, chunk.length) == expected && crc32fast::hash(&raw) == chunk.crc32 => {
+                    return Ok(Some((chunk, raw)));
+                }
+                _ => {
+                    let (transfer, sequence) = (manifest.transfer, place.sequence);
+                    tracing::warn!(%transfer, index, sequence, "a stored chunk is damaged");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the reading: no consumer is left. One that is dropped is removed by the server in time.
+    pub async fn close(self) {
+        self.leave(&mut *self.reading.lock().await).await;
+    }
+
+    async fn leave(&self, reading: &mut Option<Reading>) {
+        if let Some(Reading { consumer, pull, .. }) = reading.take() {
+            drop(pull);
+            // Best effort: the server removes it by itself soon.
+            let _ = self.broker.delete_consumer(&self.broker.stream().data(), &consumer).await;
+        }
+    }
+
+    /// The message of this sequence, if it is on the transfer's subject.
+    async fn read(&self, state: &mut Option<Reading>, sequence: u64) -> Result<Option<Delivery>, BrokerError> {
+        let mut passed = 0;
+        loop {
+            let reading = match state {
+                Some(reading) if reading.position <= sequence && passed <= MOST_PASSED => reading,
+                _ => {
+                    self.leave(state).await;
+                    passed = 0;
+                    state.insert(Reading::from(self.broker, self.manifest, sequence).await?)
+                }
+            };
+            if reading.ahead.is_none() {
+                reading.pull.want(self.sequences.range(reading.position..).take(AHEAD).count().max(1) as u64);
+                reading.ahead = reading.next(self.broker).await?;
+            }
+            match reading.ahead.take_if(|message| message.stream_sequence <= sequence) {
+                // There is none, or only later ones.
+                None => return Ok(None),
+                Some(message) => {
+                    reading.position = message.stream_sequence + 1;
+                    if message.stream_sequence == sequence {
+                        return Ok(Some(message));
+                    }
+                    passed += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Reading {
+    async fn from(broker: &Broker, manifest: &Manifest, sequence: u64) -> Result<Self, BrokerError> {
+        let (stream, start) = (broker.stream().data(), StartAt::Sequence(sequence));
+        let filters = vec![broker.subjects().data(&manifest.channel, manifest.transfer)];
+        let (name, kind) = (FETCH.to_owned(), ConsumerKind::Look);
+        let mut spec = ConsumerSpec { stream, name, filters, start, headers_only: false, kind };
+        let pending = broker.create_consumer(&mut spec).await?.pending;
+        let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Single).await?;
+        Ok(Self { pull, consumer: spec.name, pending, seen: 0, ahead: None, position: sequence })
+    }
+
+    /// The next message there is now.
+    async fn next(&mut self, broker: &Broker) -> Result<Option<Delivery>, BrokerError> {
+        let stream = broker.stream().data();
+        let mut silent = Duration::ZERO;
+        while self.pending > 0 {
+            if let Ok(delivery) = tokio::time::timeout(TICK, self.pull.next()).await {
+                let delivery = delivery?;
+                self.seen += 1;
+                self.pending = delivery.pending;
+                // What was lost with a connection shows as a gap.
+                return match delivery.consumer_sequence == self.seen {
+                    true => Ok(Some(delivery)),
+                    false => Err(BrokerError::Interrupted { stream }),
+                };
+            }
+            // A server that has lost messages may have promised more than there are.
+            match broker.consumer(&stream, &self.consumer).await? {
+                Some(state) if (state.pending, state.delivered) == (0, self.seen) => self.pending = 0,
+                Some(_) if silent < SILENCE => silent += TICK,
+                _ => return Err(BrokerError::Interrupted { stream }),
+            }
+        }
+        Ok(None)
+    }
+}

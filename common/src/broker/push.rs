@@ -1,0 +1,106 @@
+//! Messages that the server pushes, headers alone, until there are no more.
+//!
+//! Only the consumer's creation is asked for. Its subject carries the filter, so that permissions can hold a user to channels;
+//! the right to pull is for consumers by name, whoever they belong to, and is not needed.
+
+use std::time::Duration;
+
+use async_nats::{Message, StatusCode, Subscriber};
+use futures_util::StreamExt;
+
+use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt, pull::header};
+
+/// What the names of consumers that only look around begin with.
+const LOOK: &str = "look";
+/// Where the server's questions are answered.
+const FLOW: &str = "$JS.FC.";
+/// Silence after which the consumer is taken for lost: some of its heartbeats.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Headers as they are pushed, in order and without gaps. Dropped, its consumer is gone soon: the server removes one to whose
+/// inbox nobody listens.
+#[derive(Debug)]
+pub(super) struct Push {
+    broker: Broker,
+    stream: String,
+    consumer: String,
+    subscriber: Subscriber,
+    /// Messages that have come.
+    seen: u64,
+}
+
+impl Broker {
+    /// Has the headers of all messages on these subjects pushed from there on, and says how many there are now. Each try has
+    /// a consumer of another name: it lives on one server, and the last try may have gone to one that is away.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub(super) async fn push(
+        &self, stream: &str, filters: Vec<String>, start: StartAt,
+    ) -> Result<(Push, u64), BrokerError> {
+        let once = self.with_patience(Duration::ZERO);
+        let what = format!("looking at stream {stream}");
+        self.patiently(&what, || async {
+            let inbox = self.client.new_inbox();
+            let name = format!("{LOOK}-{}", inbox.rsplit('.').next().unwrap_or_default());
+            let subscriber = self.client.subscribe(inbox.clone()).await;
+            let subscriber = subscriber.map_err(|_| BrokerError::Closed { what: what.clone() })?;
+            let (kind, filters) = (ConsumerKind::Push { inbox }, filters.clone());
+            let spec = ConsumerSpec { stream: stream.into(), name, filters, start, headers_only: true, kind };
+            let state = once.create_consumer_now(&spec).await?;
+            let push = Push { broker: self.clone(), stream: spec.stream, consumer: spec.name, subscriber, seen: 0 };
+            Ok((push, state.pending))
+        })
+        .await
+    }
+}
+
+impl Push {
+    /// The next message's headers; `None` when all there is has come, for now.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no message is lost.
+    ///
+    /// # Errors
+    /// When messages were lost, the consumer is gone, or the connection is closed: it is to be begun again.
+    pub(super) async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
+        loop {
+            let message = match tokio::time::timeout(SILENCE, self.subscriber.next()).await {
+                Ok(Some(message)) => message,
+                Ok(None) => return Err(BrokerError::Closed { what: format!("reading stream {}", self.stream) }),
+                Err(_) => return Err(self.gone()),
+            };
+            match message.status {
+                None => {
+                    let Some(delivery) = Delivery::new(message, &self.broker) else { continue };
+                    self.seen += 1;
+                    // Nothing is delivered twice by such a consumer: what was lost with a connection shows as a gap.
+                    return if delivery.consumer_sequence == self.seen { Ok(Some(delivery)) } else { Err(self.gone()) };
+                }
+                Some(StatusCode::IDLE_HEARTBEAT) => {
+                    if self.lets_flow(&message).await {
+                        continue;
+                    }
+                    let delivered = header(message.headers.as_ref(), "Nats-Last-Consumer").and_then(|n| n.parse().ok());
+                    return if delivered == Some(self.seen) { Ok(None) } else { Err(self.gone()) };
+                }
+                Some(_) => return Err(self.gone()),
+            }
+        }
+    }
+
+    /// Answers the server's question whether all that it has sent has come, if it is one: before that it sends no more.
+    async fn lets_flow(&self, message: &Message) -> bool {
+        let stalled = header(message.headers.as_ref(), "Nats-Consumer-Stalled").map(str::to_owned);
+        let question = message.reply.as_ref().map(ToString::to_string).or(stalled);
+        // Whoever else writes into the inbox is not to choose what is published here.
+        let Some(question) = question.filter(|subject| subject.starts_with(FLOW)) else { return false };
+        // It is asked again.
+        let _ = self.broker.client.publish(question, "".into()).await;
+        true
+    }
+
+    fn gone(&self) -> BrokerError {
+        BrokerError::ConsumerGone { stream: self.stream.clone(), consumer: self.consumer.clone() }
+    }
+}
