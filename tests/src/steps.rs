@@ -83,7 +83,7 @@ pub fn number(event: &Value, field: &str) -> u64 {
 /// When the server does not answer.
 pub async fn stream(server: &Server, name: &str) -> Value {
     let mut stream = whole_stream(server, name).await;
-    if let Some(consumers) = stream["consumer_detail"].as_array_mut() {
+    if let Some(consumers) = stream.get_mut("consumer_detail").and_then(Value::as_array_mut) {
         consumers.retain(|consumer| !text(consumer, "name").starts_with("look-"));
     }
     stream
