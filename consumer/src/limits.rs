@@ -24,7 +24,7 @@ pub struct Limits {
     /// fetched again when its turn comes.
     pub max_parts: usize,
     /// Transfers that wait for their senders, as the server counts them for all processes of the name: 10,000 by default. Beyond
-    /// them, one whose sender is silent is rejected.
+    /// them, one whose sender is silent is rejected; of those that are received at once, perhaps several.
     pub max_open: u64,
     /// Kinds of files that are rejected; none by default.
     pub unwanted: BTreeSet<Unwanted>,

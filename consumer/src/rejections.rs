@@ -52,12 +52,12 @@ impl Rejections {
         Ok(found.into_iter().map(|(subject, rejection)| Rejected { subject, rejection }).collect())
     }
 
-    /// The rejected transfer of this id.
+    /// The rejected transfer of this id, on one of these channels.
     ///
     /// # Errors
     /// When it was not rejected, or the server does not answer.
-    pub async fn find(&self, transfer: TransferId) -> Result<Rejected, ReceiveError> {
-        let mut all = self.list(&ChannelFilter::default()).await?;
+    pub async fn find(&self, transfer: TransferId, channels: &ChannelFilter) -> Result<Rejected, ReceiveError> {
+        let mut all = self.list(channels).await?;
         all.retain(|rejected| rejected.rejection.transfer == Some(transfer));
         all.pop().ok_or_else(|| ReceiveError::NotRejected { transfer, receiver: self.receiver.to_string() })
     }

@@ -153,6 +153,17 @@ async fn producer_and_receiver_do_all_their_work_on_their_channels() {
     let replayed = consumer(["replay", "-c", "invoices.>", "--into"]).arg(&into).server(billing.as_str());
     let _ = replayed.run().await.success();
     files::assert_same(&live, into.join("live.bin"));
+    // What the receiver refuses, its sender is told, and can be tried again.
+    let waiting = sending(producer_url.as_str(), &waiting, &[home.path().join("secret.bin")]).spawn().await;
+    waiting.event(SOON, |event| event["event"] == "sent").await;
+    let strict = [&BELOW_INVOICES[..], &["--drain", "--max-size", "100"]].concat();
+    let _ = receiving(billing.as_str(), "billing", &inbox, &strict).run().await.exited(1);
+    assert_eq!(text(&waiting.wait().await.exited(1).json_lines()[1], "reason"), "rejected");
+    let rejected = || consumer(["rejected", "--json", "-n", "billing", "-c", "invoices.>"]).server(billing.as_str());
+    assert_eq!(rejected().run().await.success().json_lines().len(), 1);
+    let retry = consumer(["retry", "-n", "billing", "--all", "-c", "invoices.>", "--into"]).arg(&inbox);
+    let _ = retry.server(billing.as_str()).run().await.success();
+    assert!(rejected().run().await.success().json_lines().is_empty());
     eventually("no cursor is left", SOON, || async {
         consumers(&server, "NATSFER_DATA").await.is_empty().then_some(())
     })

@@ -21,6 +21,9 @@ pub(crate) struct Retry {
     /// Durable name of the receiver
     #[arg(short, long)]
     name: ReceiverName,
+    /// Channels to look for it on; wildcards allowed
+    #[arg(short, long, default_value = ">")]
+    channel: ChannelFilter,
     #[command(flatten)]
     landing: LandingArguments,
     /// Print one JSON object a line
@@ -32,10 +35,10 @@ impl Retry {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let rejections = Rejections::new(broker.clone(), self.name.clone()).with_limits(self.landing.limits());
         let chosen = match self.id {
-            Some(transfer) => vec![rejections.find(transfer).await?],
+            Some(transfer) => vec![rejections.find(transfer, &self.channel).await?],
             // From a message that opens no transfer, nothing can be received.
             None => {
-                let mut all = rejections.list(&ChannelFilter::default()).await?;
+                let mut all = rejections.list(&self.channel).await?;
                 all.retain(|rejected| rejected.subject.is_some());
                 all
             }
