@@ -6,6 +6,8 @@ mod stored;
 
 use std::str::FromStr;
 
+use crate::file_name::deceives;
+
 pub use server::ServerArguments;
 pub use stored::Stored;
 
@@ -43,7 +45,17 @@ pub fn report(error: &anyhow::Error) {
             line.extend([": ", &cause]);
         }
     }
-    eprintln!("error: {line}");
+    eprintln!("error: {}", harmless(&line));
+}
+
+/// A line without characters that a terminal obeys, or that make it read other than it is: strangers may have written parts of it.
+/// Escaped so that JSON stays the same JSON.
+fn harmless(line: &str) -> std::borrow::Cow<'_, str> {
+    if !line.chars().any(deceives) {
+        return line.into();
+    }
+    let escape = |c: char| if deceives(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    line.chars().map(escape).collect::<String>().into()
 }
 
 /// Prints one line of standard output. A reader that has gone away, as `head` does, is no error.
@@ -52,7 +64,7 @@ pub fn report(error: &anyhow::Error) {
 /// When it cannot be written, as on a full disk.
 pub fn print_line(line: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    match writeln!(std::io::stdout().lock(), "{line}") {
+    match writeln!(std::io::stdout().lock(), "{}", harmless(line)) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

@@ -42,7 +42,7 @@ pub enum RejectionState {
         /// Why, in words.
         detail: String,
     },
-    /// It was tried again, and landed.
+    /// It is not rejected any more: it was tried again, and has landed or is not needed.
     Withdrawn,
 }
 

@@ -67,8 +67,12 @@ impl Incoming {
             // Before the inbox forgets it: whoever takes it up after a crash says it then.
             let told = origin.report(broker, manifest, saved.digest, saved.size, before).await;
             result = told.and(result);
-        } else if let Err(ReceiveError::Stalled { .. }) = &result {
-            result = origin.ensure_few_wait(broker, manifest, limits).await.and(result);
+        } else if let Err(ReceiveError::Stalled { .. }) = &result
+            && let Err(error) = origin.ensure_few_wait(broker, manifest, limits).await
+        {
+            // The server's consumers are few. What is on disk stays, for those who try it again.
+            Cursor::forget(broker, &owner, manifest).await;
+            result = Err(error);
         }
         origin.settle(broker, manifest, result.as_ref().err()).await;
         result

@@ -35,11 +35,12 @@ pub(crate) fn land_inline(
     }
     let staging = Staging::open(target, owner, manifest.transfer)?;
     let disk = |source| ReceiveError::Disk { doing: "cannot write", path: target.path_of(&manifest.name), source };
-    let _reserved = target.reserve(&staging.directory, &staging.part, manifest.transfer, Some(content.0))?;
     // Held, and with it its lock, until the file has its name.
     let Some(mut file) = staging.directory.locked(&staging.part).map_err(disk)? else {
         return Err(ReceiveError::Busy { transfer: manifest.transfer });
     };
+    let reserved = target.reserve(&staging.directory, &staging.part, manifest.transfer, Some(content.0));
+    let _reserved = reserved.inspect_err(|_| staging.clear())?;
     let written = file.set_len(0).and_then(|()| file.write_all(raw)).and_then(|()| finish_file(&file, manifest));
     let landed = written
         .map_err(disk)

@@ -38,6 +38,7 @@ pub(crate) fn forecast(
     target: &TargetDirectory, name: &FileName, policy: ConflictPolicy, content: Option<(u64, Digest)>,
 ) -> Result<Forecast, ReceiveError> {
     let disk = |source| ReceiveError::Disk { doing: "cannot look at", path: target.path_of(name), source };
+    let _landing = target.landing();
     let parent = target.parent(name)?;
     for attempt in 0..MOST_NUMBERS {
         let candidate = candidate(name, attempt);
@@ -68,8 +69,8 @@ pub(crate) fn land(
     content: (u64, Digest),
 ) -> Result<(Landing, PathBuf), ReceiveError> {
     let failed = |source| ReceiveError::Disk { doing: "cannot land", path: target.path_of(name), source };
-    let parent = target.parent(name)?;
     let _landing = target.landing();
+    let parent = target.parent(name)?;
     if !is_intact(staging, staged, file, content.0).map_err(failed)? {
         return Err(failed(io::Error::other("somebody else has changed or replaced its part file")));
     }

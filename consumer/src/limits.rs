@@ -23,7 +23,8 @@ pub struct Limits {
     /// Unfinished files kept on disk: 1,000 by default. Beyond them, the one that was left alone for longest is removed, and
     /// fetched again when its turn comes.
     pub max_parts: usize,
-    /// Transfers that wait for their senders, as the server counts them for all processes of the name: 10,000 by default. Beyond
+    /// Transfers that wait for their senders, as the server counts them for all processes of the name: 500 by default, since each
+    /// has a consumer on the data stream, which takes 1,000 from nats-server 2.15 on unless it is configured otherwise. Beyond
     /// them, one whose sender is silent is rejected; of those that are received at once, perhaps several.
     pub max_open: u64,
     /// Kinds of files that are rejected; none by default.
@@ -49,7 +50,7 @@ impl Default for Limits {
             max_chunk: 64 << 20,
             max_journal: 64 << 20,
             max_parts: 1_000,
-            max_open: 10_000,
+            max_open: 500,
             unwanted: BTreeSet::new(),
         }
     }

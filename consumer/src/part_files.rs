@@ -52,7 +52,13 @@ impl PartFiles {
             Ok(None) => return Err(ReceiveError::Busy { transfer: manifest.transfer }),
             Err(error) => return Err(disk(error)),
         };
-        let reservation = target.reserve(&staging.directory, &staging.part, manifest.transfer, manifest.size)?;
+        let reserved = target.reserve(&staging.directory, &staging.part, manifest.transfer, manifest.size);
+        // What waits for room keeps nothing, and takes no other one's place.
+        let reservation = reserved.inspect_err(|_| {
+            if part.metadata().is_ok_and(|part| part.len() == 0) {
+                staging.clear();
+            }
+        })?;
         Ok(Self {
             staging,
             part,
@@ -122,6 +128,10 @@ impl PartStore for PartFiles {
     }
 
     fn append_journal(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(reservation) = &self.reservation {
+            let journal = self.journal.metadata()?.len();
+            reservation.cover_journal(journal.saturating_add(bytes.len() as u64))?;
+        }
         self.journal.write_all(bytes)
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use natsfer_common::{
     Assembler, ChunkHeader, ChunkSet, Digest, Event, Hasher, Manifest, Next, PartError, Placement, Reception, Totals,
-    broker::Broker,
+    broker::{Broker, Copies, Fetch},
 };
 use tokio::sync::mpsc;
 
@@ -184,33 +184,39 @@ impl Pump {
     /// no sound copy is stored.
     async fn refetch(&mut self, missing: ChunkSet) -> Result<Result<(), Gone>, ReceiveError> {
         is_there(&self.broker, &self.manifest).await?;
-        let transfer = self.manifest.transfer;
         let (broker, manifest) = (self.broker.clone(), self.manifest.clone());
         let copies = broker.copies(&manifest, &missing).await?;
         let fetch = broker.fetch(&manifest, &copies);
+        let fetched = self.refetch_by(&fetch, &missing, &copies).await;
+        fetch.close().await;
+        fetched
+    }
+
+    async fn refetch_by(
+        &mut self, fetch: &Fetch<'_>, missing: &ChunkSet, copies: &Copies,
+    ) -> Result<Result<(), Gone>, ReceiveError> {
+        let transfer = self.manifest.transfer;
         for index in missing.iter() {
             for place in copies.of(index) {
-                if let Some((chunk, payload)) = fetch.chunk_at(*place).await?
-                    && !self.assembler.held().contains(index)
-                {
+                if self.assembler.held().contains(index) {
+                    break;
+                }
+                if let Some((chunk, payload)) = fetch.chunk_at(*place).await? {
                     self.take(chunk, payload)?;
                 }
             }
             if self.hand_out().await.is_err() {
-                fetch.close().await;
                 return Ok(Err(Gone));
             }
             if !self.assembler.held().contains(index) {
                 let absent = missing.without(&copies.chunks()).union(&[index].into_iter().collect());
                 if let Owner::Receiver(receiver) = &self.owner {
                     let report = Report { broker: &self.broker, receiver, manifest: &self.manifest };
-                    report.ask_once(&absent, &copies).await?;
+                    report.ask_once(&absent, copies).await?;
                 }
-                fetch.close().await;
                 return Err(ReceiveError::ChunksMissing { transfer, missing: absent });
             }
         }
-        fetch.close().await;
         Ok(Ok(()))
     }
 

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Incoming, ReceiveError,
+    Incoming, Limits, ReceiveError,
     cursor::Cursor,
     inline::decode_inline,
     origin::Origin,
@@ -36,6 +36,7 @@ use crate::{
 pub struct TransferReader {
     broker: Broker,
     manifest: Manifest,
+    limits: Limits,
     origin: Option<Origin>,
     pieces: mpsc::Receiver<Result<Piece, ReceiveError>>,
     current: Bytes,
@@ -102,7 +103,7 @@ impl TransferReader {
             }
         };
         let current = Bytes::new();
-        Ok(Self { broker, manifest, origin: Some(origin), pieces, current, state: State::Reading, pump })
+        Ok(Self { broker, manifest, limits, origin: Some(origin), pieces, current, state: State::Reading, pump })
     }
 
     /// What the file is.
@@ -120,6 +121,13 @@ impl TransferReader {
             State::Verified { size, digest } => (*size, *digest),
             State::Failed(error) => {
                 if let Some(origin) = self.origin.take() {
+                    let few = match **error {
+                        ReceiveError::Stalled { .. } => {
+                            origin.ensure_few_wait(&self.broker, &self.manifest, &self.limits).await
+                        }
+                        _ => Ok(()),
+                    };
+                    let error = few.as_ref().err().unwrap_or(error);
                     origin.settle(&self.broker, &self.manifest, Some(error)).await;
                 }
                 return;

@@ -180,9 +180,9 @@ impl StagingDirectory {
         !in_use
     }
 
-    /// Removes the unfinished file that was left alone for longest, of those that no process works on; `false` if there is none.
-    /// Its transfer begins anew when its turn comes.
-    pub(crate) fn remove_oldest_idle(&self) -> io::Result<bool> {
+    /// Removes the unfinished file that was left alone for longest, of those that no process works on, and says how many bytes it
+    /// took; `None` if there is none. Its transfer begins anew when its turn comes.
+    pub(crate) fn remove_oldest_idle(&self) -> io::Result<Option<u64>> {
         let mut journals = Vec::new();
         for name in self.names(JOURNAL)? {
             match self.dir.symlink_metadata(&name).and_then(|metadata| metadata.modified()) {
@@ -192,17 +192,33 @@ impl StagingDirectory {
             }
         }
         journals.sort();
-        let mut stems = journals.iter().filter_map(|(_, name)| name.strip_suffix(JOURNAL));
-        let removed = stems.find(|stem| self.discard(stem));
-        removed.inspect(|transfer| tracing::info!(transfer, "removed an unfinished file to make room; it begins anew"));
-        Ok(removed.is_some())
+        for transfer in journals.iter().filter_map(|(_, name)| name.strip_suffix(JOURNAL)) {
+            let bytes = self.bytes_of(transfer);
+            if self.discard(transfer) {
+                tracing::info!(transfer, "removed an unfinished file to make room; it begins anew");
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Bytes of unfinished files that no process works on, and their journals.
+    pub(crate) fn idle_bytes(&self) -> io::Result<u64> {
+        let names = self.names(JOURNAL)?;
+        let idle = names.iter().filter(|name| matches!(self.locked_if_there(name), Ok(Some(_))));
+        Ok(idle.filter_map(|name| name.strip_suffix(JOURNAL)).map(|stem| self.bytes_of(stem)).sum())
+    }
+
+    fn bytes_of(&self, stem: &str) -> u64 {
+        let metadata = |suffix| self.dir.symlink_metadata(format!("{stem}{suffix}"));
+        [JOURNAL, PART].into_iter().filter_map(|suffix| metadata(suffix).ok()).map(|metadata| metadata.len()).sum()
     }
 
     /// Makes room for one more unfinished file, of so many at most.
     pub(crate) fn make_room(&self, most: usize) -> io::Result<()> {
         for _ in most..self.names(JOURNAL)?.len().saturating_add(1) {
             // Those in work are bounded by the receiver's hands.
-            if !self.remove_oldest_idle()? {
+            if self.remove_oldest_idle()?.is_none() {
                 break;
             }
         }

@@ -69,7 +69,7 @@ impl Cheat {
 
     async fn violation(&self, of: &str) {
         let is_there = async || self.violations.lock().unwrap().iter().any(|text| text.contains(of)).then_some(());
-        eventually(&format!("the server denies {of}"), Duration::from_secs(5), is_there).await;
+        eventually(&format!("the server denies {of}"), SOON, is_there).await;
     }
 
     /// What JetStream answers to what is permitted.

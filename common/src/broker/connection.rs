@@ -93,7 +93,8 @@ impl Broker {
         Ok(Self::over(client, options.stream.clone(), &options.jetstream, violations))
     }
 
-    /// Uses a connection that the service has already.
+    /// Uses a connection that the service has already. Where its user has few rights, [`Broker::connect`] is better: what the server
+    /// denies is then told at once, and here only as an answer that does not come.
     pub fn with_client(client: async_nats::Client, stream: StreamName) -> Self {
         Self::over(client, stream, &JetStreamApi::Account, Violations::new("_INBOX"))
     }

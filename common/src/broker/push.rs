@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 
-use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt, pull::header};
+use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt, pull::header, violations::Denials};
 
 /// What the names of consumers that only look around begin with.
 const LOOK: &str = "look";
@@ -27,6 +27,8 @@ pub(super) struct Push {
     subscriber: Subscriber,
     /// Messages that have come.
     seen: u64,
+    /// Whether the server was kept from hearing that it may go on.
+    denials: Option<Denials>,
 }
 
 impl Broker {
@@ -48,7 +50,14 @@ impl Broker {
             let (kind, filters) = (ConsumerKind::Push { inbox }, filters.clone());
             let spec = ConsumerSpec { stream: stream.into(), name, filters, start, headers_only: true, kind };
             let state = once.create_consumer_now(&spec).await?;
-            let push = Push { broker: self.clone(), stream: spec.stream, consumer: spec.name, subscriber, seen: 0 };
+            let push = Push {
+                broker: self.clone(),
+                stream: spec.stream,
+                consumer: spec.name,
+                subscriber,
+                seen: 0,
+                denials: None,
+            };
             Ok((push, state.pending))
         })
         .await
@@ -65,7 +74,21 @@ impl Push {
     /// When messages were lost, the consumer is gone, or the connection is closed: it is to be begun again.
     pub(super) async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
         loop {
-            let message = match tokio::time::timeout(SILENCE, self.subscriber.next()).await {
+            let denied = async {
+                match &mut self.denials {
+                    Some(denials) => denials.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let came = tokio::select! {
+                biased;
+                came = tokio::time::timeout(SILENCE, self.subscriber.next()) => came,
+                violation = denied => {
+                    let what = format!("reading the headers of stream {}", self.stream);
+                    return Err(BrokerError::Denied { what, violation });
+                }
+            };
+            let message = match came {
                 Ok(Some(message)) => message,
                 Ok(None) => return Err(BrokerError::Closed { what: format!("reading stream {}", self.stream) }),
                 Err(_) => return Err(self.gone()),
@@ -90,11 +113,12 @@ impl Push {
     }
 
     /// Answers the server's question whether all that it has sent has come, if it is one: before that it sends no more.
-    async fn lets_flow(&self, message: &Message) -> bool {
+    async fn lets_flow(&mut self, message: &Message) -> bool {
         let stalled = header(message.headers.as_ref(), "Nats-Consumer-Stalled").map(str::to_owned);
         let question = message.reply.as_ref().map(ToString::to_string).or(stalled);
         // Whoever else writes into the inbox is not to choose what is published here.
         let Some(question) = question.filter(|subject| subject.starts_with(FLOW)) else { return false };
+        self.denials = Some(self.broker.denials(&question));
         // It is asked again.
         let _ = self.broker.client.publish(question, "".into()).await;
         true

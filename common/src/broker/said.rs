@@ -71,7 +71,8 @@ impl Broker {
         // One filter for each look, which then stands in the subject of the request, where permissions can see it.
         for filter in filters {
             let found = self.patiently("looking up what was rejected", || async {
-                let mut standing = BTreeMap::new();
+                let mut standing: BTreeMap<_, (u64, Rejection)> = BTreeMap::new();
+                let mut by_age = BTreeMap::new();
                 self.look(self.stream().control(), filter.clone(), StartAt::First, |delivery| {
                     let subject = self.subjects().parse(delivery.subject()).ok();
                     let transfer = subject.as_ref().map(|subject| subject.transfer);
@@ -79,17 +80,20 @@ impl Broker {
                     if let Some(Ok(rejection)) = record
                         && rejection.receiver == *receiver
                     {
-                        let of = (transfer, rejection.transfer.map_or(rejection.sequence, |_| 0));
+                        let unnamed = subject.is_none().then_some(rejection.sequence);
+                        let of = (delivery.subject().to_owned(), unnamed);
                         // The last word about a transfer counts.
-                        match rejection.state {
-                            RejectionState::Withdrawn => standing.remove(&of),
-                            RejectionState::Rejected { .. } => {
-                                standing.insert(of, (delivery.stream_sequence, subject, rejection))
-                            }
-                        };
-                        if standing.len() > MOST_WORDS {
-                            let oldest = standing.iter().min_by_key(|(_, (sequence, ..))| *sequence).map(|(of, _)| *of);
-                            oldest.map(|oldest| standing.remove(&oldest));
+                        if let Some((sequence, _)) = standing.remove(&of) {
+                            by_age.remove(&sequence);
+                        }
+                        if let RejectionState::Rejected { .. } = rejection.state {
+                            by_age.insert(delivery.stream_sequence, of.clone());
+                            standing.insert(of, (delivery.stream_sequence, rejection));
+                        }
+                        if standing.len() > MOST_WORDS
+                            && let Some((_, oldest)) = by_age.pop_first()
+                        {
+                            standing.remove(&oldest);
                         }
                     }
                     ControlFlow::Continue(())
@@ -97,10 +101,10 @@ impl Broker {
                 .await?;
                 Ok(standing)
             });
-            all.extend(found.await?.into_values());
+            all.extend(found.await?);
         }
-        all.sort_by_key(|(sequence, ..)| *sequence);
-        Ok(all.into_iter().map(|(_, subject, rejection)| (subject, rejection)).collect())
+        all.sort_by_key(|(_, (sequence, _))| *sequence);
+        Ok(all.into_iter().map(|((subject, _), (_, said))| (self.subjects().parse(&subject).ok(), said)).collect())
     }
 
     /// Who has rejected a transfer, by the last word of each receiver. What cannot be read is passed over.

@@ -15,7 +15,8 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) fn read(list: &str) -> Self {
-        let given = || list.split(',').map(str::trim).filter(|url| !url.is_empty());
+        // Of a password with a comma in it nothing is shown either: before an '@', only a new URL's beginning separates.
+        let given = || split(list).map(str::trim).filter(|url| !url.is_empty());
         // One that cannot be read is reported by connecting to it.
         let addresses = given().filter_map(|url| url.parse::<async_nats::ServerAddr>().ok());
         let mut login = Login::AsUrl;
@@ -37,6 +38,28 @@ impl Servers {
     pub(super) fn shown(&self) -> String {
         self.urls.join(", ")
     }
+}
+
+/// At commas, but for those between a URL's beginning and its '@'.
+fn split(list: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(list);
+    std::iter::from_fn(move || {
+        let list = rest?;
+        let login_ends = list.find("://").and_then(|scheme| {
+            let authority = scheme + 3;
+            let next = list[authority..].find("://").map_or(list.len(), |next| authority + next);
+            let comma_before_scheme = list[..scheme].contains(',');
+            list[authority..next].rfind('@').map(|at| authority + at).filter(|_| !comma_before_scheme)
+        });
+        let from = login_ends.unwrap_or(0);
+        match list[from..].find(',') {
+            Some(comma) => {
+                rest = Some(&list[from + comma + 1..]);
+                Some(&list[..from + comma])
+            }
+            None => rest.take(),
+        }
+    })
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -68,6 +91,8 @@ mod tests {
         let servers = Servers::read("nats://u:p@ss@a:4222, b,, tls://token@c");
         assert_eq!(servers.urls, ["nats://a:4222", "b", "tls://c"]);
         assert_eq!(servers.shown(), "nats://a:4222, b, tls://c");
+        assert_eq!(Servers::read("nats://u:p,ss@a,nats://v:w@b,c").shown(), "nats://a, nats://b, c");
+        assert_eq!(Servers::read("b,nats://u:p,ss@a").shown(), "b, nats://a");
         assert!(servers.encrypted && !Servers::read("nats://a").encrypted);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Receive {
     #[command(flatten)]
     landing: LandingArguments,
     /// Reject files whose senders are silent when more than so many wait like that
-    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = 500, help_heading = LIMITS)]
     max_open: u64,
     /// Exit once everything published before the start has landed
     #[arg(long, conflicts_with = "count")]

@@ -143,6 +143,9 @@ fn subjects(list: &mut List) {
         ("an id in capitals", "natsfer.open.forged.ABCDEF00ABCDEF00ABCDEF00ABCDEF00"),
         ("a short id", "natsfer.open.forged.abc"),
         ("an id that climbs", "natsfer.open.forged.%2e%2e%2fescaped"),
+        // The server stores both as they are.
+        ("a wildcard for a channel", "natsfer.open.*.00000000000000000000000000000000"),
+        ("a wildcard for an id", "natsfer.open.forged.>"),
         ("a channel of odd letters", "natsfer.open.for$ged.00000000000000000000000000000000"),
         ("a channel too long", ""),
     ] {
