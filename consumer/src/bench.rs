@@ -29,9 +29,10 @@ impl Bench {
         loop {
             let (files_target, owner, of, limits) = (target.clone(), owner.clone(), manifest.clone(), limits.clone());
             let opened = blocking(move || {
-                let most = limits.most(&of).min(files_target.max_disk());
                 let files = PartFiles::open(&files_target, &owner, &of, &limits)?;
-                Part::open(files, &of).map(|part| part.within(most)).map_err(|source| disk(&files_target, &of, source))
+                Part::open(files, &of)
+                    .map(|part| part.within(limits.most(&of)))
+                    .map_err(|source| disk(&files_target, &of, source))
             });
             match opened.await {
                 Ok(part) => {

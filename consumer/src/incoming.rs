@@ -54,6 +54,8 @@ impl Incoming {
     pub async fn save_into(self, target: &TargetDirectory, options: &SaveOptions) -> Result<Saved, ReceiveError> {
         let Self { broker, manifest, opened_at, payload, crc32, origin, flows, limits } = self;
         let (owner, delivered) = (origin.owner(), origin.delivered());
+        // What the whole directory may not take, no file may.
+        let limits = limits.also_within(target.max_disk());
         let (broker, manifest, limits) = (&broker, &manifest, &limits);
         let names = if limits.unwanted.contains(&Unwanted::Unportable) { Names::Folded } else { Names::AsStored };
         let target = &target.with_names(names);

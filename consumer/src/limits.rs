@@ -99,6 +99,12 @@ impl Limits {
         self
     }
 
+    /// With no larger files than this, either.
+    pub(crate) fn also_within(self, bytes: Option<u64>) -> Self {
+        let max_size = self.max_size.into_iter().chain(bytes).min();
+        Self { max_size, ..self }
+    }
+
     /// Most bytes that a file in such chunks may have: what its size and its journal allow.
     pub(crate) fn most(&self, manifest: &Manifest) -> u64 {
         let chunks = self.max_journal / JournalEntry::BYTES;

@@ -83,10 +83,6 @@ impl Save<'_> {
     /// Saves it, unless it is more than may come.
     pub(crate) async fn run(self, payload: Bytes, crc32: Option<String>) -> Result<Saved, ReceiveError> {
         self.limits.admit(self.manifest)?;
-        let (transfer, limit) = (self.manifest.transfer, self.target.max_disk());
-        if let Some(bytes) = self.manifest.size.filter(|size| *size > limit) {
-            return Err(ReceiveError::TooLarge { transfer, what: "the file", bytes, limit });
-        }
         match self.manifest.inline {
             Some(inline) => self.inline(inline, payload, crc32).await,
             None => self.chunks().await,

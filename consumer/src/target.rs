@@ -86,9 +86,9 @@ impl TargetDirectory {
         self.quota.as_ref()
     }
 
-    /// Most bytes that all files in it may have.
-    pub(crate) fn max_disk(&self) -> u64 {
-        self.quota.as_ref().map_or(u64::MAX, |quota| quota.limit)
+    /// Most bytes that all files in it may have together, if that is limited.
+    pub(crate) fn max_disk(&self) -> Option<u64> {
+        self.quota.as_ref().map(|quota| quota.limit)
     }
 
     /// Room for an unfinished file, of this size where it is known, within the limit; `None` where there is no limit.

@@ -142,6 +142,11 @@ const CURSOR_MAX_UNACKNOWLEDGED: u32 = 65_536;
 const INBOX_MAX_UNACKNOWLEDGED: u32 = 1_000_000;
 const CURSOR_ACK_WAIT: Duration = Duration::from_secs(60);
 
+/// A consumer's name that no other one has, from a word and the client's newest inbox.
+pub(super) fn name_of_its_own(word: &str, inbox: &str) -> String {
+    format!("{word}-{}", inbox.rsplit('.').next().unwrap_or_default())
+}
+
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -229,9 +234,8 @@ impl Broker {
         let once = self.with_patience(Duration::ZERO);
         let what = format!("looking at stream {}", spec.stream);
         self.patiently(&what, || async {
-            let token = self.client.new_inbox();
             let word = spec.name.split('-').next().unwrap_or_default();
-            let name = format!("{word}-{}", token.rsplit('.').next().unwrap_or_default());
+            let name = name_of_its_own(word, &self.client.new_inbox());
             let spec = ConsumerSpec { name, ..spec.clone() };
             let state = once.create_consumer_now(&spec).await?;
             Ok((spec, state))

@@ -3,12 +3,12 @@
 //! A message can be asked for by its sequence alone, but then the sequence stands in the request, and permissions cannot hold
 //! anybody to a channel. A consumer's creation carries its subject.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Copies, Delivery, Place, Pull, PullSettings, StartAt};
+use super::{Broker, BrokerError, Copies, Delivery, Place, PullSettings, StartAt, pulled::Pulled};
 use crate::{ChunkHeader, Manifest};
 
 /// What the names of consumers that fetch chunks begin with.
@@ -17,10 +17,6 @@ const FETCH: &str = "fetch";
 const AHEAD: usize = 4;
 /// Messages that are read and passed over; beyond that, a consumer is made that begins where is to be read.
 const MOST_PASSED: u32 = 8;
-/// How often a reading that stands still is looked into.
-const TICK: Duration = Duration::from_millis(500);
-/// How long a reading may stand still.
-const SILENCE: Duration = Duration::from_secs(20);
 
 /// Reads chunks of one transfer by their places. Fastest in stream order: what lies close together comes through one consumer.
 #[derive(Debug)]
@@ -35,11 +31,7 @@ pub struct Fetch<'a> {
 /// A consumer over the transfer's messages, and where it is.
 #[derive(Debug)]
 struct Reading {
-    pull: Pull,
-    consumer: String,
-    /// It has yet to deliver, or has not been asked for, so many.
-    pending: u64,
-    seen: u64,
+    pulled: Pulled,
     /// Came, and was not asked for yet.
     ahead: Option<Delivery>,
     /// Everything before this sequence has passed.
@@ -111,10 +103,8 @@ impl Fetch<'_> {
     }
 
     async fn leave(&self, reading: &mut Option<Reading>) {
-        if let Some(Reading { consumer, pull, .. }) = reading.take() {
-            drop(pull);
-            // Best effort: the server removes it by itself soon.
-            let _ = self.broker.delete_consumer(&self.broker.stream().data(), &consumer).await;
+        if let Some(Reading { pulled, .. }) = reading.take() {
+            pulled.close().await;
         }
     }
 
@@ -130,9 +120,9 @@ impl Fetch<'_> {
                     state.insert(Reading::from(self.broker, self.manifest, sequence).await?)
                 }
             };
-            if reading.ahead.is_none() {
-                reading.pull.want(self.sequences.range(reading.position..).take(AHEAD).count().max(1) as u64);
-                reading.ahead = reading.next(self.broker).await?;
+            if reading.ahead.is_none() && reading.pulled.pending() > 0 {
+                reading.pulled.want(self.sequences.range(reading.position..).take(AHEAD).count().max(1) as u64);
+                reading.ahead = reading.pulled.next().await?;
             }
             match reading.ahead.take_if(|message| message.stream_sequence <= sequence) {
                 // There is none, or only later ones.
@@ -153,35 +143,7 @@ impl Reading {
     async fn from(broker: &Broker, manifest: &Manifest, sequence: u64) -> Result<Self, BrokerError> {
         let (stream, start) = (broker.stream().data(), StartAt::Sequence(sequence));
         let filters = vec![broker.subjects().data(&manifest.channel, manifest.transfer)];
-        let (name, kind) = (FETCH.to_owned(), ConsumerKind::Look);
-        let mut spec = ConsumerSpec { stream, name, filters, start, headers_only: false, kind };
-        let pending = broker.create_consumer(&mut spec).await?.pending;
-        let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Single).await?;
-        Ok(Self { pull, consumer: spec.name, pending, seen: 0, ahead: None, position: sequence })
-    }
-
-    /// The next message there is now.
-    async fn next(&mut self, broker: &Broker) -> Result<Option<Delivery>, BrokerError> {
-        let stream = broker.stream().data();
-        let mut silent = Duration::ZERO;
-        while self.pending > 0 {
-            if let Ok(delivery) = tokio::time::timeout(TICK, self.pull.next()).await {
-                let delivery = delivery?;
-                self.seen += 1;
-                self.pending = delivery.pending;
-                // What was lost with a connection shows as a gap.
-                return match delivery.consumer_sequence == self.seen {
-                    true => Ok(Some(delivery)),
-                    false => Err(BrokerError::Interrupted { stream }),
-                };
-            }
-            // A server that has lost messages may have promised more than there are.
-            match broker.consumer(&stream, &self.consumer).await? {
-                Some(state) if (state.pending, state.delivered) == (0, self.seen) => self.pending = 0,
-                Some(_) if silent < SILENCE => silent += TICK,
-                _ => return Err(BrokerError::Interrupted { stream }),
-            }
-        }
-        Ok(None)
+        let pulled = broker.pulled(&stream, FETCH, filters, start, false, PullSettings::Single).await?;
+        Ok(Self { pulled, ahead: None, position: sequence })
     }
 }

@@ -19,6 +19,7 @@ mod patience;
 mod publish;
 mod pull;
 mod pull_window;
+mod pulled;
 mod push;
 mod said;
 mod secret;

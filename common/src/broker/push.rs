@@ -8,10 +8,11 @@ use std::time::Duration;
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 
-use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt, pull::header, violations::Denials};
+use super::{
+    Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt, consumer::name_of_its_own, headers::LOOK,
+    pull::header, violations::Denials,
+};
 
-/// What the names of consumers that only look around begin with.
-const LOOK: &str = "look";
 /// Where the server's questions are answered.
 const FLOW: &str = "$JS.FC.";
 /// Silence after which the consumer is taken for lost: some of its heartbeats.
@@ -44,7 +45,7 @@ impl Broker {
         let what = format!("looking at stream {stream}");
         self.patiently(&what, || async {
             let inbox = self.client.new_inbox();
-            let name = format!("{LOOK}-{}", inbox.rsplit('.').next().unwrap_or_default());
+            let name = name_of_its_own(LOOK, &inbox);
             let subscriber = self.client.subscribe(inbox.clone()).await;
             let subscriber = subscriber.map_err(|_| BrokerError::Closed { what: what.clone() })?;
             let (kind, filters) = (ConsumerKind::Push { inbox }, filters.clone());

@@ -9,8 +9,8 @@ use natsfer_common::{
     cli::{Outcome, report, stop_signal},
 };
 use natsfer_consumer::{
-    ConflictPolicy, Failure, Incoming, ReceiveError, Receiver, ReceiverOptions, SaveOptions, Saved, TargetDirectory,
-    TransferId,
+    ConflictPolicy, Failure, Incoming, Limits, ReceiveError, Receiver, ReceiverOptions, SaveOptions, Saved,
+    TargetDirectory, TransferId,
 };
 use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 
@@ -40,7 +40,7 @@ pub(crate) struct Receive {
     #[command(flatten)]
     landing: LandingArguments,
     /// Reject files whose senders are silent when more than so many wait like that
-    #[arg(long, value_name = "N", default_value_t = 500, help_heading = LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_open, help_heading = LIMITS)]
     max_open: u64,
     /// Exit once everything published before the start has landed
     #[arg(long, conflicts_with = "count")]

@@ -1,0 +1,94 @@
+//! A consumer that is pulled from for a while, in order and without gaps.
+
+use std::time::Duration;
+
+use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt};
+
+/// How often a reading that stands still is looked into.
+const TICK: Duration = Duration::from_millis(500);
+/// How long it may stand still while there is more.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// The messages of a consumer that only looks around. Dropped, its consumer is removed by the server in time.
+#[derive(Debug)]
+pub(super) struct Pulled {
+    broker: Broker,
+    stream: String,
+    consumer: String,
+    pull: Pull,
+    /// Messages that it has yet to deliver, as far as is known.
+    pending: u64,
+    /// Messages that have come.
+    seen: u64,
+}
+
+impl Broker {
+    /// Begins to pull. Of the name only the first word is kept; the kind is for looking around.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub(super) async fn pulled(
+        &self, stream: &str, name: &str, filters: Vec<String>, start: StartAt, headers_only: bool,
+        settings: PullSettings,
+    ) -> Result<Pulled, BrokerError> {
+        let (stream, name, kind) = (stream.to_owned(), name.to_owned(), ConsumerKind::Look);
+        let mut spec = ConsumerSpec { stream, name, filters, start, headers_only, kind };
+        let pending = self.create_consumer(&mut spec).await?.pending;
+        let pull = Pull::new(self, &spec.stream, &spec.name, settings).await?;
+        Ok(Pulled { broker: self.clone(), stream: spec.stream, consumer: spec.name, pull, pending, seen: 0 })
+    }
+}
+
+impl Pulled {
+    /// Messages that it has yet to deliver, as far as is known.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Asks for so many more messages: see [`Pull::want`].
+    pub(super) fn want(&mut self, messages: u64) {
+        self.pull.want(messages);
+    }
+
+    /// The next message; `None` when all there is has come, for now.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no message is lost.
+    ///
+    /// # Errors
+    /// When messages were lost, the consumer is gone, or the connection is closed: it is to be begun again.
+    pub(super) async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
+        let mut silent = Duration::ZERO;
+        loop {
+            if let Ok(delivery) = tokio::time::timeout(TICK, self.pull.next()).await {
+                let delivery = delivery?;
+                self.seen += 1;
+                self.pending = delivery.pending;
+                // Nothing is delivered twice by such a consumer: what was lost with a connection shows as a gap.
+                return if delivery.consumer_sequence == self.seen { Ok(Some(delivery)) } else { Err(self.gone()) };
+            }
+            // A server that has lost messages may have promised more than there are.
+            match self.broker.consumer(&self.stream, &self.consumer).await? {
+                Some(state) if (state.pending, state.delivered) == (0, self.seen) => {
+                    self.pending = 0;
+                    return Ok(None);
+                }
+                Some(_) if silent < SILENCE => silent += TICK,
+                _ => return Err(self.gone()),
+            }
+        }
+    }
+
+    /// Ends the reading: no consumer is left.
+    pub(super) async fn close(self) {
+        let Self { broker, stream, consumer, pull, .. } = self;
+        // It would be told of the deletion.
+        drop(pull);
+        // Best effort: the server removes it by itself soon.
+        let _ = broker.delete_consumer(&stream, &consumer).await;
+    }
+
+    fn gone(&self) -> BrokerError {
+        BrokerError::ConsumerGone { stream: self.stream.clone(), consumer: self.consumer.clone() }
+    }
+}
