@@ -6,12 +6,13 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
     ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName,
-    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Scanned, StartAt},
+    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Pacer, Scanned, StartAt},
     header,
+    metrics::{READ_BYTES, READ_CHUNKS},
 };
 use tokio::time::Instant;
 
-use crate::{ReceiveError, staging::Owner};
+use crate::{ReceiveError, flow::Flow, staging::Owner};
 
 /// The server delivers what it holds in less, and a lost consumer is made anew.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
@@ -25,6 +26,7 @@ pub(crate) struct Cursor {
     manifest: Manifest,
     kind: ConsumerKind,
     follow: Follow,
+    pacer: Pacer,
     /// Up to here in the stream, an earlier run was given everything.
     earlier: u64,
     /// What was pending at the last silence.
@@ -48,7 +50,7 @@ impl Cursor {
     /// Opens the cursor behind the chunks that are held. One that stands from an earlier run goes on where it was, unless
     /// the disk holds nothing of what it says was received: the disk wins.
     pub(crate) async fn open(
-        broker: &Broker, owner: &Owner, manifest: &Manifest, opened_at: Timestamp, held: &ChunkSet, window: u64,
+        broker: &Broker, owner: &Owner, manifest: &Manifest, opened_at: Timestamp, held: &ChunkSet, flow: &Flow,
     ) -> Result<Self, ReceiveError> {
         let (name, kind) = match owner {
             Owner::Receiver(receiver) => (durable_name(receiver, manifest), ConsumerKind::Cursor),
@@ -78,9 +80,10 @@ impl Cursor {
                 broker.create_consumer(&mut spec).await?
             }
         };
-        let follow = Follow::standing(broker, spec, window).await?;
+        let follow = Follow::standing(broker, spec, flow.window).await?;
+        let pacer = flow.pacer.clone();
         let server_time = state.at.map(|at| (at, Instant::now()));
-        Ok(Self { manifest: manifest.clone(), kind, follow, earlier, silent_with: None, opened_at, server_time })
+        Ok(Self { manifest: manifest.clone(), kind, follow, pacer, earlier, silent_with: None, opened_at, server_time })
     }
 
     /// Whether a receiver's cursor stands, and has delivered and been acknowledged all that is stored.
@@ -105,7 +108,12 @@ impl Cursor {
     /// Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<(Piece, AckPlace), ReceiveError> {
         loop {
+            self.pacer.free().await;
             let delivery = self.follow.next().await?;
+            let bytes = delivery.payload().len();
+            self.pacer.passed(bytes);
+            metrics::counter!(READ_CHUNKS).increment(1);
+            metrics::counter!(READ_BYTES).increment(bytes as u64);
             match read(&delivery, &self.manifest, self.earlier) {
                 Ok(piece) => {
                     self.silent_with = None;
@@ -119,9 +127,13 @@ impl Cursor {
         }
     }
 
-    /// How long to wait for the next message, of so long in all since the sender stored the last one, by the server's clock: for
-    /// what was abandoned long ago nobody waits again.
-    pub(crate) fn patience(&self, limit: Duration) -> Duration {
+    /// Until when to wait for the next message, of so long in all since the sender stored the last one, by the server's clock: for
+    /// what was abandoned long ago nobody waits again. What is held up here, for a rate's sake, is no silence.
+    pub(crate) fn silent_at(&self, limit: Duration) -> Instant {
+        self.pacer.free_at() + self.patience(limit)
+    }
+
+    fn patience(&self, limit: Duration) -> Duration {
         let Some((then, at)) = self.server_time else { return limit };
         let last = self.follow.last_stored_at().map_or(self.opened_at, |stored_at| stored_at.max(self.opened_at));
         // What was stored since the cursor was opened is younger than that.

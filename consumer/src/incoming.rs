@@ -1,12 +1,22 @@
 //! One transfer on its way in.
 
 use bytes::Bytes;
+use futures_util::Stream;
 use jiff::Timestamp;
-use natsfer_common::{Manifest, broker::Broker};
+use natsfer_common::{
+    Manifest,
+    broker::Broker,
+    metrics::{
+        DELIVERY_SECONDS, PUT_BACK, RECEIVE_SECONDS, RECEIVED_BYTES, RECEIVED_FILES, RECEIVING, REFETCHED_BYTES,
+        REJECTED_FILES, REPAIRED_CHUNKS, UnderWay,
+    },
+};
+use tokio::time::Instant;
 
 use crate::{
-    Landing, Limits, ReceiveError, SaveOptions, Saved, TargetDirectory, TransferReader, Unwanted, cursor::Cursor,
-    flow::Flows, inline::decode_inline, origin::Origin, report::Before, save::Save, target::Names,
+    Failure, Landing, Limits, Progress, ReceiveError, SaveOptions, Saved, TargetDirectory, TransferReader, Unwanted,
+    cursor::Cursor, flow::Flows, inline::decode_inline, origin::Origin, progress::Noting, report::Before, save::Save,
+    target::Names,
 };
 
 /// A transfer, known by its manifest. It ends in one consuming call; dropped without one, it goes back to the server at once.
@@ -22,12 +32,18 @@ pub struct Incoming {
     pub(crate) origin: Origin,
     pub(crate) flows: Flows,
     pub(crate) limits: Limits,
+    pub(crate) progress: Noting,
 }
 
 impl Incoming {
     /// What the file is.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// How far it is while it is saved, now and at every change until that ends. Ask for it before saving.
+    pub fn progress(&self) -> impl Stream<Item = Progress> + Send + Unpin + use<> {
+        self.progress.watch()
     }
 
     /// The whole file, verified, if it came inside its manifest's message.
@@ -52,15 +68,27 @@ impl Incoming {
     /// [`ReceiveError::failure`] says what follows: a passing failure has put the transfer back, to be tried again after a
     /// rest; a final one has taken it off the receiver's inbox.
     pub async fn save_into(self, target: &TargetDirectory, options: &SaveOptions) -> Result<Saved, ReceiveError> {
-        let Self { broker, manifest, opened_at, payload, crc32, origin, flows, limits } = self;
+        let _under_way = UnderWay::new(RECEIVING);
+        let started = Instant::now();
+        let Self { broker, manifest, opened_at, payload, crc32, origin, flows, limits, progress } = self;
         let (owner, delivered) = (origin.owner(), origin.delivered());
         // What the whole directory may not take, no file may.
         let limits = limits.also_within(target.max_disk());
         let (broker, manifest, limits) = (&broker, &manifest, &limits);
         let names = if limits.unwanted.contains(&Unwanted::Unportable) { Names::Folded } else { Names::AsStored };
         let target = &target.with_names(names);
-        let save =
-            Save { broker, owner: &owner, manifest, opened_at, target, options, limits, flows: &flows, delivered };
+        let save = Save {
+            broker,
+            owner: &owner,
+            manifest,
+            opened_at,
+            target,
+            options,
+            limits,
+            flows: &flows,
+            delivered,
+            progress,
+        };
         let mut result = save.run(payload, crc32).await;
         if let Ok(saved) = &result
             && saved.landing != Landing::Skipped
@@ -76,6 +104,7 @@ impl Incoming {
             Cursor::forget(broker, &owner, manifest).await;
             result = Err(error);
         }
+        count(&result, started, opened_at);
         origin.settle(broker, manifest, result.as_ref().err()).await;
         result
     }
@@ -107,5 +136,25 @@ impl Incoming {
         if self.origin.delivered() > 1 {
             Cursor::forget(&self.broker, &self.origin.owner(), &self.manifest).await;
         }
+    }
+}
+
+fn count(result: &Result<Saved, ReceiveError>, started: Instant, opened_at: Timestamp) {
+    match result {
+        Ok(saved) => {
+            metrics::counter!(RECEIVED_FILES, "landing" => saved.landing.as_str()).increment(1);
+            metrics::counter!(RECEIVED_BYTES).increment(saved.size);
+            metrics::counter!(REFETCHED_BYTES).increment(saved.refetched_bytes);
+            metrics::counter!(REPAIRED_CHUNKS).increment(saved.repaired_chunks);
+            metrics::histogram!(RECEIVE_SECONDS).record(started.elapsed());
+            // By two clocks: not exact, and never negative.
+            let delivery = Timestamp::now().duration_since(opened_at).as_secs_f64();
+            metrics::histogram!(DELIVERY_SECONDS).record(delivery.max(0.0));
+        }
+        Err(error) => match (error.failure(), error.rejection()) {
+            (Failure::Passing, _) => metrics::counter!(PUT_BACK).increment(1),
+            (_, Some(reason)) => metrics::counter!(REJECTED_FILES, "reason" => reason.as_str()).increment(1),
+            _ => {}
+        },
     }
 }

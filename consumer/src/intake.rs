@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use natsfer_common::{
-    ChunkHeader, ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Reception, Totals,
-    broker::{AckPlace, Copies, Fetch},
-};
-use tokio::time::Instant;
-
 use crate::{
     Failure, ReceiveError,
     bench::Bench,
     checkpoint::Checkpoint,
     cursor::{Cursor, Piece},
+    flow::Flow,
     presence::{closed, is_there},
     save::Save,
+};
+use bytes::Bytes;
+use natsfer_common::{
+    ChunkHeader, ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Reception, Totals,
+    broker::{AckPlace, Copies, Fetch},
 };
 
 /// Chunks that come while others are written are kept up to this part of the window, as they will be written: half of it, with
@@ -83,13 +82,14 @@ impl Batch {
 }
 
 impl<'a> Intake<'a> {
-    /// Goes on behind what the part holds, with so many bytes asked for ahead.
+    /// Goes on behind what the part holds, with as many bytes asked for ahead as the flow allows.
     pub(crate) async fn open(
-        save: &'a Save<'a>, bench: &'a mut Bench, extra: &'a mut Extra, window: u64,
+        save: &'a Save<'a>, bench: &'a mut Bench, extra: &'a mut Extra, flow: &Flow,
     ) -> Result<Self, ReceiveError> {
         let held = bench.part()?.held().clone();
-        let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, &held, window).await?;
-        let (batch, most_batched) = (Batch::default(), window / BATCHES);
+        save.progress.begin(save.manifest, &held);
+        let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, &held, flow).await?;
+        let (batch, most_batched) = (Batch::default(), flow.window / BATCHES);
         Ok(Self { save, bench, extra, cursor, batch, most_batched, checkpoint: Checkpoint::new() })
     }
 
@@ -150,6 +150,9 @@ impl<'a> Intake<'a> {
     }
 
     async fn close(&mut self, record: ClosingRecord) -> Result<(), ReceiveError> {
+        if let Closing::Complete(totals) = record.closing {
+            self.save.progress.close(totals.size);
+        }
         self.bench.work(move |part| part.close(record.clone()).map(drop)).await
     }
 
@@ -203,7 +206,7 @@ impl<'a> Intake<'a> {
             if *again || *fate != Fate::Written {
                 self.extra.refetched_bytes += u64::from(chunk.length);
             }
-            self.extra.note(chunk.index, *fate);
+            self.note(chunk, *fate);
         }
         if let Some(place) = place {
             self.checkpoint.covers(place);
@@ -215,7 +218,7 @@ impl<'a> Intake<'a> {
     /// The next message; `None` if none came for as long as is allowed. Checkpoints are written meanwhile.
     async fn within_patience(&mut self) -> Result<Option<(Piece, AckPlace)>, ReceiveError> {
         let Self { save, bench, cursor, checkpoint, .. } = self;
-        let silence = Instant::now() + cursor.patience(save.options.patience);
+        let silence = cursor.silent_at(save.options.patience);
         let mut next = std::pin::pin!(cursor.next());
         loop {
             tokio::select! {
@@ -251,12 +254,19 @@ impl<'a> Intake<'a> {
                 }
                 if let Some((chunk, payload)) = fetch.chunk_at(*place).await? {
                     let fate = self.bench.work(move |part| part.write(&chunk, payload.clone())).await?;
-                    self.extra.note(index, fate);
+                    self.note(&chunk, fate);
                 }
             }
             self.checkpoint.begin_if_due(self.bench, self.save.broker).await?;
         }
         Ok(())
+    }
+
+    fn note(&mut self, chunk: &ChunkHeader, fate: Fate) {
+        if fate == Fate::Written {
+            self.save.progress.add(chunk.length.into());
+        }
+        self.extra.note(chunk.index, fate);
     }
 
     /// Asks for chunks of which no sound copy is stored, unless they were asked for.

@@ -24,6 +24,17 @@ pub enum Landing {
     Skipped,
 }
 
+impl Landing {
+    /// Its name, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Landed => "landed",
+            Self::Identical => "identical",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 /// What is known before a byte is moved.
 #[derive(Debug)]
 pub(crate) enum Forecast {

@@ -36,6 +36,7 @@ mod options;
 mod origin;
 mod part_files;
 mod presence;
+mod progress;
 mod pump;
 mod quota;
 mod range;
@@ -64,6 +65,7 @@ pub use natsfer_common::{
     },
 };
 pub use options::{ConflictPolicy, ReceiverOptions, SaveOptions};
+pub use progress::Progress;
 pub use range::{ByteRange, read_range};
 pub use reader::TransferReader;
 pub use receiver::{Backlog, Receiver};

@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use natsfer_common::{ChannelFilter, ReceiverName};
+use natsfer_common::{ChannelFilter, Rate, ReceiverName};
 
 use crate::{Limits, TargetDirectory};
 
@@ -25,6 +25,8 @@ pub struct ReceiverOptions {
     pub home: Option<TargetDirectory>,
     /// What it refuses, and how much it keeps.
     pub limits: Limits,
+    /// Bytes per second at most, in all transfers together, as they come; unlimited by default.
+    pub rate: Option<Rate>,
 }
 
 impl ReceiverOptions {
@@ -38,6 +40,7 @@ impl ReceiverOptions {
             takeover: Duration::from_secs(30),
             home: None,
             limits: Limits::default(),
+            rate: None,
         }
     }
 
@@ -73,6 +76,13 @@ impl ReceiverOptions {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// With no more than so many bytes per second.
+    #[must_use]
+    pub fn with_rate(mut self, rate: Option<Rate>) -> Self {
+        self.rate = rate;
         self
     }
 

@@ -127,7 +127,7 @@ impl Pump {
     /// The next message that counts, or a silence that is the sender's.
     async fn next(&mut self, cursor: &mut Cursor) -> Result<Event, ReceiveError> {
         loop {
-            let came = match tokio::time::timeout(cursor.patience(PATIENCE), cursor.next()).await {
+            let came = match tokio::time::timeout_at(cursor.silent_at(PATIENCE), cursor.next()).await {
                 Ok(came) => came?,
                 Err(_) if cursor.will_go_on().await? => continue,
                 Err(_) => return Ok(Event::Silence),

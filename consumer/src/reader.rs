@@ -58,7 +58,7 @@ enum State {
 
 impl TransferReader {
     pub(crate) async fn open(incoming: Incoming) -> Result<Self, ReceiveError> {
-        let Incoming { broker, manifest, opened_at, payload, crc32, origin, flows, limits } = incoming;
+        let Incoming { broker, manifest, opened_at, payload, crc32, origin, flows, limits, .. } = incoming;
         if let Err(error) = limits.admit(&manifest) {
             origin.settle(&broker, &manifest, Some(&error)).await;
             return Err(error);
@@ -90,7 +90,7 @@ impl TransferReader {
                 let owner = origin.owner();
                 let flow = flows.open().await;
                 let none = ChunkSet::default();
-                let opened = Cursor::open(&broker, &owner, &manifest, opened_at, &none, flow.window).await;
+                let opened = Cursor::open(&broker, &owner, &manifest, opened_at, &none, &flow).await;
                 let cursor = match opened {
                     Ok(cursor) => cursor,
                     Err(error) => {

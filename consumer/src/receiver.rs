@@ -24,6 +24,7 @@ use crate::{
     hold::Hold,
     ledger::Ledger,
     origin::Origin,
+    progress::Noting,
     report::reject,
     staging::{Owner, StagingDirectory},
     sweep::sweep,
@@ -95,7 +96,7 @@ impl Receiver {
         };
         let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::Single).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
-        let flows = Flows::new(&broker, options.window, options.concurrency);
+        let flows = Flows::new(&broker, options.window, options.concurrency).with_rate(&broker, options.rate);
         let ledger = take_over(&broker, &options).await;
         Ok(Self {
             broker,
@@ -166,12 +167,14 @@ impl Receiver {
             self.renew().await?;
             self.renew_at = None;
         }
+        self.flows.pacer().free().await;
         self.pull.want(hands.len() as u64);
         let mut came = Some(self.pull.next().await);
         let mut taken = Vec::new();
         while let Some(Ok(delivery)) = &came
             && let Some(hand) = hands.pop()
         {
+            self.flows.pacer().passed(delivery.payload().len());
             let entry = self.ledger.as_ref().and_then(|ledger| ledger.note(&delivery.ack_subject()));
             let hold = Hold::new(&self.broker, delivery, self.options.takeover, entry, &self.tasks);
             match self.read(delivery) {
@@ -223,6 +226,7 @@ impl Receiver {
 
     fn incoming(&self, delivery: &Delivery, manifest: Manifest, hold: Hold, hand: OwnedSemaphorePermit) -> Incoming {
         let owner = Owner::Receiver(self.options.name.clone());
+        let progress = Noting::new(&manifest);
         Incoming {
             broker: self.broker.clone(),
             manifest,
@@ -232,6 +236,7 @@ impl Receiver {
             origin: Origin::Inbox { owner, hold, delivered: delivery.delivered, permit: hand },
             flows: self.flows.clone(),
             limits: self.options.limits.clone(),
+            progress,
         }
     }
 

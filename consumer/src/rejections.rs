@@ -1,10 +1,10 @@
 //! What a receiver has rejected, and trying it again.
 
 use natsfer_common::{
-    ChannelFilter, Kind, Manifest, ReceiverName, Rejection, Subject, TransferId, broker::Broker, header,
+    ChannelFilter, Kind, Manifest, Rate, ReceiverName, Rejection, Subject, TransferId, broker::Broker, header,
 };
 
-use crate::{Incoming, Limits, ReceiveError, flow::Flows, origin::Origin, staging::Owner};
+use crate::{Incoming, Limits, ReceiveError, flow::Flows, origin::Origin, progress::Noting, staging::Owner};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
@@ -33,6 +33,13 @@ impl Rejections {
     /// Those of this receiver.
     pub fn new(broker: Broker, receiver: ReceiverName) -> Self {
         Self { flows: Flows::new(&broker, WINDOW, 1), broker, receiver, limits: Limits::default() }
+    }
+
+    /// With no more than so many bytes per second.
+    #[must_use]
+    pub fn with_rate(mut self, rate: Option<Rate>) -> Self {
+        self.flows = self.flows.with_rate(&self.broker, rate);
+        self
     }
 
     /// With other limits than the default ones for what is tried again.
@@ -81,6 +88,7 @@ impl Rejections {
         let manifest =
             Manifest::from_header(text, subject).map_err(|source| ReceiveError::Record { transfer, source })?;
         let owner = Owner::Receiver(self.receiver.clone());
+        let progress = Noting::new(&manifest);
         Ok(Incoming {
             broker: self.broker.clone(),
             manifest,
@@ -90,6 +98,7 @@ impl Rejections {
             origin: Origin::Rejected { owner, sequence: message.sequence },
             flows: self.flows.clone(),
             limits: self.limits.clone(),
+            progress,
         })
     }
 }

@@ -3,12 +3,12 @@
 use globset::GlobMatcher;
 use jiff::Timestamp;
 use natsfer_common::{
-    ChannelFilter, Manifest, Subject, TransferId,
+    ChannelFilter, Manifest, Rate, Subject, TransferId,
     broker::{Broker, CatalogEntry, StoredMessage, TransferState},
     header,
 };
 
-use crate::{Incoming, Limits, ReceiveError, flow::Flows, origin::Origin};
+use crate::{Incoming, Limits, ReceiveError, flow::Flows, origin::Origin, progress::Noting};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
@@ -43,6 +43,13 @@ impl Replays {
     /// Over this connection.
     pub fn new(broker: Broker) -> Self {
         Self { flows: Flows::new(&broker, WINDOW, 1), broker, limits: Limits::default() }
+    }
+
+    /// With no more than so many bytes per second.
+    #[must_use]
+    pub fn with_rate(mut self, rate: Option<Rate>) -> Self {
+        self.flows = self.flows.with_rate(&self.broker, rate);
+        self
     }
 
     /// With other limits than the default ones.
@@ -102,6 +109,7 @@ impl Replays {
                 (message.payload, crc32)
             }
         };
+        let progress = Noting::new(&manifest);
         Ok(Incoming {
             broker: self.broker.clone(),
             manifest,
@@ -111,6 +119,7 @@ impl Replays {
             origin: Origin::Replay,
             flows: self.flows.clone(),
             limits: self.limits.clone(),
+            progress,
         })
     }
 }

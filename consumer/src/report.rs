@@ -8,6 +8,7 @@ use natsfer_common::{
     ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, Rejection, RejectionState, RepairRequest,
     broker::{Broker, BrokerError, Copies},
     header,
+    metrics::REPAIR_REQUESTS,
 };
 
 use crate::ReceiveError;
@@ -88,6 +89,7 @@ impl Report<'_> {
         tracing::warn!(%transfer, %chunks, "no sound copy of these is stored: asking for them to be sent again");
         let request = RepairRequest::new(transfer, self.receiver.clone(), chunks);
         let record = request.to_header().map_err(|source| ReceiveError::Record { transfer, source })?;
+        metrics::counter!(REPAIR_REQUESTS).increment(1);
         self.publish(Kind::Repair, vec![(header::REPAIR, record)]).await
     }
 

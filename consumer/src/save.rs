@@ -19,6 +19,7 @@ use crate::{
     landing::{Forecast, forecast},
     part_files::PartFiles,
     presence::{closing, is_opened_anew, is_the_same},
+    progress::Noting,
     report::Report,
     room::Room,
     staging::{Owner, StagingDirectory},
@@ -65,6 +66,7 @@ pub(crate) struct Save<'a> {
     pub(crate) flows: &'a Flows,
     /// How many times the transfer was delivered.
     pub(crate) delivered: u64,
+    pub(crate) progress: Noting,
 }
 
 impl Save<'_> {
@@ -201,7 +203,7 @@ impl Save<'_> {
         &self, known: Option<Totals>, bench: &mut Bench, extra: &mut Extra,
     ) -> Result<Saved, ReceiveError> {
         let flow = self.flows.open().await;
-        let mut intake = Intake::open(self, bench, extra, flow.window).await?;
+        let mut intake = Intake::open(self, bench, extra, &flow).await?;
         let landed = async {
             let totals = intake.fill(known).await?;
             is_the_same(self.broker, self.manifest).await?;

@@ -13,6 +13,7 @@ use natsfer_common::{
     Closing, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, blocking,
     broker::{BrokerError, Stored},
     header,
+    metrics::{PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_CHUNKS},
 };
 use tokio::time::Instant;
 
@@ -110,7 +111,7 @@ impl Chunks<'_> {
     async fn publish_all(
         &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static, watch: Watch,
     ) -> Result<Digest, Stop> {
-        let Upload { broker, link, options, progress, buffers, window } = self.upload;
+        let Upload { broker, link, options, progress, buffers, window, .. } = self.upload;
         let link = link.estimate(broker).await.map_err(|error| Stop::Failed(error.into()))?;
         let mut prepared = Preparing {
             chunk_size: manifest.chunk_size.bytes() as usize,
@@ -176,10 +177,18 @@ impl Chunks<'_> {
         headers.push(self.attempt.chunk(&prepared.chunk));
         let payload = &prepared.payload;
         let publish = || async {
-            match first {
+            self.upload.pacer.pass(payload.len()).await;
+            let asked = Instant::now();
+            let stored = match first {
                 true => broker.publish_behind(subject.clone(), &headers, payload.clone(), 0).await,
                 false => broker.publish(subject.clone(), &headers, payload.clone()).await.map(Some),
+            };
+            if let Ok(Some(_)) = stored {
+                metrics::counter!(PUBLISHED_CHUNKS).increment(1);
+                metrics::counter!(PUBLISHED_BYTES).increment(payload.len() as u64);
+                metrics::histogram!(PUBLISH_SECONDS).record(asked.elapsed());
             }
+            stored
         };
         let stored = match self.patience.until(publish).await.map_err(Stop::Failed)? {
             Some(stored) => stored,

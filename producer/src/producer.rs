@@ -8,13 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use natsfer_common::{
-    LinkEstimate, blocking,
-    broker::{Broker, BrokerError, ConnectOptions},
+    LinkEstimate, Rate, blocking,
+    broker::{Broker, BrokerError, ConnectOptions, Pacer},
+    metrics::{SEND_FAILURES, SEND_SECONDS, SENDING, SENT_BYTES, SENT_FILES, UnderWay},
 };
-use tokio::{io::AsyncRead, sync::watch};
+use tokio::{io::AsyncRead, sync::watch, time::Instant};
 
 use crate::{
-    ProducerError, Progress, SendOptions, Sending, StoredCopy, cutter::Buffers, source::Source, upload::Upload,
+    ProducerError, Progress, SendOptions, Sending, Sent, StoredCopy, cutter::Buffers, source::Source, upload::Upload,
     verification::verify_file, window::Window,
 };
 
@@ -31,6 +32,7 @@ pub struct Producer {
     link: Link,
     buffers: Buffers,
     window: Window,
+    pacer: Pacer,
 }
 
 /// What was learned about the way to the server.
@@ -69,7 +71,13 @@ impl Producer {
 
     /// Uses a connection that is there already.
     pub fn new(broker: Broker) -> Self {
-        Self { broker, link: Link::default(), buffers: Buffers::default(), window: Window::new(WINDOW) }
+        Self {
+            broker,
+            link: Link::default(),
+            buffers: Buffers::default(),
+            window: Window::new(WINDOW),
+            pacer: Pacer::default(),
+        }
     }
 
     /// With so many bytes of chunks under way at most, of all transfers together; 8 MiB by default. A chunk larger than that goes
@@ -77,6 +85,12 @@ impl Producer {
     #[must_use]
     pub fn with_window(self, bytes: u64) -> Self {
         Self { window: Window::new(bytes), ..self }
+    }
+
+    /// With no more than so many bytes per second, of all transfers together, as they are published.
+    #[must_use]
+    pub fn with_rate(self, rate: Option<Rate>) -> Self {
+        Self { pacer: Pacer::new(rate), ..self }
     }
 
     /// The connection.
@@ -134,13 +148,18 @@ impl Producer {
         &self, open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
     ) -> Sending {
         let (progress, watched) = watch::channel(Progress::default());
-        let Self { broker, link, buffers, window } = self.clone();
+        let Self { broker, link, buffers, window, pacer } = self.clone();
         Sending::start(watched, async move {
             let (mut source, options) = open.await?;
             // Gone with whoever waits for it: a thread would read on for as long as the reader is quiet.
             let _pump = source.pump();
             progress.send_modify(|progress| progress.size = source.version().map(|version| version.size));
-            Upload { broker, link, buffers, window, options, progress }.run(source).await
+            let _under_way = UnderWay::new(SENDING);
+            let started = Instant::now();
+            let upload = Upload { broker, link, buffers, window, pacer, options, progress };
+            upload.run(source).await.inspect(|sent| count(sent, started)).inspect_err(|_| {
+                metrics::counter!(SEND_FAILURES).increment(1);
+            })
         })
     }
 
@@ -148,6 +167,12 @@ impl Producer {
     pub async fn close(self) {
         self.broker.close().await;
     }
+}
+
+fn count(sent: &Sent, started: Instant) {
+    metrics::counter!(SENT_FILES, "status" => sent.status.as_str()).increment(1);
+    metrics::counter!(SENT_BYTES).increment(sent.size);
+    metrics::histogram!(SEND_SECONDS).record(started.elapsed());
 }
 
 /// A path's last component, as a name.

@@ -69,3 +69,15 @@ pub enum SentStatus {
     /// Nothing: it was whole already.
     Unchanged,
 }
+
+impl SentStatus {
+    /// Its name, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Resumed => "resumed",
+            Self::Repaired => "repaired",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
     Closing, FileName, Inline, LinkEstimate, Manifest, StoredTransfer, Totals, TransferId, Verdict,
-    broker::{Broker, BrokerError, Stored},
+    broker::{Broker, BrokerError, Pacer, Stored},
     header,
 };
 use tokio::sync::watch;
@@ -38,6 +38,7 @@ pub(crate) struct Upload {
     pub(crate) link: Link,
     pub(crate) buffers: Buffers,
     pub(crate) window: Window,
+    pub(crate) pacer: Pacer,
     pub(crate) options: SendOptions,
     pub(crate) progress: watch::Sender<Progress>,
 }
@@ -281,7 +282,11 @@ impl Upload {
         let Manifest { transfer, channel, .. } = manifest;
         let headers = self.opening_headers(manifest, headers, attempt)?;
         let subject = self.broker.subjects().open(channel, *transfer);
-        let opened = patience.until(|| self.broker.publish_once(subject.clone(), &headers, payload.clone())).await?;
+        let publish = async || {
+            self.pacer.pass(payload.len()).await;
+            self.broker.publish_once(subject.clone(), &headers, payload.clone()).await
+        };
+        let opened = patience.until(publish).await?;
         if let Some(Stored { sequence, .. }) = opened {
             return Ok(Opening::New(sequence));
         }

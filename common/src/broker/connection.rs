@@ -151,12 +151,12 @@ impl Broker {
     }
 
     /// How often the connection was made.
-    pub(super) fn connects(&self) -> u64 {
+    pub(crate) fn connects(&self) -> u64 {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     /// Whether the connection stands now, as far as the client knows.
-    pub(super) fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 

@@ -11,6 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Broker, BrokerError};
+use crate::metrics::RETRIES;
 
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(2);
@@ -100,6 +101,7 @@ impl Patience {
             if !broker.waits_for(&error) {
                 return Err(Impatience::Failed(error));
             }
+            metrics::counter!(RETRIES).increment(1);
             // Said once, for all that wait together.
             let first = waiting.is_none() && self.waiting.fetch_add(1, Ordering::Relaxed) == 0;
             let started = waiting.get_or_insert_with(|| Waiting { count: &self.waiting, since: Instant::now() }).since;
