@@ -1,13 +1,29 @@
 //! What the two binaries share.
 
+mod config;
+mod health;
+mod http;
 mod logging;
+mod offline;
+mod pages;
+mod program;
+mod progress;
 mod server;
 mod stored;
+mod terminal;
+mod variables;
 
 use std::str::FromStr;
 
-use crate::file_name::deceives;
+use crate::{Rate, file_name::deceives};
 
+pub use config::{COMMANDS, ConfigError};
+pub use health::Health;
+pub use http::{Http, HttpArguments};
+pub use logging::LoggingArguments;
+pub use offline::Offline;
+pub use program::{Globals, Program, command, parse, wrong_usage};
+pub use progress::{Followed, Moved, ProgressMode, Progresses};
 pub use server::ServerArguments;
 pub use stored::Stored;
 
@@ -30,6 +46,7 @@ pub fn exit(result: anyhow::Result<Outcome>) -> ! {
             1
         }
     };
+    terminal::clear_bars();
     // At once: a thread that waits for standard input or a disk cannot be ended otherwise.
     std::process::exit(code)
 }
@@ -45,7 +62,7 @@ pub fn report(error: &anyhow::Error) {
             line.extend([": ", &cause]);
         }
     }
-    eprintln!("error: {}", harmless(&line));
+    terminal::above_bars(|| eprintln!("error: {}", harmless(&line)));
 }
 
 /// A line without characters that a terminal obeys, or that make it read other than it is: strangers may have written parts of it.
@@ -64,7 +81,7 @@ fn harmless(line: &str) -> std::borrow::Cow<'_, str> {
 /// When it cannot be written, as on a full disk.
 pub fn print_line(line: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    match writeln!(std::io::stdout().lock(), "{}", harmless(line)) {
+    match terminal::above_bars(|| writeln!(std::io::stdout().lock(), "{}", harmless(line))) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
@@ -91,6 +108,16 @@ impl FromStr for ByteCount {
         let number: u64 = text[..digits].parse().map_err(|_| error())?;
         number.checked_mul(1 << (10 * power)).map(Self).ok_or_else(error)
     }
+}
+
+/// A number of bytes per second: `500KiB`, `20MiB/s`.
+///
+/// # Errors
+/// In words, when it is none, or 0.
+pub fn parse_rate(text: &str) -> Result<Rate, String> {
+    let bytes: Result<ByteCount, _> = text.strip_suffix("/s").unwrap_or(text).parse();
+    let rate = bytes.ok().and_then(|ByteCount(bytes)| Rate::new(bytes));
+    rate.ok_or_else(|| format!("'{text}' is not a number of bytes per second such as 500KiB or 20MiB"))
 }
 
 /// A size as people read it: `1.5 GiB`.
@@ -127,6 +154,8 @@ mod tests {
         assert_eq!("10GiB".parse(), Ok(ByteCount(10 << 30)));
         assert_eq!("512k".parse(), Ok(ByteCount(512 << 10)));
         assert!("1.5G".parse::<ByteCount>().is_err() && "99999999999T".parse::<ByteCount>().is_err());
+        assert_eq!(parse_rate("20MiB/s").map(Rate::bytes_per_second), Ok(20 << 20));
+        assert!(["0", "fast", "1/m", "/s"].iter().all(|text| parse_rate(text).is_err()));
         assert_eq!(human_bytes(0), "0 B");
         assert_eq!(human_bytes(1023), "1023 B");
         assert_eq!(human_bytes(3 << 29), "1.5 GiB");

@@ -2,10 +2,8 @@
 
 mod cli;
 
-use clap::Parser as _;
-
 // What takes long is on threads of its own; what is left talks to the server, and is faster without being handed about.
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    natsfer_common::cli::exit(cli::run(cli::Arguments::parse()).await)
+    natsfer_common::cli::exit(cli::run(natsfer_common::cli::parse()).await)
 }

@@ -108,6 +108,8 @@ impl Fields {
         let domain = text(self.jetstream_domain).map(|given| given.parse()).transpose();
         Ok(Settings {
             origin: Origin::Context(name.into()),
+            context: None,
+            stream: None,
             server: text(self.url),
             user: text(self.user),
             password: secret(self.password),

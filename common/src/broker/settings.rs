@@ -6,6 +6,7 @@ use super::{
     AccessError, ClientCertificate, ConnectOptions, Handshake, JetStreamApi, JetStreamDomain, Login, Secret,
     SubjectPrefix, SubjectPrefixError, servers::Servers,
 };
+use crate::StreamName;
 
 /// What one place says about how to connect; of anything else, `None`.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +14,8 @@ use super::{
 pub struct Settings {
     /// The place, in whose words errors speak.
     pub origin: Origin,
+    /// The context of the nats CLI that is to be read besides.
+    pub context: Option<String>,
     /// Comma-separated URLs.
     pub server: Option<String>,
     /// A user's name.
@@ -43,6 +46,8 @@ pub struct Settings {
     pub api_prefix: Option<SubjectPrefix>,
     /// The prefix of inboxes.
     pub inbox_prefix: Option<SubjectPrefix>,
+    /// The pair of streams.
+    pub stream: Option<StreamName>,
 }
 
 /// Where settings stand.
@@ -53,6 +58,8 @@ pub enum Origin {
     Options,
     /// The environment's variables.
     Environment,
+    /// natsfer's configuration file, where the options have the names that they have on the command line.
+    File,
     /// A context of the nats CLI, by its name.
     Context(Arc<str>),
 }
@@ -108,6 +115,14 @@ pub enum SettingsError {
     /// The directory of contexts is not known.
     #[error("where contexts are is not known: neither XDG_CONFIG_HOME nor HOME is set")]
     NoHome,
+    /// A variable's value is none.
+    #[error("variable {variable}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The context's file cannot be read.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -168,6 +183,7 @@ impl Origin {
         match self {
             Self::Options => option.into(),
             Self::Environment => variable.into(),
+            Self::File => format!("'{}' of the configuration file", option.trim_start_matches("--")),
             Self::Context(name) => format!("'{field}' of context '{name}'"),
         }
     }
@@ -224,14 +240,17 @@ impl Settings {
                 (Some(domain), None) => JetStreamApi::Domain(domain.clone()),
                 (None, Some(prefix)) => JetStreamApi::Prefix(prefix.clone()),
                 (Some(_), Some(_)) => {
-                    let domain = origin.word("--js-domain", "a domain", "jetstream_domain");
-                    let prefix = origin.word("--js-api-prefix", "a prefix", "jetstream_api_prefix");
+                    let domain = origin.word("--js-domain", "NATSFER_JS_DOMAIN", "jetstream_domain");
+                    let prefix = origin.word("--js-api-prefix", "NATSFER_JS_API_PREFIX", "jetstream_api_prefix");
                     return Err(SettingsError::TwoPlaces { domain, prefix });
                 }
             };
             break;
         }
         options.inbox_prefix = first(places, |place| place.inbox_prefix.as_ref()).map(|(_, prefix)| prefix);
+        if let Some((_, stream)) = first(places, |place| place.stream.as_ref()) {
+            options.stream = stream;
+        }
         Ok(options)
     }
 }

@@ -1,20 +1,54 @@
 //! Logs, on standard error.
 
-use tracing_subscriber::{EnvFilter, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use std::io::{IsTerminal as _, stderr};
 
-/// Begins to log, in colour when standard error is a terminal. `RUST_LOG` decides what; without it, how often `-v` was given.
-pub(super) fn start(verbose: u8) {
-    let default = match verbose {
-        0 => "warn,natsfer=info",
-        1 => "info,natsfer=debug,natsfer_common=debug,natsfer_producer=debug,natsfer_consumer=debug",
-        _ => "debug,natsfer=trace,natsfer_common=trace,natsfer_producer=trace,natsfer_consumer=trace",
-    };
-    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    // At this level the client writes down what it says to the server, its login included.
-    let harmless =
-        filter_fn(|about| !(about.target().starts_with("async_nats") && *about.level() == tracing::Level::TRACE));
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
-    // A second start, as in tests, keeps the first.
-    let _ = tracing_subscriber::registry().with(chosen).with(harmless).with(lines).try_init();
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+use super::terminal;
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Logs and configuration")]
+pub struct LoggingArguments {
+    /// Log more (-v debug, -vv trace); RUST_LOG takes precedence
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// How logs are written, on standard error
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", global = true)]
+    log_format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people, in colour on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line: timestamp, level, target, message and fields.
+    Json,
+}
+
+impl LoggingArguments {
+    /// Begins to log. `RUST_LOG` decides what; without it, how often `-v` was given.
+    pub(super) fn start(&self) {
+        let default = match self.verbose {
+            0 => "warn,natsfer=info",
+            1 => "info,natsfer=debug,natsfer_common=debug,natsfer_producer=debug,natsfer_consumer=debug",
+            _ => "debug,natsfer=trace,natsfer_common=trace,natsfer_producer=trace,natsfer_consumer=trace",
+        };
+        let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+        // At this level the client writes down what it says to the server, its login included.
+        let harmless =
+            filter_fn(|about| !(about.target().starts_with("async_nats") && *about.level() == tracing::Level::TRACE));
+        let lines = fmt::layer().with_writer(terminal::Log);
+        let lines = match self.log_format {
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+            // Where in the program it was said helps who looks for a fault in it.
+            LogFormat::Text => lines.with_ansi(stderr().is_terminal()).with_target(self.verbose > 0).boxed(),
+        };
+        // A second start, as in tests, keeps the first.
+        let _ = tracing_subscriber::registry().with(chosen).with(harmless).with(lines).try_init();
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     path::PathBuf,
+    str::FromStr,
     time::{Duration, Instant},
 };
 
@@ -30,72 +31,86 @@ pub struct ServerArguments {
     #[arg(long, value_name = "NAME", global = true)]
     context: Option<String>,
     /// User, whose password is in --password-file or NATS_PASSWORD [env: NATS_USER]
-    #[arg(long, value_name = "NAME", global = true)]
+    #[arg(long, value_name = "NAME", global = true, hide_short_help = true)]
     user: Option<String>,
     /// File with the user's password [env: NATS_PASSWORD, the password itself]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     password_file: Option<PathBuf>,
     /// File with a token [env: NATS_TOKEN, the token itself]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     token_file: Option<PathBuf>,
     /// File with a user's JWT and NKEY seed [env: NATS_CREDS]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     creds: Option<PathBuf>,
     /// File with a user's NKEY seed [env: NATS_NKEY]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     nkey: Option<PathBuf>,
     /// Client certificate, PEM [env: NATS_CERT]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     tlscert: Option<PathBuf>,
     /// Its private key, PEM [env: NATS_KEY]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     tlskey: Option<PathBuf>,
     /// Certificate authorities to trust instead of the machine's, PEM [env: NATS_CA]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     tlsca: Option<PathBuf>,
     /// Encrypt before the server greets (its handshake_first)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     tlsfirst: bool,
-    /// JetStream domain, as behind a leaf node
-    #[arg(long, value_name = "DOMAIN", global = true)]
+    /// JetStream domain, as behind a leaf node [env: NATSFER_JS_DOMAIN]
+    #[arg(long, value_name = "DOMAIN", global = true, hide_short_help = true)]
     js_domain: Option<JetStreamDomain>,
-    /// Prefix of JetStream's API, as imported from another account
-    #[arg(long, value_name = "PREFIX", global = true)]
+    /// Prefix of JetStream's API, as imported from another account [env: NATSFER_JS_API_PREFIX]
+    #[arg(long, value_name = "PREFIX", global = true, hide_short_help = true)]
     js_api_prefix: Option<SubjectPrefix>,
-    /// Prefix of the subjects on which answers come, instead of _INBOX
-    #[arg(long, value_name = "PREFIX", global = true)]
+    /// Prefix of the subjects on which answers come, instead of _INBOX [env: NATSFER_INBOX_PREFIX]
+    #[arg(long, value_name = "PREFIX", global = true, hide_short_help = true)]
     inbox_prefix: Option<SubjectPrefix>,
-    /// Stream that holds the transfers (its chunks are in NAME_DATA)
-    #[arg(long, env = "NATSFER_STREAM", default_value = "NATSFER", value_name = "NAME", global = true)]
-    stream: StreamName,
-    /// Log more (-v debug, -vv trace); RUST_LOG takes precedence
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    verbose: u8,
+    /// Stream that holds the transfers (its chunks are in NAME_DATA) [env: NATSFER_STREAM] [default: NATSFER]
+    #[arg(long, value_name = "NAME", global = true)]
+    stream: Option<StreamName>,
+    /// What the configuration file says.
+    #[arg(skip)]
+    file: Option<Box<Settings>>,
 }
 
 /// An environment: the value of a variable. One that is empty counts as not set.
 type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl ServerArguments {
-    /// Brings together what the command line, the environment and the context say; of two that say the same, the first counts.
+    /// Brings together what the command line, the environment, the configuration file and the context say; of two that say the
+    /// same, the first counts.
     ///
     /// # Errors
     /// When they do not fit together, or the context cannot be used: wrong usage.
     pub fn resolve(&self, variables: Variables<'_>) -> Result<ConnectOptions, SettingsError> {
         let variables = |name: &str| variables(name).filter(|value| !value.is_empty());
-        let mut places = vec![self.given(), environment(&variables)];
-        let context = || variables("NATS_CONTEXT").map(|name| name.to_string_lossy().into_owned());
-        if let Some(name) = self.context.clone().or_else(context) {
+        let mut places = vec![self.settings(Origin::Options), environment(&variables)?];
+        // A context counts less than who names it, and more than what was said before, for every day, in a file.
+        if let Some(name) = places.iter().find_map(|place| place.context.clone()) {
             places.push(Contexts::of(&variables)?.read(&name)?);
+            places.extend(self.file.as_deref().cloned());
+        } else if let Some(file) = self.file.as_deref() {
+            places.push(file.clone());
+            if let Some(name) = &file.context {
+                places.push(Contexts::of(&variables)?.read(name)?);
+            }
         }
-        Ok(Settings::resolve(&places)?.with_stream(self.stream.clone()))
+        Settings::resolve(&places)
     }
 
-    /// What the command line says.
-    fn given(&self) -> Settings {
+    /// Takes what a configuration file says, in the words of these options.
+    pub(super) fn set_file(&mut self, file: &Self) {
+        self.file = Some(Box::new(file.settings(Origin::File)));
+    }
+
+    /// What the options say.
+    fn settings(&self, origin: Origin) -> Settings {
         let given = self.clone();
         Settings {
-            origin: Origin::Options,
+            origin,
+            context: given.context,
+            stream: given.stream,
             server: given.server,
             user: given.user,
             password: given.password_file.map(Secret::file),
@@ -148,19 +163,19 @@ impl ServerArguments {
             }
         }
     }
-
-    /// Sends logs to standard error, as many as were asked for.
-    pub fn start_logging(&self) {
-        super::logging::start(self.verbose);
-    }
 }
 
-/// What the environment says, in the variables of the nats CLI.
-fn environment(variables: &impl Fn(&str) -> Option<OsString>) -> Settings {
+/// What the environment says, in the variables of the nats CLI, and `NATSFER_` with an option's name where that has none.
+fn environment(variables: &impl Fn(&str) -> Option<OsString>) -> Result<Settings, SettingsError> {
     let text = |name: &str| variables(name).map(|value| value.to_string_lossy().into_owned());
     let path = |name: &str| variables(name).map(PathBuf::from);
-    Settings {
+    Ok(Settings {
         origin: Origin::Environment,
+        context: text("NATS_CONTEXT"),
+        stream: parsed(&text, "NATSFER_STREAM")?,
+        domain: parsed(&text, "NATSFER_JS_DOMAIN")?,
+        api_prefix: parsed(&text, "NATSFER_JS_API_PREFIX")?,
+        inbox_prefix: parsed(&text, "NATSFER_INBOX_PREFIX")?,
         server: text("NATS_URL"),
         user: text("NATS_USER"),
         password: text("NATS_PASSWORD").map(Secret::text),
@@ -171,7 +186,17 @@ fn environment(variables: &impl Fn(&str) -> Option<OsString>) -> Settings {
         certificate: path("NATS_CERT"),
         key: path("NATS_KEY"),
         ..Settings::default()
-    }
+    })
+}
+
+fn parsed<T: FromStr>(
+    text: &impl Fn(&str) -> Option<String>, variable: &'static str,
+) -> Result<Option<T>, SettingsError>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let parsed = text(variable).map(|text| text.parse()).transpose();
+    parsed.map_err(|source: T::Err| SettingsError::Variable { variable, source: Box::new(source) })
 }
 
 fn wrong_usage(error: SettingsError) -> ! {

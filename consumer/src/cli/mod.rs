@@ -13,16 +13,22 @@ mod verify;
 
 use std::time::Duration;
 
-use natsfer_common::cli::{Outcome, ServerArguments};
+use natsfer_common::cli::{Globals, Offline, Outcome, Program};
 
 /// Receive, list, replay and read files sent over NATS JetStream
 #[derive(Debug, clap::Parser)]
 #[command(name = "natsfer-consumer", version, about, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    server: ServerArguments,
+    globals: Globals,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Program for Arguments {
+    fn globals(&mut self) -> &mut Globals {
+        &mut self.globals
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -46,6 +52,15 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Online(Online),
+    #[command(flatten)]
+    Offline(Offline),
+}
+
+/// What needs the server.
+#[derive(Debug, clap::Subcommand)]
+enum Online {
     Receive(receive::Receive),
     List(list::List),
     Replay(replay::Replay),
@@ -58,19 +73,22 @@ enum Command {
 
 /// Runs one command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
-    arguments.server.start_logging();
+    let command = match arguments.command {
+        Command::Online(command) => command,
+        Command::Offline(command) => return command.run::<Arguments>().await,
+    };
     // A receiver that runs as a service waits for its server.
-    let patience = if let Command::Receive(_) = &arguments.command { Duration::MAX } else { Duration::ZERO };
-    let broker = arguments.server.connect("natsfer-consumer", patience).await?;
-    let result = match arguments.command {
-        Command::Receive(receive) => receive.run(&broker).await,
-        Command::List(list) => list.run(&broker).await,
-        Command::Replay(replay) => replay.run(&broker).await,
-        Command::Cat(cat) => cat.run(&broker).await,
-        Command::Verify(verify) => verify.run(&broker).await,
-        Command::Rejected(rejected) => rejected.run(&broker).await,
-        Command::Retry(retry) => retry.run(&broker).await,
-        Command::Forget(forget) => forget.run(&broker).await,
+    let patience = if let Online::Receive(_) = &command { Duration::MAX } else { Duration::ZERO };
+    let broker = arguments.globals.server.connect("natsfer-consumer", patience).await?;
+    let result = match command {
+        Online::Receive(receive) => receive.run(&broker).await,
+        Online::List(list) => list.run(&broker).await,
+        Online::Replay(replay) => replay.run(&broker).await,
+        Online::Cat(cat) => cat.run(&broker).await,
+        Online::Verify(verify) => verify.run(&broker).await,
+        Online::Rejected(rejected) => rejected.run(&broker).await,
+        Online::Retry(retry) => retry.run(&broker).await,
+        Online::Forget(forget) => forget.run(&broker).await,
     };
     broker.close().await;
     result

@@ -11,16 +11,22 @@ mod verify;
 
 use std::time::Duration;
 
-use natsfer_common::cli::{Outcome, ServerArguments};
+use natsfer_common::cli::{Globals, Offline, Outcome, Program};
 
 /// Send files over NATS JetStream
 #[derive(Debug, clap::Parser)]
 #[command(name = "natsfer-producer", version, about, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    server: ServerArguments,
+    globals: Globals,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Program for Arguments {
+    fn globals(&mut self) -> &mut Globals {
+        &mut self.globals
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -46,6 +52,15 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Online(Online),
+    #[command(flatten)]
+    Offline(Offline),
+}
+
+/// What needs the server.
+#[derive(Debug, clap::Subcommand)]
+enum Online {
     Send(send::Send),
     Status(status::Status),
     Verify(verify::Verify),
@@ -56,21 +71,24 @@ enum Command {
 
 /// Runs one command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
-    arguments.server.start_logging();
-    match &arguments.command {
-        Command::Send(send) => send.check_usage(),
-        Command::Prune(prune) => prune.check_usage(),
+    let command = match arguments.command {
+        Command::Online(command) => command,
+        Command::Offline(command) => return command.run::<Arguments>().await,
+    };
+    match &command {
+        Online::Send(send) => send.check_usage(),
+        Online::Prune(prune) => prune.check_usage(),
         _ => {}
     }
-    let patience = if let Command::Send(send) = &arguments.command { send.patience() } else { Duration::ZERO };
-    let broker = arguments.server.connect("natsfer-producer", patience).await?;
-    let result = match arguments.command {
-        Command::Send(send) => send.run(&broker).await,
-        Command::Status(status) => status.run(&broker).await,
-        Command::Verify(verify) => verify.run(&broker).await,
-        Command::Cancel(cancel) => cancel.run(&broker).await,
-        Command::Prune(prune) => prune.run(&broker).await,
-        Command::Init(init) => init.run(&broker).await,
+    let patience = if let Online::Send(send) = &command { send.patience() } else { Duration::ZERO };
+    let broker = arguments.globals.server.connect("natsfer-producer", patience).await?;
+    let result = match command {
+        Online::Send(send) => send.run(&broker).await,
+        Online::Status(status) => status.run(&broker).await,
+        Online::Verify(verify) => verify.run(&broker).await,
+        Online::Cancel(cancel) => cancel.run(&broker).await,
+        Online::Prune(prune) => prune.run(&broker).await,
+        Online::Init(init) => init.run(&broker).await,
     };
     broker.close().await;
     result

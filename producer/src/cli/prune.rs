@@ -3,10 +3,10 @@
 use std::{io, time::Duration};
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, ValueEnum};
+use clap::ValueEnum;
 use natsfer_common::{
     broker::Broker,
-    cli::{Outcome, print_line, report},
+    cli::{Outcome, print_line, report, wrong_usage},
 };
 use natsfer_producer::{
     CarelessPruning, CatalogEntry, ChannelFilter, Manifest, ProducerError, PruneState, Pruning, ReceiverName, Remover,
@@ -68,7 +68,7 @@ impl Prune {
             Err(CarelessPruning::Complete) => "complete transfers need --older-than or --delivered-to",
             Err(_) => "this would remove what is still needed",
         };
-        super::Arguments::command().error(clap::error::ErrorKind::MissingRequiredArgument, wrong).exit();
+        wrong_usage::<super::Arguments>("prune", wrong)
     }
 
     fn pruning(&self) -> Pruning {

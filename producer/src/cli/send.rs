@@ -3,11 +3,10 @@
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 use futures_util::{StreamExt as _, stream};
 use natsfer_common::{
     broker::Broker,
-    cli::{ByteCount, Outcome, human_bytes, print_line, report, stop_signal},
+    cli::{ByteCount, Outcome, human_bytes, print_line, report, stop_signal, wrong_usage},
 };
 use natsfer_producer::{
     Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, ProducerError, ReceiverName, SendOptions,
@@ -93,7 +92,7 @@ impl Send {
         } else {
             return;
         };
-        super::Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, wrong).exit();
+        wrong_usage::<super::Arguments>("send", wrong)
     }
 
     /// How long to wait for a server that is not there.

@@ -1,0 +1,236 @@
+//! How far transfers are, for people who look at a terminal and for programs that read events.
+
+use std::{
+    io::{IsTerminal as _, stderr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt as _};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use super::{harmless, human_bytes, print_line, terminal};
+
+/// What takes less is over before anybody has read of it.
+const WORTH_SHOWING: Duration = Duration::from_millis(300);
+/// How often a bar is drawn anew.
+const REDRAW: Duration = Duration::from_millis(100);
+/// How often an event says how far a transfer is.
+const EVENT_INTERVAL: Duration = Duration::from_secs(1);
+/// After so long without a byte, a bar says what is awaited.
+const STILL: Duration = Duration::from_secs(2);
+/// So many bars at once; more would push each other off the screen.
+const MOST_BARS: usize = 8;
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProgressMode {
+    /// Bars, where standard error is a terminal
+    #[default]
+    Auto,
+    /// Not at all
+    Never,
+    /// A JSON object a line on standard output, each second, for each file
+    Events,
+}
+
+/// How far one transfer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes that are where they are to go.
+    pub bytes: u64,
+    /// Bytes in all, once that is known.
+    pub size: Option<u64>,
+}
+
+/// All transfers of a command. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Progresses(Arc<Shown>);
+
+#[derive(Debug)]
+enum Shown {
+    Nothing,
+    Events,
+    Bars {
+        /// The line below the bars.
+        total: ProgressBar,
+        bars: AtomicUsize,
+        files: AtomicU64,
+        bytes: AtomicU64,
+    },
+}
+
+/// One transfer being shown, until this is dropped.
+#[derive(Debug)]
+pub struct Followed {
+    progresses: Progresses,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Progresses {
+    /// Shown like this.
+    pub fn new(mode: ProgressMode) -> Self {
+        Self(Arc::new(match mode {
+            ProgressMode::Auto if stderr().is_terminal() => {
+                let total = terminal::bars().add(ProgressBar::new_spinner());
+                total.set_style(style("{spinner} {msg}  {elapsed}"));
+                let (bars, files, bytes) = Default::default();
+                Shown::Bars { total, bars, files, bytes }
+            }
+            ProgressMode::Auto | ProgressMode::Never => Shown::Nothing,
+            ProgressMode::Events => Shown::Events,
+        }))
+    }
+
+    /// Shows a transfer. `about` names it, for events and bars: `transfer` and `name`; `awaited` says what it waits for when
+    /// nothing moves.
+    pub fn follow<S>(
+        &self, name: &str, about: Value, moved: S, awaited: impl Fn() -> String + Send + 'static,
+    ) -> Followed
+    where
+        S: Stream<Item = Moved> + Send + Unpin + 'static,
+    {
+        let (shown, name) = (self.0.clone(), harmless(name).into_owned());
+        let task = match *shown {
+            Shown::Nothing => None,
+            Shown::Events => Some(tokio::spawn(tell(about, moved))),
+            Shown::Bars { .. } => Some(tokio::spawn(async move { draw(&shown, name, moved, awaited).await })),
+        };
+        Followed { progresses: self.clone(), task }
+    }
+
+    /// Says what is waited for when no transfer is under way.
+    pub fn waiting(&self, what: &str) {
+        if let Shown::Bars { total, .. } = &*self.0 {
+            total.set_message(harmless(what).into_owned());
+            total.enable_steady_tick(REDRAW);
+        }
+    }
+}
+
+impl Followed {
+    /// It is there: so many bytes.
+    pub fn done(self, size: u64) {
+        if let Shown::Bars { total, files, bytes, .. } = &*self.progresses.0 {
+            let files = files.fetch_add(1, Ordering::Relaxed) + 1;
+            let bytes = bytes.fetch_add(size, Ordering::Relaxed) + size;
+            let plural = if files == 1 { "" } else { "s" };
+            total.set_message(format!("{files} file{plural}, {}", human_bytes(bytes)));
+            total.tick();
+        }
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are ours, and parse: a test draws them.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+}
+
+/// One of the bars; gone with its transfer.
+struct Bar<'a> {
+    bar: ProgressBar,
+    bars: &'a AtomicUsize,
+}
+
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        terminal::bars().remove(&self.bar);
+        self.bars.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn draw(shown: &Shown, name: String, mut moved: impl Stream<Item = Moved> + Unpin, awaited: impl Fn() -> String) {
+    let Shown::Bars { total, bars, .. } = shown else { return };
+    let mut ticks = interval_at(Instant::now() + WORTH_SHOWING, REDRAW);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut now, mut changed, mut bar) = (Moved::default(), Instant::now(), None::<Bar<'_>>);
+    loop {
+        tokio::select! {
+            next = moved.next() => match next {
+                Some(next) if next.bytes != now.bytes => (now, changed) = (next, Instant::now()),
+                Some(next) => now = next,
+                // What comes of it is told by whoever follows.
+                None => std::future::pending().await,
+            },
+            _ = ticks.tick() => {
+                if bar.is_none() {
+                    if bars.fetch_add(1, Ordering::Relaxed) >= MOST_BARS {
+                        bars.fetch_sub(1, Ordering::Relaxed);
+                        continue;
+                    }
+                    let new = ProgressBar::with_draw_target(now.size, ProgressDrawTarget::hidden());
+                    let new = terminal::bars().insert_before(total, new);
+                    new.set_prefix(name.clone());
+                    // What an earlier run has moved is no speed of this one.
+                    new.set_position(now.bytes);
+                    new.reset_eta();
+                    bar = Some(Bar { bar: new, bars });
+                }
+                if let Some(Bar { bar, .. }) = &bar {
+                    let still = changed.elapsed() >= STILL;
+                    bar.set_style(style(match (now.size, still) {
+                        (Some(_), false) => "{prefix:.32!}  {bar:20} {percent:>3}%  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
+                        (None, false) => "{prefix:.32!}  {bytes}  {bytes_per_sec}",
+                        (Some(_), true) => "{prefix:.32!}  {bar:20} {percent:>3}%  {bytes}/{total_bytes}  {msg}",
+                        (None, true) => "{prefix:.32!}  {bytes}  {msg}",
+                    }));
+                    if let Some(size) = now.size {
+                        bar.set_length(size);
+                    }
+                    bar.set_position(now.bytes);
+                    if still {
+                        bar.set_message(harmless(&awaited()).into_owned());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Says each second how far it is.
+async fn tell(about: Value, mut moved: impl Stream<Item = Moved> + Unpin) {
+    let mut ticks = interval_at(Instant::now() + EVENT_INTERVAL, EVENT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut now, mut before) = (Moved::default(), 0);
+    let mut first = true;
+    loop {
+        tokio::select! {
+            next = moved.next() => match next {
+                Some(next) => {
+                    now = next;
+                    if std::mem::take(&mut first) {
+                        before = now.bytes;
+                    }
+                }
+                None => std::future::pending().await,
+            },
+            _ = ticks.tick() => {
+                let mut event = json!({ "event": "progress", "bytes": now.bytes, "size": now.size });
+                event["bytes_per_second"] = json!(now.bytes.saturating_sub(before));
+                before = now.bytes;
+                for (key, value) in about.as_object().into_iter().flatten() {
+                    event[key] = value.clone();
+                }
+                // Whoever reads may have gone: the results say so.
+                let _ = print_line(&event.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What is written while progress bars stand below it, so that neither garbles the other.
+
+use std::{
+    io::{self, Write, stderr},
+    sync::OnceLock,
+};
+
+use indicatif::MultiProgress;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The bars of this process, once there are any.
+static BARS: OnceLock<MultiProgress> = OnceLock::new();
+
+/// The bars, on standard error; drawn only where that is a terminal.
+pub(super) fn bars() -> &'static MultiProgress {
+    BARS.get_or_init(MultiProgress::new)
+}
+
+/// Writes above the bars, if there are any.
+pub(super) fn above_bars<T>(write: impl FnOnce() -> T) -> T {
+    match BARS.get() {
+        Some(bars) => bars.suspend(write),
+        None => write(),
+    }
+}
+
+/// Takes the bars away: the program ends.
+pub(super) fn clear_bars() {
+    if let Some(bars) = BARS.get() {
+        // A terminal that has gone shows none.
+        let _ = bars.clear();
+    }
+}
+
+/// Standard error for the log: each event is one write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        above_bars(|| stderr().write_all(bytes)).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        stderr().flush()
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}
