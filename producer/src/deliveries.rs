@@ -1,6 +1,9 @@
 //! Waiting until receivers have what was sent.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use natsfer_common::{
@@ -17,6 +20,8 @@ use crate::{
 
 /// Transfers that are followed each by its own subjects; more than these, by their channels.
 const MOST_NAMED: usize = 64;
+/// Rest before a stream that does not exist is looked for again.
+const NO_STREAM: Duration = Duration::from_secs(2);
 
 /// What receivers say about transfers, until each of the named ones has every one of them, or it is known that it will not.
 #[derive(Debug)]
@@ -32,7 +37,19 @@ pub struct Deliveries {
     cancelled: Option<Key>,
     /// A rejection that was heard: perhaps it was withdrawn since.
     rejected: Option<Key>,
+    /// Awaited since the listening began: what was said before is looked up.
+    added: VecDeque<Key>,
     rounds: Rounds,
+    ends: Ends,
+}
+
+/// When there is nothing more to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// When nobody is awaited any more.
+    WithTheLast,
+    /// Never: more may be awaited.
+    Never,
 }
 
 /// Which transfer.
@@ -49,6 +66,22 @@ pub(crate) struct Awaited {
     /// Those of them that were seen to be done with it, without a receipt. The replica that was asked for receipts may lag: they
     /// are missed when a second round shows the same.
     done: BTreeSet<ReceiverName>,
+}
+
+/// Receipts, and who will not land it.
+type Said = (Vec<Receipt>, Vec<(ReceiverName, NotLanded)>);
+
+impl Awaited {
+    fn of(sent: &Sent, receivers: impl IntoIterator<Item = ReceiverName>) -> (Key, Self) {
+        let awaited = Self {
+            digest: sent.digest,
+            size: sent.size,
+            inline: (sent.chunks == 0).then_some(sent.stored_bytes),
+            receivers: receivers.into_iter().collect(),
+            done: BTreeSet::new(),
+        };
+        ((sent.channel.clone(), sent.transfer), awaited)
+    }
 }
 
 /// What becomes of a transfer.
@@ -118,19 +151,48 @@ impl Deliveries {
     /// # Errors
     /// When the server does not answer, or refuses.
     pub async fn of(broker: &Broker, sent: &[Sent], receivers: &[ReceiverName]) -> Result<Self, ProducerError> {
-        let awaited = |sent: &Sent| Awaited {
-            digest: sent.digest,
-            size: sent.size,
-            inline: (sent.chunks == 0).then_some(sent.stored_bytes),
-            receivers: receivers.iter().cloned().collect(),
-            done: BTreeSet::new(),
-        };
-        let awaited: BTreeMap<Key, _> =
-            sent.iter().map(|sent| ((sent.channel.clone(), sent.transfer), awaited(sent))).collect();
+        let awaited = sent.iter().map(|sent| Awaited::of(sent, receivers.iter().cloned())).collect();
         let follows = listen(broker, &awaited).await?;
-        let (words, request, cancelled, rejected) = (VecDeque::new(), None, None, None);
+        Ok(Self::new(broker, follows, awaited, Ends::WithTheLast))
+    }
+
+    /// Begins to listen to all that is said on a channel, for whoever goes on sending there: [`Deliveries::next`] never ends. Of
+    /// what was sent before, each with those who are still awaited, all is heard that was ever said.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub async fn on(
+        broker: &Broker, channel: &Channel, sent: impl IntoIterator<Item = (Sent, Vec<ReceiverName>)>,
+    ) -> Result<Self, ProducerError> {
+        let sent = sent.into_iter().map(|(sent, receivers)| Awaited::of(&sent, receivers));
+        let awaited: BTreeMap<Key, Awaited> = sent.collect();
+        let start = match broker.last_control_sequence().await {
+            _ if !awaited.is_empty() => 1,
+            Ok(last) => last + 1,
+            // Who may not look hears old words, too; where there is no stream, there are none.
+            Err(BrokerError::Denied { .. } | BrokerError::TimedOut { .. }) => 1,
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => 1,
+            Err(error) => return Err(error.into()),
+        };
+        let filters = by_channels(broker, vec![channel.clone()]);
+        let follows = follow(broker, filters.clone(), filters, start).await?;
+        Ok(Self::new(broker, follows, awaited, Ends::Never))
+    }
+
+    fn new(broker: &Broker, follows: Vec<Follow>, awaited: BTreeMap<Key, Awaited>, ends: Ends) -> Self {
+        let (words, request, cancelled, rejected, added) = Default::default();
         let rounds = Rounds::new(broker);
-        Ok(Self { broker: broker.clone(), follows, awaited, words, request, cancelled, rejected, rounds })
+        Self { broker: broker.clone(), follows, awaited, words, request, cancelled, rejected, added, rounds, ends }
+    }
+
+    /// Waits for one more transfer, on the channel that is listened to. Receivers may have been quicker: what they have said
+    /// already is looked up.
+    pub fn add(&mut self, sent: &Sent, receivers: impl IntoIterator<Item = ReceiverName>) {
+        let (key, awaited) = Awaited::of(sent, receivers);
+        if !awaited.receivers.is_empty() {
+            self.added.push_back(key.clone());
+            self.awaited.insert(key, awaited);
+        }
     }
 
     /// How many receipts have not come yet.
@@ -152,13 +214,19 @@ impl Deliveries {
     /// # Errors
     /// When the connection is closed, or the server refuses.
     pub async fn next(&mut self) -> Result<Option<Word>, ProducerError> {
-        match self.hear_on().await {
-            Err(ProducerError::Broker(error)) if error.is(code::STREAM_NOT_FOUND) => {
-                let keys: Vec<_> = self.awaited.keys().cloned().collect();
-                keys.iter().for_each(|key| self.end(key, &NotLanded::Removed));
-                Ok(self.words.pop_front())
+        loop {
+            match self.hear_on().await {
+                Err(ProducerError::Broker(error)) if error.is(code::STREAM_NOT_FOUND) => {
+                    let keys: Vec<_> = self.awaited.keys().cloned().collect();
+                    keys.iter().for_each(|key| self.end(key, &NotLanded::Removed));
+                    match (self.words.pop_front(), self.ends) {
+                        // The next send makes it anew.
+                        (None, Ends::Never) => tokio::time::sleep(NO_STREAM).await,
+                        (word, _) => return Ok(word),
+                    }
+                }
+                word => return word,
             }
-            word => word,
         }
     }
 
@@ -167,7 +235,7 @@ impl Deliveries {
             if let Some(word) = self.words.pop_front() {
                 return Ok(Some(word));
             }
-            if self.outstanding() == 0 {
+            if self.ends == Ends::WithTheLast && self.outstanding() == 0 {
                 return Ok(None);
             }
             // Each is forgotten only when it is dealt with: this may be dropped at any await.
@@ -187,6 +255,14 @@ impl Deliveries {
                 let standing = self.rejected_by(key).await?;
                 if let Some(key) = self.rejected.take() {
                     standing.into_iter().for_each(|(receiver, why)| self.miss(&key, receiver, why));
+                }
+            } else if let Some(key) = self.added.front() {
+                let said = self.said_of(key).await;
+                if let Some(key) = self.added.pop_front() {
+                    // Otherwise a round will tell.
+                    let (receipts, rejections) = said?.unwrap_or_default();
+                    receipts.into_iter().for_each(|receipt| self.land(&key, receipt));
+                    rejections.into_iter().for_each(|(receiver, why)| self.miss(&key, receiver, why));
                 }
             } else if let Some(key) = self.rounds.next() {
                 match self.awaited.get(&key) {
@@ -241,6 +317,18 @@ impl Deliveries {
                 self.rejected = record.and_then(Result::ok).map(|_| key);
             }
             _ => {}
+        }
+    }
+
+    /// What receivers have said of a transfer: receipts and rejections; `None` where that cannot be known now.
+    async fn said_of(&self, key: &Key) -> Result<Option<Said>, BrokerError> {
+        let said = async || -> Result<Said, BrokerError> {
+            Ok((self.broker.receipts(&key.0, key.1).await?, self.rejected_by(key).await?))
+        };
+        match said().await {
+            Ok(said) => Ok(Some(said)),
+            Err(error) if error.is_passing() || matches!(error, BrokerError::Denied { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -339,16 +427,25 @@ const KINDS: [Kind; 4] = [Kind::Receipt, Kind::Repair, Kind::Reject, Kind::Close
 /// Follows all that is said about these transfers, and as little else as can be. A user who is held to channels may follow one
 /// subject at a time: those of the transfer, or, if there are several, of their channels.
 async fn listen(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Result<Vec<Follow>, BrokerError> {
+    let by_channel =
+        || by_channels(broker, awaited.keys().map(|(channel, _)| channel.clone()).collect::<BTreeSet<_>>());
     let few = awaited.len() <= MOST_NAMED;
-    let together = if few { by_transfer(broker, awaited) } else { by_channel(broker, awaited) };
-    match broker.follow(together, 1).await {
+    let together = if few { by_transfer(broker, awaited) } else { by_channel() };
+    let each = if awaited.len() == 1 { by_transfer(broker, awaited) } else { by_channel() };
+    follow(broker, together, each, 1).await
+}
+
+/// Follows what is on these subjects together, or, for a user who may not, on each of the others by itself.
+async fn follow(
+    broker: &Broker, together: Vec<String>, each: Vec<String>, from: u64,
+) -> Result<Vec<Follow>, BrokerError> {
+    match broker.follow(together, from).await {
         Err(BrokerError::Denied { .. }) => {}
         follow => return Ok(vec![follow?]),
     }
-    let each = if awaited.len() == 1 { by_transfer(broker, awaited) } else { by_channel(broker, awaited) };
     let mut follows = Vec::new();
     for filter in each {
-        follows.push(broker.follow(vec![filter], 1).await?);
+        follows.push(broker.follow(vec![filter], from).await?);
     }
     Ok(follows)
 }
@@ -358,8 +455,7 @@ fn by_transfer(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Vec<String>
     awaited.keys().flat_map(of).collect()
 }
 
-fn by_channel(broker: &Broker, awaited: &BTreeMap<Key, Awaited>) -> Vec<String> {
-    let channels: BTreeSet<_> = awaited.keys().map(|(channel, _)| channel.clone()).collect();
+fn by_channels(broker: &Broker, channels: impl IntoIterator<Item = Channel>) -> Vec<String> {
     let of = |channel| KINDS.map(|kind| broker.subjects().filter(kind, &channel));
     channels.into_iter().map(ChannelFilter::from).flat_map(of).collect()
 }

@@ -1,10 +1,10 @@
 //! What was sent.
 
 use natsfer_common::{Channel, Digest, FileName, Manifest, Totals, TransferId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A transfer that is whole in the stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sent {
     /// Its id.
@@ -29,7 +29,8 @@ pub struct Sent {
     pub digest: Digest,
     /// What this call had to do.
     pub status: SentStatus,
-    /// Its manifest's sequence in the control stream: what receivers say about it comes behind.
+    /// Its manifest's sequence in the control stream: what receivers say about it comes behind. Not serialised, and 0 when read
+    /// back: a stream that was made anew uses sequences again.
     #[serde(skip)]
     pub sequence: u64,
 }
@@ -57,7 +58,7 @@ impl Sent {
 }
 
 /// What a call had to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SentStatus {
     /// All of it.

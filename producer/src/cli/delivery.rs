@@ -1,13 +1,18 @@
 //! `send --wait-for`: until receivers have what was sent, or will not have it; chunks that they miss are sent again meanwhile.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context as _, anyhow};
-use natsfer_common::cli::{Outcome, print_line, report};
+use anyhow::Context as _;
+use natsfer_common::cli::{Outcome, report};
 use natsfer_producer::{
     Deliveries, FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId, Word,
 };
-use serde_json::json;
+
+use super::said;
 
 /// How often to say what is awaited.
 const REMINDER: Duration = Duration::from_secs(60);
@@ -45,35 +50,11 @@ impl Delivery<'_> {
                 None => break,
                 Some(Word::Landed(receipt)) => {
                     let name = names.get(&receipt.transfer).map_or("", |name| FileName::as_str(name));
-                    print_line(&if self.json {
-                        json!({
-                            "event": "landed",
-                            "transfer": receipt.transfer,
-                            "name": name,
-                            "receiver": receipt.receiver,
-                            "digest": receipt.digest,
-                            "size": receipt.size,
-                            "landed_at": receipt.landed_at,
-                        })
-                        .to_string()
-                    } else {
-                        format!("landed  {}  {name}  at {}", receipt.transfer, receipt.receiver)
-                    })?;
+                    said::landed(self.json, &receipt, name)?;
                 }
                 Some(Word::NotLanded { transfer, receiver, why }) => {
                     let name = names.get(&transfer).map_or("", |name| FileName::as_str(name));
-                    if self.json {
-                        let event = json!({
-                            "event": "not_landed",
-                            "transfer": transfer,
-                            "name": name,
-                            "receiver": receiver,
-                            "reason": why.as_str(),
-                            "detail": why.to_string(),
-                        });
-                        print_line(&event.to_string())?;
-                    }
-                    report(&anyhow!(why).context(format!("'{receiver}' has not landed {name} ({transfer})")));
+                    said::not_landed(self.json, transfer, name, &receiver, why)?;
                     outcome = Outcome::Failed;
                 }
                 Some(Word::Wanted(request)) => {
@@ -97,15 +78,22 @@ impl Delivery<'_> {
 
     async fn send_again(&self, transfer: TransferId) -> anyhow::Result<()> {
         let (path, options) = self.sources.get(&transfer).context("standard input cannot be read again")?;
-        // Under this id or not at all: a file that has changed is another transfer, and nobody asked for that.
-        let sent = match self.producer.send_file(path, options.clone().with_transfer(transfer)).await {
-            Err(ProducerError::IdTaken { .. }) => anyhow::bail!("{} has changed since it was sent", path.display()),
-            sent => sent?,
-        };
-        let (chunks, bytes) = (sent.published_chunks, sent.published_bytes);
-        tracing::info!(%transfer, chunks, bytes, "sent again");
-        Ok(())
+        send_again(self.producer, path, options.clone(), transfer).await
     }
+}
+
+/// Publishes what receivers miss of a transfer, from its source.
+pub(crate) async fn send_again(
+    producer: &Producer, path: &Path, options: SendOptions, transfer: TransferId,
+) -> anyhow::Result<()> {
+    // Under this id or not at all: a file that has changed is another transfer, and nobody asked for that.
+    let sent = match producer.send_file(path, options.with_transfer(transfer)).await {
+        Err(ProducerError::IdTaken { .. }) => anyhow::bail!("{} has changed since it was sent", path.display()),
+        sent => sent?,
+    };
+    let (chunks, bytes) = (sent.published_chunks, sent.published_bytes);
+    tracing::info!(%transfer, chunks, bytes, "sent again");
+    Ok(())
 }
 
 /// What is waited for, in words.

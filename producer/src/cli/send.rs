@@ -6,77 +6,34 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 use natsfer_common::{
     broker::Broker,
-    cli::{ByteCount, Outcome, human_bytes, print_line, report, stop_signal, wrong_usage},
+    cli::{Outcome, report, stop_signal, wrong_usage},
 };
-use natsfer_producer::{
-    Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, ProducerError, ReceiverName, SendOptions,
-    Sent, SentStatus, TransferId,
-};
-use serde::Serialize;
+use natsfer_producer::{FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId};
 
 use super::{
     delivery::Delivery,
+    send_options::SendArguments,
     sources::{Item, walk},
 };
 
 /// Send files, directories (with all that is in them) or standard input
 #[derive(Debug, clap::Args)]
 pub(crate) struct Send {
-    /// Channel to send on: one or more tokens joined by dots
-    #[arg(short, long, default_value_t)]
-    channel: Channel,
-    /// auto, none, gzip or zstd; auto leaves alone what does not shrink
-    #[arg(long, default_value_t, value_name = "C")]
-    compression: Compression,
-    /// auto, or a size from 64KiB up
-    #[arg(long, default_value = "auto", value_name = "N")]
-    chunk_size: ChunkSizing,
-    /// blake3 or sha256
-    #[arg(long, default_value_t, value_name = "D")]
-    digest: DigestAlgorithm,
-    /// Something to say about the files; repeatable
-    #[arg(long = "meta", value_name = "K=V", value_parser = parse_metadata)]
-    metadata: Vec<(String, String)>,
-    /// Media type; guessed from the name if not given
-    #[arg(long, value_name = "TYPE")]
-    media_type: Option<String>,
+    #[command(flatten)]
+    sending: SendArguments,
     /// Name to send one file, or standard input, under
     #[arg(long)]
     name: Option<FileName>,
     /// Id for standard input: sending it again with the same id goes on where it ended
     #[arg(long, value_name = "ID")]
     transfer_id: Option<TransferId>,
-    /// Files sent at once
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    concurrency: u16,
-    /// Most bytes of chunks under way, of all files together
-    #[arg(long, default_value = "8MiB", value_name = "BYTES")]
-    window: ByteCount,
-    /// Give up when nothing could be published for so long
-    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
-    stall_timeout: Duration,
     /// Return only when these receivers have landed everything, however long that takes; comma-separated. Chunks that they
     /// miss are sent again meanwhile
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     wait_for: Vec<ReceiverName>,
-    /// Print one JSON object a line
-    #[arg(long)]
-    json: bool,
     /// Files and directories; "-" is standard input, and needs --name
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-}
-
-#[derive(Serialize)]
-struct SentEvent<'a> {
-    event: &'static str,
-    #[serde(flatten)]
-    sent: &'a Sent,
-}
-
-fn parse_metadata(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is not of the form K=V"))?;
-    if key.is_empty() { Err("the key is empty".into()) } else { Ok((key.into(), value.into())) }
 }
 
 impl Send {
@@ -97,36 +54,27 @@ impl Send {
 
     /// How long to wait for a server that is not there.
     pub(crate) fn patience(&self) -> Duration {
-        self.stall_timeout
+        self.sending.stall_timeout
     }
 
     fn options(&self, name: FileName, transfer: Option<TransferId>) -> SendOptions {
-        let mut options = SendOptions::default()
-            .with_channel(self.channel.clone())
-            .with_name(name)
-            .with_compression(self.compression)
-            .with_chunk_size(self.chunk_size)
-            .with_digest(self.digest)
-            .with_stall_timeout(self.stall_timeout);
-        options.metadata = self.metadata.iter().cloned().collect();
-        options.media_type = self.media_type.clone();
+        let mut options = self.sending.options(name);
         options.transfer = transfer;
         options
     }
 
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
-        let producer = Producer::new(broker.clone()).with_window(self.window.0);
-        let concurrency = usize::from(self.concurrency);
+        let producer = self.sending.producer(broker);
         let mut sends = stream::iter(walk(&self.paths, self.name.as_ref()))
             .map(|item| self.send(&producer, item))
-            .buffer_unordered(concurrency);
+            .buffer_unordered(self.sending.concurrency());
         let mut outcome = Outcome::Done;
-        let (receivers, json) = (&self.wait_for[..], self.json);
+        let (receivers, json) = (&self.wait_for[..], self.sending.json);
         let mut delivery = Delivery { producer: &producer, receivers, json, sources: HashMap::new(), sent: Vec::new() };
         let all_sent = async {
             while let Some(done) = sends.next().await {
-                match done.and_then(|done| self.print(&done.1).map(|()| done)) {
+                match done.and_then(|done| self.sending.print(&done.1).map(|()| done)) {
                     Ok((source, sent)) if !self.wait_for.is_empty() => {
                         delivery.sources.extend(source.map(|source| (sent.transfer, source)));
                         delivery.sent.push(sent);
@@ -170,26 +118,5 @@ impl Send {
                 Ok((Some((path, options)), sent))
             }
         }
-    }
-
-    fn print(&self, sent: &Sent) -> anyhow::Result<()> {
-        if self.json {
-            return Ok(print_line(&serde_json::to_string(&SentEvent { event: "sent", sent })?)?);
-        }
-        let Sent { transfer, name, size, published_bytes, .. } = sent;
-        let size = human_bytes(*size);
-        let published = human_bytes(*published_bytes);
-        Ok(print_line(&match sent.status {
-            SentStatus::Sent => format!("sent  {transfer}  {name}  {size} ({published} published)"),
-            SentStatus::Resumed => {
-                let stored = human_bytes(sent.resumed_from);
-                format!("resumed  {transfer}  {name}  {size} ({stored} were stored, {published} published)")
-            }
-            SentStatus::Repaired => {
-                let chunks = sent.published_chunks;
-                format!("repaired  {transfer}  {name}  {size} ({chunks} chunks, {published} published)")
-            }
-            SentStatus::Unchanged => format!("unchanged  {transfer}  {name}  {size}"),
-        })?)
     }
 }

@@ -1,0 +1,107 @@
+//! How files are sent: the options of every command that sends.
+
+use std::time::Duration;
+
+use natsfer_common::{
+    broker::Broker,
+    cli::{ByteCount, human_bytes, print_line},
+};
+use natsfer_producer::{
+    Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, SendOptions, Sent, SentStatus,
+};
+use serde::Serialize;
+
+/// How to send, and how to tell of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SendArguments {
+    /// Channel to send on: one or more tokens joined by dots
+    #[arg(short, long, default_value_t)]
+    pub(crate) channel: Channel,
+    /// auto, none, gzip or zstd; auto leaves alone what does not shrink
+    #[arg(long, default_value_t, value_name = "C")]
+    compression: Compression,
+    /// auto, or a size from 64KiB up
+    #[arg(long, default_value = "auto", value_name = "N")]
+    chunk_size: ChunkSizing,
+    /// blake3 or sha256
+    #[arg(long, default_value_t, value_name = "D")]
+    digest: DigestAlgorithm,
+    /// Something to say about the files; repeatable
+    #[arg(long = "meta", value_name = "K=V", value_parser = parse_metadata)]
+    metadata: Vec<(String, String)>,
+    /// Media type; guessed from the name if not given
+    #[arg(long, value_name = "TYPE")]
+    media_type: Option<String>,
+    /// Files sent at once
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+    /// Most bytes of chunks under way, of all files together
+    #[arg(long, default_value = "8MiB", value_name = "BYTES")]
+    window: ByteCount,
+    /// Give up when nothing could be published for so long
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) stall_timeout: Duration,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Serialize)]
+struct SentEvent<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    sent: &'a Sent,
+}
+
+fn parse_metadata(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is not of the form K=V"))?;
+    if key.is_empty() { Err("the key is empty".into()) } else { Ok((key.into(), value.into())) }
+}
+
+impl SendArguments {
+    /// What sends.
+    pub(crate) fn producer(&self, broker: &Broker) -> Producer {
+        Producer::new(broker.clone()).with_window(self.window.0)
+    }
+
+    /// How many files are sent at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.concurrency.into()
+    }
+
+    /// How a file of this name is sent.
+    pub(crate) fn options(&self, name: FileName) -> SendOptions {
+        let mut options = SendOptions::default()
+            .with_channel(self.channel.clone())
+            .with_name(name)
+            .with_compression(self.compression)
+            .with_chunk_size(self.chunk_size)
+            .with_digest(self.digest)
+            .with_stall_timeout(self.stall_timeout);
+        options.metadata = self.metadata.iter().cloned().collect();
+        options.media_type = self.media_type.clone();
+        options
+    }
+
+    /// Tells of a file that was sent, on standard output.
+    pub(crate) fn print(&self, sent: &Sent) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(print_line(&serde_json::to_string(&SentEvent { event: "sent", sent })?)?);
+        }
+        let Sent { transfer, name, size, published_bytes, .. } = sent;
+        let size = human_bytes(*size);
+        let published = human_bytes(*published_bytes);
+        Ok(print_line(&match sent.status {
+            SentStatus::Sent => format!("sent  {transfer}  {name}  {size} ({published} published)"),
+            SentStatus::Resumed => {
+                let stored = human_bytes(sent.resumed_from);
+                format!("resumed  {transfer}  {name}  {size} ({stored} were stored, {published} published)")
+            }
+            SentStatus::Repaired => {
+                let chunks = sent.published_chunks;
+                format!("repaired  {transfer}  {name}  {size} ({chunks} chunks, {published} published)")
+            }
+            SentStatus::Unchanged => format!("unchanged  {transfer}  {name}  {size}"),
+        })?)
+    }
+}
