@@ -9,6 +9,7 @@ mod receive;
 mod rejected;
 mod replay;
 mod retry;
+mod selection;
 mod verify;
 
 use std::time::Duration;

@@ -15,12 +15,13 @@ use natsfer_common::{
     broker::Broker,
     cli::{Outcome, stop_signal},
 };
-use natsfer_consumer::{Limits, Receiver, ReceiverOptions, SaveOptions, TargetDirectory};
+use natsfer_consumer::{Limits, Receiver, ReceiverOptions, TargetDirectory};
 
 use self::{observer::Observer, until::Until, work::Work};
 use super::{
     event::Format,
     landing::{LIMITS, LandingArguments},
+    selection::SelectionArguments,
 };
 
 /// Land files in a directory, verified and whole
@@ -32,6 +33,8 @@ pub(crate) struct Receive {
     /// Channels to listen on; wildcards allowed: invoices.*, invoices.>
     #[arg(short, long, default_value = ">")]
     channel: ChannelFilter,
+    #[command(flatten)]
+    selection: SelectionArguments,
     #[command(flatten)]
     landing: LandingArguments,
     /// Reject files whose senders are silent when more than so many wait like that
@@ -75,7 +78,7 @@ impl Receive {
             (_, Some(count)) => Until::Count(count),
             _ => Until::Stopped,
         };
-        let options = SaveOptions::default().with_on_conflict(self.landing.on_conflict).with_patience(self.patience);
+        let options = self.landing.save_options().with_patience(self.patience);
         let observer = Observer::new(Format::new(self.json));
         let stop = stop_signal().context("cannot listen for signals")?;
         let mut work = Work::new(receiver, target, options, until, observer);
@@ -103,6 +106,7 @@ impl Receive {
             .with_home(target)
             .with_concurrency(self.concurrency.into())
             .with_takeover(self.takeover)
+            .with_selection(self.selection.selection())
             .with_limits(self.landing.limits().with_max_open(self.max_open))
     }
 }

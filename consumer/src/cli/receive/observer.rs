@@ -39,6 +39,7 @@ impl Observer {
     pub(super) fn failed(&self, transfer: TransferId, error: ReceiveError) {
         match error.failure() {
             Failure::Cancelled => tracing::info!("{:#}", anyhow::Error::from(error)),
+            Failure::PassedOver => tracing::debug!("{error}"),
             Failure::Passing => tracing::warn!("put back for later: {:#}", anyhow::Error::from(error)),
             Failure::Final => {
                 // That it has failed is counted either way.

@@ -45,10 +45,10 @@ impl Tally {
             Err(error) => error,
         };
         match error.failure() {
-            Failure::Cancelled => {}
+            Failure::Cancelled | Failure::PassedOver => {}
             Failure::Final => self.failed += 1,
             Failure::Passing => match error {
-                ReceiveError::Stalled { .. } => _ = self.parked.insert(transfer, Parked::Unfinished),
+                _ if error.is_unfinished() => _ = self.parked.insert(transfer, Parked::Unfinished),
                 // It is in good hands.
                 ReceiveError::Busy { .. } => {}
                 _ => _ = self.parked.insert(transfer, Parked::Failed),

@@ -89,7 +89,9 @@ impl Work {
         let manifest = incoming.manifest();
         self.tally.taken(manifest.transfer);
         self.observer.taken(manifest);
-        let turn = self.turns.take(&manifest.name, self.options.on_conflict);
+        // What has no place fails by itself.
+        let place = incoming.place(&self.options.layout).unwrap_or_else(|_| manifest.name.clone());
+        let turn = self.turns.take(&place, self.options.on_conflict);
         self.saves.spawn(save(incoming, self.target.clone(), self.options.clone(), turn));
     }
 
@@ -97,6 +99,9 @@ impl Work {
     pub(super) async fn close(mut self) -> Tally {
         self.saves.shutdown().await;
         self.tally.unreadable(self.receiver.rejected());
+        if self.receiver.passed_over() > 0 {
+            tracing::info!(transfers = self.receiver.passed_over(), "passed over what was not selected");
+        }
         // Whoever stops a service waits 10 s: what has not gone back by then, the ledger puts back.
         if tokio::time::timeout(MOST_CLOSING, self.receiver.close()).await.is_err() {
             tracing::debug!("the server does not take back what was not finished");
