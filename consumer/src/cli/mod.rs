@@ -2,7 +2,9 @@
 
 mod cat;
 mod event;
+mod exec;
 mod forget;
+mod hooks;
 mod landing;
 mod list;
 mod receive;
@@ -32,6 +34,9 @@ Examples:
     natsfer-consumer receive -n billing --into inbox
   Land what is there now on one channel, then exit:
     natsfer-consumer receive -n billing -c invoices.eu --into inbox --drain
+  Import every CSV file that lands:
+    natsfer-consumer receive -n billing --match '**/*.csv' --into inbox --exec './import \"$NATSFER_PATH\"'
+    natsfer-consumer hooks --into inbox
   See what is stored, and land one of it again:
     natsfer-consumer list
     natsfer-consumer replay 4be6c1e2d4b0f7a09c1d2e3f40516273 --into again
@@ -55,11 +60,16 @@ enum Command {
     Rejected(rejected::List),
     Retry(retry::Retry),
     Forget(forget::Forget),
+    Hooks(hooks::List),
 }
 
 /// Runs one command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     arguments.server.start_logging();
+    if let Command::Hooks(hooks) = arguments.command {
+        // Nobody but the disk is asked.
+        return hooks.run();
+    }
     // A receiver that runs as a service waits for its server.
     let patience = if let Command::Receive(_) = &arguments.command { Duration::MAX } else { Duration::ZERO };
     let broker = arguments.server.connect("natsfer-consumer", patience).await?;
@@ -72,6 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Rejected(rejected) => rejected.run(&broker).await,
         Command::Retry(retry) => retry.run(&broker).await,
         Command::Forget(forget) => forget.run(&broker).await,
+        Command::Hooks(hooks) => hooks.run(),
     };
     broker.close().await;
     result

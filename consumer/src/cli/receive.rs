@@ -7,7 +7,7 @@ mod turns;
 mod until;
 mod work;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use natsfer_common::{
@@ -15,11 +15,12 @@ use natsfer_common::{
     broker::Broker,
     cli::{Outcome, stop_signal},
 };
-use natsfer_consumer::{Limits, Receiver, ReceiverOptions, TargetDirectory};
+use natsfer_consumer::{Limits, Receiver, ReceiverOptions, TargetDirectory, hooks::Hooks};
 
 use self::{observer::Observer, until::Until, work::Work};
 use super::{
     event::Format,
+    exec::ExecArguments,
     landing::{LIMITS, LandingArguments},
     selection::SelectionArguments,
 };
@@ -37,13 +38,15 @@ pub(crate) struct Receive {
     selection: SelectionArguments,
     #[command(flatten)]
     landing: LandingArguments,
+    #[command(flatten)]
+    exec: ExecArguments,
     /// Reject files whose senders are silent when more than so many wait like that
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_open, help_heading = LIMITS)]
     max_open: u64,
-    /// Exit once everything published before the start has landed
+    /// Exit once everything published before the start has landed, and its commands have ended
     #[arg(long, conflicts_with = "count")]
     drain: bool,
-    /// Exit after this many files
+    /// Exit after this many files have landed, and their commands have ended
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Files received at once
@@ -79,16 +82,24 @@ impl Receive {
             _ => Until::Stopped,
         };
         let options = self.landing.save_options().with_patience(self.patience);
-        let observer = Observer::new(Format::new(self.json));
+        let observer = Arc::new(Observer::new(Format::new(self.json), &target));
         let stop = stop_signal().context("cannot listen for signals")?;
-        let mut work = Work::new(receiver, target, options, until, observer);
+        let hooks = self.exec.options().map(|options| {
+            let observer = observer.clone();
+            Hooks::start(&target, &self.name, options, move |run, state| observer.exec(run, state))
+        });
+        let mut work = Work::new(receiver, target, options, until, observer, hooks.transpose()?);
         // Whatever is being waited for: what was taken is dropped, and goes back.
-        let end = tokio::select! {
+        let end: anyhow::Result<End> = tokio::select! {
             () = stop => {
                 tracing::info!("stopping; what is not finished goes on with the next run");
                 Ok(End::Stopped)
             }
-            reached = work.run() => reached.map(|()| End::Reached),
+            reached = async {
+                work.run().await?;
+                work.finish().await;
+                Ok(End::Reached)
+            } => reached,
         };
         let tally = work.close().await;
         let end = end?;

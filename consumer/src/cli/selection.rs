@@ -2,22 +2,24 @@
 
 use natsfer_consumer::{MetadataPattern, NamePattern, Selection, SizeRange};
 
+/// What the options that choose stand under.
+const SELECTION: &str = "Selection";
+
 /// Which files to take: those that meet every condition.
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "selection", multiple = true)]
-#[command(next_help_heading = "Selection")]
 pub(crate) struct SelectionArguments {
     /// Only files whose name matches, or one of several such patterns: '*.csv', 'reports/**'
-    #[arg(long = "match", value_name = "GLOB")]
+    #[arg(long = "match", value_name = "GLOB", help_heading = SELECTION)]
     names: Vec<NamePattern>,
     /// Not those whose name matches
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", help_heading = SELECTION)]
     exclude: Vec<NamePattern>,
     /// Only files of these sizes, both ends included: 1MiB..10MiB, 1KiB.., ..1GiB
-    #[arg(long, value_name = "MIN..MAX")]
+    #[arg(long, value_name = "MIN..MAX", help_heading = SELECTION)]
     match_size: Option<SizeRange>,
     /// Only files whose sender gave this key (send --meta) a value that matches, and that of every other such option
-    #[arg(long, value_name = "KEY=GLOB")]
+    #[arg(long, value_name = "KEY=GLOB", help_heading = SELECTION)]
     match_meta: Vec<MetadataPattern>,
 }
 

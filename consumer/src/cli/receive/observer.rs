@@ -1,7 +1,12 @@
 //! What a receiver's run makes known.
 
+use std::path::PathBuf;
+
 use natsfer_common::cli::report;
-use natsfer_consumer::{Failure, Manifest, ReceiveError, Saved, TransferId};
+use natsfer_consumer::{
+    Failure, Manifest, ReceiveError, Saved, TargetDirectory, TransferId,
+    hooks::{HookState, Run},
+};
 
 use crate::cli::event::Format;
 
@@ -9,6 +14,8 @@ use crate::cli::event::Format;
 #[derive(Debug)]
 pub(super) struct Observer {
     format: Format,
+    /// Where files land.
+    target: PathBuf,
 }
 
 /// Whether what happened could be told.
@@ -21,8 +28,8 @@ pub(super) enum Told {
 }
 
 impl Observer {
-    pub(super) fn new(format: Format) -> Self {
-        Self { format }
+    pub(super) fn new(format: Format, target: &TargetDirectory) -> Self {
+        Self { format, target: target.path().to_owned() }
     }
 
     /// A transfer was taken from the inbox, to be saved.
@@ -33,6 +40,27 @@ impl Observer {
     /// A transfer was saved.
     pub(super) fn saved(&self, saved: &Saved) -> Told {
         told(self.format.received(saved), "a received file")
+    }
+
+    /// A command was tried for a file.
+    pub(super) fn exec(&self, run: &Run, state: &HookState) {
+        let path = self.target.join(&run.path);
+        let what = format!("the command for {}", path.display());
+        let reason = run.last.as_ref().map_or("", |last| &last.reason);
+        match state {
+            HookState::Succeeded => tracing::debug!("{what} has succeeded"),
+            HookState::Retrying(after) => {
+                tracing::warn!("{what} has failed: {reason}; trying again in {:.1} s", after.as_secs_f64());
+            }
+            HookState::Failed => report(&anyhow::anyhow!(
+                "{what} has failed {} times: {reason}; `natsfer-consumer hooks --into {}` lists it",
+                run.failures,
+                self.target.display(),
+            )),
+            HookState::Interrupted => tracing::info!("{what} was ended; it runs again with the next start"),
+        }
+        // What it has come to is counted where it is decided.
+        let _ = told(self.format.exec(run, state, &path), "a command");
     }
 
     /// A transfer was not saved.

@@ -62,6 +62,11 @@ impl Tally {
         self.failed += messages;
     }
 
+    /// So many commands have failed for good.
+    pub(super) fn commands_failed(&mut self, commands: u64) {
+        self.failed += commands;
+    }
+
     /// Files that have landed.
     pub(super) fn landed(&self) -> u64 {
         self.landed

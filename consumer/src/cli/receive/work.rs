@@ -1,9 +1,12 @@
 //! A receiver at work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use natsfer_consumer::{Incoming, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory, TransferId};
+use natsfer_consumer::{
+    Incoming, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory, TransferId,
+    hooks::{Hooks, Noting},
+};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
 use super::{
@@ -16,6 +19,8 @@ use super::{
 
 /// How long the end may take.
 const MOST_CLOSING: Duration = Duration::from_secs(3);
+/// How long a command that is running may go on then.
+const COMMAND_GRACE: Duration = Duration::from_secs(5);
 /// How often a draining receiver looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a draining receiver leaves an inbox that is lost.
@@ -28,7 +33,8 @@ pub(super) struct Work {
     target: TargetDirectory,
     options: SaveOptions,
     until: Until,
-    observer: Observer,
+    observer: Arc<Observer>,
+    hooks: Option<Hooks>,
     saves: JoinSet<(TransferId, Result<Saved, ReceiveError>)>,
     turns: Turns,
     tally: Tally,
@@ -36,10 +42,11 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(
-        receiver: Receiver, target: TargetDirectory, options: SaveOptions, until: Until, observer: Observer,
+        receiver: Receiver, target: TargetDirectory, options: SaveOptions, until: Until, observer: Arc<Observer>,
+        hooks: Option<Hooks>,
     ) -> Self {
         let (saves, turns, tally) = (JoinSet::new(), Turns::default(), Tally::default());
-        Self { receiver, target, options, until, observer, saves, turns, tally }
+        Self { receiver, target, options, until, observer, hooks, saves, turns, tally }
     }
 
     /// Lands files until that is enough.
@@ -92,7 +99,18 @@ impl Work {
         // What has no place fails by itself.
         let place = incoming.place(&self.options.layout).unwrap_or_else(|_| manifest.name.clone());
         let turn = self.turns.take(&place, self.options.on_conflict);
-        self.saves.spawn(save(incoming, self.target.clone(), self.options.clone(), turn));
+        let noting = self.hooks.as_ref().map(Hooks::noting);
+        self.saves.spawn(save(incoming, self.target.clone(), self.options.clone(), turn, noting));
+    }
+
+    /// Waits until every command has been run, or has failed too often.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn finish(&mut self) {
+        if let Some(hooks) = &mut self.hooks {
+            self.tally.commands_failed(hooks.finish().await.failed);
+        }
     }
 
     /// Ends it: unfinished saves go back to the server, and what they wrote stays for the next run.
@@ -103,7 +121,13 @@ impl Work {
             tracing::info!(transfers = self.receiver.passed_over(), "passed over what was not selected");
         }
         // Whoever stops a service waits 10 s: what has not gone back by then, the ledger puts back.
-        if tokio::time::timeout(MOST_CLOSING, self.receiver.close()).await.is_err() {
+        let closing = tokio::time::timeout(MOST_CLOSING, self.receiver.close());
+        let stopping = async {
+            if let Some(hooks) = self.hooks {
+                hooks.stop(COMMAND_GRACE).await;
+            }
+        };
+        if tokio::join!(closing, stopping).0.is_err() {
             tracing::debug!("the server does not take back what was not finished");
         }
         self.tally
@@ -119,9 +143,19 @@ async fn take(receiver: &mut Receiver, until: Until) -> Result<Vec<Incoming>, Re
 }
 
 async fn save(
-    incoming: Incoming, target: TargetDirectory, options: SaveOptions, mut turn: Turn,
+    incoming: Incoming, target: TargetDirectory, options: SaveOptions, mut turn: Turn, noting: Option<Noting>,
 ) -> (TransferId, Result<Saved, ReceiveError>) {
     let transfer = incoming.manifest().transfer;
     turn.come().await;
-    (transfer, incoming.save_into(&target, &options).await)
+    let saved = async {
+        let landed = incoming.land_into(&target, &options).await?;
+        // Before anybody is told: after a crash, nobody would know of it.
+        if let Some(noting) = noting
+            && let Err(error) = noting.note(&landed).await
+        {
+            return Err(landed.put_back(error).await);
+        }
+        landed.settle().await
+    };
+    (transfer, saved.await)
 }
