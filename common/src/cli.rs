@@ -67,7 +67,7 @@ pub fn report(error: &anyhow::Error) {
 
 /// A line without characters that a terminal obeys, or that make it read other than it is: strangers may have written parts of it.
 /// Escaped so that JSON stays the same JSON.
-fn harmless(line: &str) -> std::borrow::Cow<'_, str> {
+pub fn harmless(line: &str) -> std::borrow::Cow<'_, str> {
     if !line.chars().any(deceives) {
         return line.into();
     }

@@ -29,6 +29,13 @@ pub struct FileNameError {
     reason: &'static str,
 }
 
+impl FileNameError {
+    /// What is wrong with it.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
 impl FileName {
     /// The whole name.
     pub fn as_str(&self) -> &str {
@@ -41,6 +48,12 @@ impl FileName {
             Some((directories, file)) => (Some(directories), file),
             None => (None, &self.0),
         }
+    }
+
+    /// The file's own name without its extension, and the extension with its dot: `a` and `.tar.gz`, `.profile` and nothing.
+    pub fn stem_and_extension(&self) -> (&str, &str) {
+        let (_, file) = self.split();
+        file.split_at(extension_start(file))
     }
 
     /// The `attempt`-th other name to land under when this one is taken: `dir/a (1).txt`. Shortened, at a character's

@@ -124,7 +124,8 @@ fn cancelled() -> (ClosingRecord, Message) {
 fn receipt() -> (Receipt, Message) {
     let (receiver, landed_at) = ("billing".parse().unwrap(), "2026-11-23T12:00:00Z".parse().unwrap());
     let digest = DigestAlgorithm::Blake3.digest(FILE);
-    let receipt = Receipt::new(transfer(), receiver, digest, FILE.len() as u64, landed_at);
+    let receipt = Receipt::new(transfer(), receiver, digest, FILE.len() as u64, landed_at)
+        .with_names(manifest().name, Some("letters.eu/größe (1).txt".parse().unwrap()));
     let id = (header::MESSAGE_ID, format!("{}-receipt-billing-17", transfer()));
     let headers = [(header::RECEIPT, receipt.to_header().unwrap()), id];
     (receipt, Message::new(subjects().of(Kind::Receipt, &channel(), transfer()), headers, b""))

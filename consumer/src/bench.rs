@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use natsfer_common::{Digest, Manifest, Part, PartError, Progress, Totals, blocking};
+use natsfer_common::{Digest, FileName, Manifest, Part, PartError, Progress, Totals, blocking};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -14,6 +14,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Bench {
     manifest: Manifest,
+    /// Where it is to land.
+    name: FileName,
     target: TargetDirectory,
     room: Room,
     /// Away while it is worked on; for good if that work was given up by dropping it.
@@ -23,7 +25,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// Opens the part, and checks what an earlier run left.
     pub(crate) async fn open(
-        target: &TargetDirectory, owner: &Owner, manifest: &Manifest, limits: &Limits,
+        target: &TargetDirectory, owner: &Owner, manifest: &Manifest, name: &FileName, limits: &Limits,
     ) -> Result<Self, ReceiveError> {
         let mut room = Room::new(manifest.transfer);
         loop {
@@ -37,8 +39,8 @@ impl Bench {
             match opened.await {
                 Ok(part) => {
                     room.found();
-                    let (manifest, target) = (manifest.clone(), target.clone());
-                    return Ok(Self { manifest, target, room, part: Some(part) });
+                    let (manifest, name, target) = (manifest.clone(), name.clone(), target.clone());
+                    return Ok(Self { manifest, name, target, room, part: Some(part) });
                 }
                 Err(ReceiveError::Disk { source, .. }) if room.try_again(&source).await => {}
                 Err(error) => return Err(error),
@@ -109,7 +111,7 @@ impl Bench {
         })
         .await?;
         let part = self.part.take().ok_or_else(|| self.gone())?;
-        let (target, name) = (self.target.clone(), self.manifest.name.clone());
+        let (target, name) = (self.target.clone(), self.name.clone());
         let (part, landed) = blocking(move || {
             let PartFiles { staging, part: file, .. } = part.store();
             let landed =

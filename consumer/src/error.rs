@@ -6,6 +6,8 @@ use natsfer_common::{
     ChunkSet, Contradiction, PartError, RecordError, RejectionReason, TransferId, broker::BrokerError,
 };
 
+use crate::{PlaceError, Unmet};
+
 /// Why a transfer was not received, or a receiver not opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -84,6 +86,16 @@ pub enum ReceiveError {
         target: PathBuf,
         /// What is in the way.
         reason: String,
+    },
+    /// What its sender says of it makes no name by the layout.
+    #[error("transfer {transfer}, '{name}', has no place to land")]
+    NoPlace {
+        /// The transfer.
+        transfer: TransferId,
+        /// The name it was sent under.
+        name: String,
+        /// Why.
+        source: PlaceError,
     },
     /// A receiver of this name listens on other channels.
     #[error(
@@ -168,6 +180,28 @@ pub enum ReceiveError {
         /// The transfer.
         transfer: TransferId,
     },
+    /// It does not meet the conditions of those that are taken: it is taken for done, without having been received.
+    #[error("transfer {transfer} is passed over: {}", why.as_str())]
+    PassedOver {
+        /// The transfer.
+        transfer: TransferId,
+        /// What it does not meet.
+        why: Unmet,
+    },
+    /// Whether it is taken depends on its size, which is known once its sender has finished it: it will be tried again.
+    #[error("transfer {transfer} is not finished by its sender: only then is its size known, by which it is chosen")]
+    SizeUnknown {
+        /// The transfer.
+        transfer: TransferId,
+    },
+    /// Something that must be kept until after the file was landed could not be. It will be tried again.
+    #[error("transfer {transfer} has landed, and what is to follow could not be noted")]
+    NotNoted {
+        /// The transfer.
+        transfer: TransferId,
+        /// Why.
+        source: io::Error,
+    },
     /// The range lies beyond the end of the file.
     #[error("the range begins at byte {first}, transfer {transfer} has {size} bytes")]
     RangeBeyondEnd {
@@ -189,6 +223,8 @@ pub enum Failure {
     Final,
     /// It was taken back, or removed: there is nothing to receive.
     Cancelled,
+    /// It is none of those that are taken: it is done without being received.
+    PassedOver,
 }
 
 impl ReceiveError {
@@ -209,15 +245,23 @@ impl ReceiveError {
                 Failure::Final
             }
             Self::NoSuchTransfer { .. } => Failure::Cancelled,
+            Self::PassedOver { .. } => Failure::PassedOver,
             Self::Broker(_)
             | Self::Disk { .. }
             | Self::Stalled { .. }
+            | Self::SizeUnknown { .. }
+            | Self::NotNoted { .. }
             | Self::TargetGone { .. }
             | Self::Busy { .. }
             | Self::OverQuota { .. }
             | Self::ChunksMissing { .. } => Failure::Passing,
             _ => Failure::Final,
         }
+    }
+
+    /// Whether it says that the transfer waits for its sender.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, Self::Stalled { .. } | Self::SizeUnknown { .. })
     }
 
     /// Whether it says that what came does not belong together.
@@ -236,7 +280,7 @@ impl ReceiveError {
             Self::TooLarge { .. } | Self::Contradiction(Contradiction::TooLarge { .. }) => RejectionReason::TooLarge,
             Self::Contradiction(_) | Self::Part(_) => RejectionReason::Contradiction,
             Self::Record { .. } => RejectionReason::Unreadable,
-            Self::Unwanted { .. } | Self::NotLandable { .. } => RejectionReason::Name,
+            Self::Unwanted { .. } | Self::NotLandable { .. } | Self::NoPlace { .. } => RejectionReason::Name,
             Self::Exists { .. } => RejectionReason::Exists,
             Self::Abandoned { .. } => RejectionReason::Abandoned,
             _ => RejectionReason::Other,

@@ -1,10 +1,12 @@
 //! One transfer on its way in.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use jiff::Timestamp;
 use natsfer_common::{
-    Manifest,
+    FileName, Manifest,
     broker::Broker,
     metrics::{
         DELIVERY_SECONDS, PUT_BACK, RECEIVE_SECONDS, RECEIVED_BYTES, RECEIVED_FILES, RECEIVING, REFETCHED_BYTES,
@@ -14,8 +16,16 @@ use natsfer_common::{
 use tokio::time::Instant;
 
 use crate::{
-    Failure, Landing, Limits, Progress, ReceiveError, SaveOptions, Saved, TargetDirectory, TransferReader, Unwanted,
-    cursor::Cursor, flow::Flows, inline::decode_inline, origin::Origin, progress::Noting, report::Before, save::Save,
+    Choice, Failure, Landed, Layout, Limits, Placed, Progress, ReceiveError, SaveOptions, Saved, Selection,
+    TargetDirectory, TransferReader, Unwanted,
+    cursor::Cursor,
+    flow::Flows,
+    inline::decode_inline,
+    origin::Origin,
+    presence::{closing, is_there},
+    progress::Noting,
+    save::Save,
+    staging::Owner,
     target::Names,
 };
 
@@ -33,6 +43,8 @@ pub struct Incoming {
     pub(crate) flows: Flows,
     pub(crate) limits: Limits,
     pub(crate) progress: Noting,
+    /// Which files are taken.
+    pub(crate) selection: Arc<Selection>,
 }
 
 impl Incoming {
@@ -52,13 +64,26 @@ impl Incoming {
     /// When it is damaged, or beyond the receiver's limits.
     pub fn inline(&self) -> Option<Result<Bytes, ReceiveError>> {
         let inline = self.manifest.inline?;
-        if let Err(error) = self.limits.admit(&self.manifest) {
+        if let Err(error) = self.limits.admit(&self.manifest, &self.manifest.name) {
             return Some(Err(error));
         }
         Some(decode_inline(&self.manifest, inline, self.payload.clone(), self.crc32.as_deref()))
     }
 
-    /// Lands the file in a directory, under the name it was sent with: whole and verified, or not at all.
+    /// Where the file is to stand.
+    ///
+    /// # Errors
+    /// When what its sender says makes no name of it.
+    pub fn place(&self, layout: &Layout) -> Result<FileName, ReceiveError> {
+        let owner = self.origin.owner();
+        let receiver = if let Owner::Receiver(receiver) = &owner { Some(receiver) } else { None };
+        let placed = layout.place(Placed { manifest: &self.manifest, published_at: self.opened_at, receiver });
+        let Manifest { transfer, name, .. } = &self.manifest;
+        placed.map_err(|source| ReceiveError::NoPlace { transfer: *transfer, name: name.to_string(), source })
+    }
+
+    /// Lands the file in a directory, under the name it was sent with or where the layout has it: whole and verified, or not at
+    /// all.
     ///
     /// # Cancel safety
     /// Dropped half-way, the transfer goes back to the server, and what was received stays for the next try, with this
@@ -68,45 +93,79 @@ impl Incoming {
     /// [`ReceiveError::failure`] says what follows: a passing failure has put the transfer back, to be tried again after a
     /// rest; a final one has taken it off the receiver's inbox.
     pub async fn save_into(self, target: &TargetDirectory, options: &SaveOptions) -> Result<Saved, ReceiveError> {
+        self.land_into(target, options).await?.settle().await
+    }
+
+    /// As [`Incoming::save_into`], and stops before anybody is told, for those who have to note something first.
+    ///
+    /// # Cancel safety
+    /// As for [`Incoming::save_into`].
+    ///
+    /// # Errors
+    /// As for [`Incoming::save_into`].
+    pub async fn land_into(self, target: &TargetDirectory, options: &SaveOptions) -> Result<Landed, ReceiveError> {
+        // What the whole directory may not take, no file may.
+        let limits = self.limits.clone().also_within(target.max_disk());
         let _under_way = UnderWay::new(RECEIVING);
         let started = Instant::now();
-        let Self { broker, manifest, opened_at, payload, crc32, origin, flows, limits, progress } = self;
-        let (owner, delivered) = (origin.owner(), origin.delivered());
-        // What the whole directory may not take, no file may.
-        let limits = limits.also_within(target.max_disk());
-        let (broker, manifest, limits) = (&broker, &manifest, &limits);
-        let names = if limits.unwanted.contains(&Unwanted::Unportable) { Names::Folded } else { Names::AsStored };
-        let target = &target.with_names(names);
-        let save = Save {
-            broker,
-            owner: &owner,
-            manifest,
-            opened_at,
-            target,
-            options,
-            limits,
-            flows: &flows,
-            delivered,
-            progress,
+        let result = self.land(target, options, &limits).await;
+        count(&result, started, self.opened_at);
+        let owner = self.origin.owner();
+        let Self { broker, manifest, opened_at: published_at, origin, .. } = self;
+        let mut error = match result {
+            Ok(saved) => return Ok(Landed { broker, manifest, published_at, origin, saved }),
+            Err(error) => error,
         };
-        let mut result = save.run(payload, crc32).await;
-        if let Ok(saved) = &result
-            && saved.landing != Landing::Skipped
-        {
-            let before = if saved.landing == Landing::Landed { Before::No } else { Before::Perhaps };
-            // Before the inbox forgets it: whoever takes it up after a crash says it then.
-            let told = origin.report(broker, manifest, saved.digest, saved.size, before).await;
-            result = told.and(result);
-        } else if let Err(ReceiveError::Stalled { .. }) = &result
-            && let Err(error) = origin.ensure_few_wait(broker, manifest, limits).await
+        if error.is_unfinished()
+            && let Err(few) = origin.ensure_few_wait(&broker, &manifest, &limits).await
         {
             // The server's consumers are few. What is on disk stays, for those who try it again.
-            Cursor::forget(broker, &owner, manifest).await;
-            result = Err(error);
+            Cursor::forget(&broker, &owner, &manifest).await;
+            error = few;
         }
-        count(&result, started, opened_at);
-        origin.settle(broker, manifest, result.as_ref().err()).await;
-        result
+        origin.settle(&broker, &manifest, Some(&error)).await;
+        Err(error)
+    }
+
+    async fn land(
+        &self, target: &TargetDirectory, options: &SaveOptions, limits: &Limits,
+    ) -> Result<Saved, ReceiveError> {
+        self.ensure_taken().await?;
+        let name = self.place(&options.layout)?;
+        let names = if limits.unwanted.contains(&Unwanted::Unportable) { Names::Folded } else { Names::AsStored };
+        let Self { broker, manifest, opened_at, payload, crc32, origin, flows, progress, .. } = self;
+        let save = Save {
+            broker,
+            owner: &origin.owner(),
+            manifest,
+            name: &name,
+            opened_at: *opened_at,
+            target: &target.with_names(names),
+            options,
+            limits,
+            flows,
+            delivered: origin.delivered(),
+            progress,
+        };
+        save.run(payload.clone(), crc32.clone()).await
+    }
+
+    /// Fails unless it is selected. Where only its size decides, its end is looked for.
+    pub(crate) async fn ensure_taken(&self) -> Result<(), ReceiveError> {
+        let (manifest, transfer) = (&self.manifest, self.manifest.transfer);
+        let mut choice = self.selection.choose(manifest, None);
+        if choice == Choice::OnSize {
+            let totals = closing(&self.broker, manifest).await?;
+            choice = self.selection.choose(manifest, totals.map(|totals| totals.size));
+        }
+        match choice {
+            Choice::Taken => Ok(()),
+            Choice::PassedOver(why) => Err(ReceiveError::PassedOver { transfer, why }),
+            Choice::OnSize => {
+                is_there(&self.broker, manifest).await?;
+                Err(ReceiveError::SizeUnknown { transfer })
+            }
+        }
     }
 
     /// Reads the file as it comes, in order, each chunk verified before it is given out. The digest is compared at the end:

@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::PathBuf};
 
 use bytes::Bytes;
-use natsfer_common::{Digest, Inline, InlineError, Manifest, PartError};
+use natsfer_common::{Digest, FileName, Inline, InlineError, Manifest, PartError};
 
 use crate::{
     ConflictPolicy, Landing, ReceiveError, TargetDirectory,
@@ -25,16 +25,17 @@ pub(crate) fn decode_inline(
     })
 }
 
-/// Lands one. Blocking.
+/// Lands one under this name. Blocking.
 pub(crate) fn land_inline(
-    manifest: &Manifest, target: &TargetDirectory, owner: &Owner, policy: ConflictPolicy, raw: &[u8], digest: Digest,
+    manifest: &Manifest, name: &FileName, target: &TargetDirectory, owner: &Owner, policy: ConflictPolicy, raw: &[u8],
+    digest: Digest,
 ) -> Result<(Landing, PathBuf), ReceiveError> {
     let content = (raw.len() as u64, digest);
-    if let Forecast::Settled(landing, path) = forecast(target, &manifest.name, policy, Some(content))? {
+    if let Forecast::Settled(landing, path) = forecast(target, name, policy, Some(content))? {
         return Ok((landing, path));
     }
     let staging = Staging::open(target, owner, manifest.transfer)?;
-    let disk = |source| ReceiveError::Disk { doing: "cannot write", path: target.path_of(&manifest.name), source };
+    let disk = |source| ReceiveError::Disk { doing: "cannot write", path: target.path_of(name), source };
     // Held, and with it its lock, until the file has its name.
     let Some(mut file) = staging.directory.locked(&staging.part).map_err(disk)? else {
         return Err(ReceiveError::Busy { transfer: manifest.transfer });
@@ -44,7 +45,7 @@ pub(crate) fn land_inline(
     let written = file.set_len(0).and_then(|()| file.write_all(raw)).and_then(|()| finish_file(&file, manifest));
     let landed = written
         .map_err(disk)
-        .and_then(|()| land(&staging.directory.dir, &staging.part, &file, target, &manifest.name, policy, content));
+        .and_then(|()| land(&staging.directory.dir, &staging.part, &file, target, name, policy, content));
     if landed.is_err() {
         staging.clear();
     }

@@ -20,16 +20,21 @@
 //!
 //! [`Replays`] reads past transfers again without disturbing any receiver, and [`read_range`] a part of one.
 
+mod ahead;
 mod bench;
 mod checkpoint;
 mod cursor;
+mod durable;
 mod error;
 mod flow;
 mod hold;
+pub mod hooks;
 mod incoming;
 mod inline;
 mod intake;
+mod landed;
 mod landing;
+mod layout;
 mod ledger;
 mod limits;
 mod options;
@@ -47,13 +52,16 @@ mod replay;
 mod report;
 mod room;
 mod save;
+mod selection;
 mod staging;
 mod sweep;
 mod target;
 
 pub use error::{Failure, ReceiveError};
 pub use incoming::Incoming;
+pub use landed::Landed;
 pub use landing::Landing;
+pub use layout::{Layout, LayoutError, PlaceError, Placed};
 pub use limits::{Limits, Unwanted};
 pub use natsfer_common::{
     Channel, ChannelFilter, Digest, FileName, Manifest, PartError, ReceiverName, Rejection, RejectionReason,
@@ -70,8 +78,9 @@ pub use range::{ByteRange, read_range};
 pub use reader::TransferReader;
 pub use receiver::{Backlog, Receiver};
 pub use rejections::{Rejected, Rejections};
-pub use replay::{Replays, Selection};
+pub use replay::{PastTransfers, Replays};
 pub use save::Saved;
+pub use selection::{Choice, MetadataPattern, NamePattern, Selection, SizeRange, Unmet};
 pub use target::TargetDirectory;
 
 /// What a slot of a ledger says, for the fuzz targets.

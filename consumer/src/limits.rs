@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use natsfer_common::{JournalEntry, Manifest};
+use natsfer_common::{FileName, JournalEntry, Manifest};
 
 use crate::ReceiveError;
 
@@ -117,8 +117,8 @@ impl Limits {
         self.max_journal.saturating_add(MOST_JOURNAL_HEADER)
     }
 
-    /// Whether a file may come, by what its sender says of it.
-    pub(crate) fn admit(&self, manifest: &Manifest) -> Result<(), ReceiveError> {
+    /// Whether a file may come, by what its sender says of it, to stand under this name.
+    pub(crate) fn admit(&self, manifest: &Manifest, name: &FileName) -> Result<(), ReceiveError> {
         let transfer = manifest.transfer;
         let too_large = |what, bytes, limit| Err(ReceiveError::TooLarge { transfer, what, bytes, limit });
         // The whole of a small file is one chunk, however large its chunks might be.
@@ -130,8 +130,8 @@ impl Limits {
         if let Some(size) = manifest.size.filter(|size| *size > most) {
             return too_large("the file", size, most);
         }
-        match self.unwanted.iter().find_map(|unwanted| unwanted.found_in(manifest)) {
-            Some(reason) => Err(ReceiveError::Unwanted { transfer, name: manifest.name.to_string(), reason }),
+        match self.unwanted.iter().find_map(|unwanted| unwanted.found_in(manifest, name)) {
+            Some(reason) => Err(ReceiveError::Unwanted { transfer, name: name.to_string(), reason }),
             None => Ok(()),
         }
     }
@@ -139,10 +139,10 @@ impl Limits {
 
 impl Unwanted {
     /// Why the file is of this kind; `None` if it is not.
-    fn found_in(self, manifest: &Manifest) -> Option<&'static str> {
+    fn found_in(self, manifest: &Manifest, name: &FileName) -> Option<&'static str> {
         match self {
-            Self::Hidden => manifest.name.is_hidden().then_some("a component of its name begins with a dot"),
-            Self::Unportable => manifest.name.unportable(),
+            Self::Hidden => name.is_hidden().then_some("a component of its name begins with a dot"),
+            Self::Unportable => name.unportable(),
             Self::Executable => manifest.mode.filter(|mode| mode & 0o111 != 0).map(|_| "it is executable"),
         }
     }
@@ -185,6 +185,10 @@ mod tests {
         manifest
     }
 
+    fn name() -> FileName {
+        "b".parse().unwrap()
+    }
+
     #[test]
     fn what_is_too_large_is_not_admitted() {
         let limits = Limits::default().with_max_size(Some(1_000)).with_max_chunk(100);
@@ -197,15 +201,15 @@ mod tests {
             (Some(101), 1 << 20, false),
         ] {
             let manifest = manifest(size, chunk_size);
-            assert_eq!(limits.admit(&manifest).is_ok(), admitted, "{size:?} {chunk_size}");
+            assert_eq!(limits.admit(&manifest, &manifest.name).is_ok(), admitted, "{size:?} {chunk_size}");
         }
     }
 
     #[test]
     fn a_file_of_too_many_chunks_is_not_admitted() {
         let limits = Limits::default().with_max_journal(10 * JournalEntry::BYTES);
-        assert!(limits.admit(&manifest(Some(40), 4)).is_ok());
-        assert!(limits.admit(&manifest(Some(41), 4)).is_err());
+        assert!(limits.admit(&manifest(Some(40), 4), &name()).is_ok());
+        assert!(limits.admit(&manifest(Some(41), 4), &name()).is_err());
         assert_eq!(limits.most(&manifest(None, 4)), 40);
         let endless = Limits::default().with_max_journal(u64::MAX);
         assert_eq!(endless.most(&manifest(None, 1 << 20)), u64::MAX);
@@ -228,8 +232,8 @@ mod tests {
             ("a", Some(0o744), false),
         ] {
             let manifest = with(name, mode);
-            assert_eq!(all.admit(&manifest).is_ok(), admitted, "{name}");
-            assert!(Limits::default().admit(&manifest).is_ok(), "{name}");
+            assert_eq!(all.admit(&manifest, &manifest.name).is_ok(), admitted, "{name}");
+            assert!(Limits::default().admit(&manifest, &manifest.name).is_ok(), "{name}");
         }
     }
 }

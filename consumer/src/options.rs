@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use natsfer_common::{ChannelFilter, Rate, ReceiverName};
 
-use crate::{Limits, TargetDirectory};
+use crate::{Layout, Limits, Selection, TargetDirectory};
 
 /// A receiver's name, channels and limits.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct ReceiverOptions {
     pub limits: Limits,
     /// Bytes per second at most, in all transfers together, as they come; unlimited by default.
     pub rate: Option<Rate>,
+    /// What it takes; all by default. The rest is done without being received.
+    pub selection: Selection,
 }
 
 impl ReceiverOptions {
@@ -41,6 +43,7 @@ impl ReceiverOptions {
             home: None,
             limits: Limits::default(),
             rate: None,
+            selection: Selection::default(),
         }
     }
 
@@ -86,6 +89,13 @@ impl ReceiverOptions {
         self
     }
 
+    /// With only what is selected.
+    #[must_use]
+    pub fn with_selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
     /// With another time until a dead process's transfers are taken over; at least a second.
     #[must_use]
     pub fn with_takeover(mut self, after: Duration) -> Self {
@@ -100,13 +110,15 @@ impl ReceiverOptions {
 pub struct SaveOptions {
     /// What to do when a file of the name is there already.
     pub on_conflict: ConflictPolicy,
+    /// Where files stand in the directory.
+    pub layout: Layout,
     /// How long nothing may come of a transfer that its sender has not closed, before it is put back: 10 s by default.
     pub patience: Duration,
 }
 
 impl Default for SaveOptions {
     fn default() -> Self {
-        Self { on_conflict: ConflictPolicy::default(), patience: Duration::from_secs(10) }
+        Self { on_conflict: ConflictPolicy::default(), layout: Layout::default(), patience: Duration::from_secs(10) }
     }
 }
 
@@ -115,6 +127,13 @@ impl SaveOptions {
     #[must_use]
     pub fn with_on_conflict(mut self, policy: ConflictPolicy) -> Self {
         self.on_conflict = policy;
+        self
+    }
+
+    /// With another layout of the directory.
+    #[must_use]
+    pub fn with_layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
         self
     }
 

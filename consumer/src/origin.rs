@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use natsfer_common::{
-    Digest, Manifest, RejectionReason, RejectionState,
+    Digest, FileName, Manifest, RejectionReason, RejectionState,
     broker::{Acknowledgement, Broker, BrokerError},
 };
 use tokio::sync::OwnedSemaphorePermit;
@@ -44,9 +44,9 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// Says, for a receiver, that it has the file. `before` is what the file itself tells of that; the hold may tell more.
+    /// Says, for a receiver, that it has the file, and where. `before` is what the file itself tells of that; the hold may tell more.
     pub(crate) async fn report(
-        &self, broker: &Broker, manifest: &Manifest, digest: Digest, size: u64, before: Before,
+        &self, broker: &Broker, manifest: &Manifest, digest: Digest, size: u64, path: Option<FileName>, before: Before,
     ) -> Result<(), ReceiveError> {
         let Some((report, sequence)) = self.voice(broker, manifest) else { return Ok(()) };
         let may_be_said = match self {
@@ -54,7 +54,17 @@ impl Origin {
             Self::Rejected { .. } | Self::Replay => true,
         };
         let before = if may_be_said { Before::Perhaps } else { before };
-        report.landed(digest, size, sequence, before).await
+        report.landed(digest, size, path, sequence, before).await
+    }
+
+    /// Whether the receiver has said that it has the file.
+    pub(crate) async fn has_said(
+        &self, broker: &Broker, manifest: &Manifest, digest: Digest, size: u64,
+    ) -> Result<bool, ReceiveError> {
+        match self.voice(broker, manifest) {
+            Some((report, _)) => report.has_said(digest, size).await,
+            None => Ok(false),
+        }
     }
 
     /// Who speaks about the transfer, and the sequence of the message that opened it; nobody for a replay.
@@ -110,7 +120,7 @@ impl Origin {
         }
         let delivered = self.delivered();
         let acknowledgement = match error.map(ReceiveError::failure) {
-            None | Some(Failure::Cancelled) => Acknowledgement::Done,
+            None | Some(Failure::Cancelled | Failure::PassedOver) => Acknowledgement::Done,
             Some(Failure::Final) => Acknowledgement::Never,
             Some(Failure::Passing) => Acknowledgement::Again(rest(delivered)),
         };

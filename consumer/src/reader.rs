@@ -58,8 +58,9 @@ enum State {
 
 impl TransferReader {
     pub(crate) async fn open(incoming: Incoming) -> Result<Self, ReceiveError> {
+        let taken = incoming.ensure_taken().await;
         let Incoming { broker, manifest, opened_at, payload, crc32, origin, flows, limits, .. } = incoming;
-        if let Err(error) = limits.admit(&manifest) {
+        if let Err(error) = taken.and_then(|()| limits.admit(&manifest, &manifest.name)) {
             origin.settle(&broker, &manifest, Some(&error)).await;
             return Err(error);
         }
@@ -136,7 +137,7 @@ impl TransferReader {
         let Some(origin) = self.origin.take() else { return };
         // The pump ends by itself: it has handed over the end.
         let _ = (&mut self.pump).await;
-        let told = origin.report(&self.broker, &self.manifest, digest, size, Before::No).await;
+        let told = origin.report(&self.broker, &self.manifest, digest, size, None, Before::No).await;
         if let Err(error) = &told {
             tracing::warn!(transfer = %self.manifest.transfer, "no receipt could be published: {error}");
         }

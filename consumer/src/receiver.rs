@@ -1,6 +1,6 @@
 //! A durable receiver.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, Stream};
 use jiff::Timestamp;
@@ -19,7 +19,9 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Incoming, ReceiveError, ReceiverName, ReceiverOptions,
+    Choice, Incoming, ReceiveError, ReceiverName, ReceiverOptions, Selection,
+    ahead::Ahead,
+    cursor::Cursor,
     flow::Flows,
     hold::Hold,
     ledger::Ledger,
@@ -32,6 +34,8 @@ use crate::{
 
 /// Rest before an inbox that went away is made anew.
 const RENEWAL_REST: Duration = Duration::from_millis(500);
+/// Transfers passed over that the server has not confirmed yet, about: beyond them, no more are asked for.
+const MOST_PASSING: usize = 256;
 
 /// A durable receiver: every file on its channels, each until it is dealt with. See the crate's documentation.
 #[derive(Debug)]
@@ -41,12 +45,27 @@ pub struct Receiver {
     spec: ConsumerSpec,
     pull: Pull,
     hands: Arc<Semaphore>,
+    selection: Arc<Selection>,
+    ahead: Ahead,
+    /// What came that waits for a hand, in the order it came.
+    queue: VecDeque<Taken>,
+    passing: Arc<Semaphore>,
     flows: Flows,
     tasks: TaskTracker,
     ledger: Option<Arc<Ledger>>,
     /// The inbox is lost: when to make it anew. Kept here, because whoever waits for the next transfer may give up and ask again.
     renew_at: Option<Instant>,
     rejected: u64,
+    passed_over: u64,
+}
+
+/// A message taken from the inbox, and what was read in it.
+#[derive(Debug)]
+struct Taken {
+    delivery: Delivery,
+    hold: Hold,
+    /// The reason where it opens no transfer.
+    manifest: Result<Manifest, String>,
 }
 
 /// How much a receiver has before it.
@@ -98,17 +117,23 @@ impl Receiver {
         let hands = Arc::new(Semaphore::new(options.concurrency));
         let flows = Flows::new(&broker, options.window, options.concurrency).with_rate(&broker, options.rate);
         let ledger = take_over(&broker, &options).await;
+        let selection = Arc::new(options.selection.clone());
         Ok(Self {
             broker,
             options,
             spec,
             pull,
             hands,
+            selection,
+            ahead: Ahead::default(),
+            queue: VecDeque::new(),
+            passing: Arc::new(Semaphore::new(MOST_PASSING)),
             flows,
             tasks: TaskTracker::new(),
             ledger,
             renew_at: None,
             rejected: 0,
+            passed_over: 0,
         })
     }
 
@@ -153,12 +178,26 @@ impl Receiver {
         }
     }
 
-    /// Waits until one more may be held. The semaphore is never closed.
-    async fn free_hand(&self) -> Option<OwnedSemaphorePermit> {
-        self.hands.clone().acquire_owned().await.ok()
+    /// Waits until one more may be held. The semaphore is never closed. What was asked for ahead is taken meanwhile, and waits.
+    async fn free_hand(&mut self) -> Option<OwnedSemaphorePermit> {
+        let free = self.hands.clone().acquire_owned();
+        tokio::pin!(free);
+        self.pull.want(0);
+        while self.pull.awaits() && self.renew_at.is_none() {
+            tokio::select! {
+                biased;
+                hand = &mut free => return hand.ok(),
+                came = self.pull.next() => match came {
+                    Ok(delivery) => self.receive(delivery),
+                    // It comes again once there is a hand.
+                    Err(_) => break,
+                },
+            }
+        }
+        free.await.ok()
     }
 
-    /// Waits for a message, and takes those that are there, a hand for each; none if they could not be read.
+    /// Waits for a message, and takes those that are there, a hand for each; none if they could not be read, or were passed over.
     ///
     /// Cancel safe: nothing is awaited once a message has been taken.
     async fn take(&mut self, mut hands: Vec<OwnedSemaphorePermit>) -> Result<Vec<Incoming>, ReceiveError> {
@@ -168,25 +207,32 @@ impl Receiver {
             self.renew_at = None;
         }
         self.flows.pacer().free().await;
-        self.pull.want(hands.len() as u64);
-        let mut came = Some(self.pull.next().await);
+        // The semaphore is never closed. Nothing is kept of the place: it only was to be there.
+        let _ = self.passing.acquire().await;
+        let mut came = None;
+        if self.queue.is_empty() {
+            self.ask(hands.len());
+            came = Some(self.pull.next().await);
+            while let Some(Ok(delivery)) = came {
+                self.flows.pacer().passed(delivery.payload().len());
+                self.receive(delivery);
+                self.ask(hands.len());
+                let enough = self.queue.len() >= hands.len() && !self.pull.awaits();
+                came = if enough { None } else { self.pull.next().now_or_never() };
+            }
+        }
         let mut taken = Vec::new();
-        while let Some(Ok(delivery)) = &came
+        while !self.queue.is_empty()
             && let Some(hand) = hands.pop()
+            && let Some(Taken { delivery, hold, manifest }) = self.queue.pop_front()
         {
-            self.flows.pacer().passed(delivery.payload().len());
-            let entry = self.ledger.as_ref().and_then(|ledger| ledger.note(&delivery.ack_subject()));
-            let hold = Hold::new(&self.broker, delivery, self.options.takeover, entry, &self.tasks);
-            match self.read(delivery) {
-                Ok(manifest) => taken.push(self.incoming(delivery, manifest, hold, hand)),
+            match manifest {
+                Ok(manifest) => taken.push(self.incoming(&delivery, manifest, hold, hand)),
                 Err(why) => {
                     self.rejected += 1;
-                    self.tasks.spawn(self.reject(delivery, why, hold, hand));
+                    self.tasks.spawn(self.reject(&delivery, why, hold, hand));
                 }
             }
-            // A message more than there are hands would be this process's, and nobody's work.
-            self.pull.want(hands.len() as u64);
-            came = if hands.is_empty() { None } else { self.pull.next().now_or_never() };
         }
         match came {
             Some(Err(BrokerError::ConsumerGone { consumer, .. })) => {
@@ -198,6 +244,49 @@ impl Receiver {
             _ => {}
         }
         Ok(taken)
+    }
+
+    /// Says how many messages are wanted for so many hands. One more would be this process's, and nobody's work; unless it is likely
+    /// to be passed over.
+    fn ask(&mut self, hands: usize) {
+        let free = hands.saturating_sub(self.queue.len()) as u64;
+        let beyond = if self.queue.is_empty() { self.ahead.beyond(free) } else { 0 };
+        self.pull.want(free + beyond);
+    }
+
+    /// Takes a message, or passes it over.
+    fn receive(&mut self, delivery: Delivery) {
+        let manifest = self.read(&delivery);
+        if let Ok(manifest) = &manifest
+            && let Choice::PassedOver(why) = self.selection.choose(manifest, None)
+        {
+            let Manifest { transfer, channel, name, .. } = manifest;
+            tracing::debug!(%transfer, %channel, %name, "passed over: {}", why.as_str());
+            self.pass_over(&delivery, manifest.clone());
+            return;
+        }
+        self.ahead.taken();
+        let entry = self.ledger.as_ref().and_then(|ledger| ledger.note(&delivery.ack_subject()));
+        let hold = Hold::new(&self.broker, &delivery, self.options.takeover, entry, &self.tasks);
+        self.queue.push_back(Taken { delivery, hold, manifest });
+    }
+
+    /// Takes a transfer for done that is not wanted, beside everything else.
+    fn pass_over(&mut self, delivery: &Delivery, manifest: Manifest) {
+        self.passed_over += 1;
+        self.ahead.passed_over(delivery.pending);
+        let hold = Hold::new(&self.broker, delivery, self.options.takeover, None, &self.tasks);
+        // An earlier try, which wanted it, may have left a cursor.
+        let again = delivery.delivered > 1;
+        let (broker, owner) = (self.broker.clone(), Owner::Receiver(self.options.name.clone()));
+        let place = self.passing.clone().try_acquire_owned().ok();
+        self.tasks.spawn(async move {
+            if again {
+                Cursor::forget(&broker, &owner, &manifest).await;
+            }
+            hold.settle(Acknowledgement::Done).await;
+            drop(place);
+        });
     }
 
     /// Takes a message off the inbox that opens no transfer, and says so. The hand is busy meanwhile: whoever publishes many does
@@ -237,6 +326,7 @@ impl Receiver {
             flows: self.flows.clone(),
             limits: self.options.limits.clone(),
             progress,
+            selection: self.selection.clone(),
         }
     }
 
@@ -265,6 +355,11 @@ impl Receiver {
     /// How many messages this process has taken off the inbox for good, because no manifest could be read in them.
     pub fn rejected(&self) -> u64 {
         self.rejected
+    }
+
+    /// How many transfers this process has passed over, because they do not meet [`ReceiverOptions::selection`].
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 
     /// The connection.
@@ -315,8 +410,8 @@ impl Receiver {
     /// Ends the receiver on this side, in order: transfers that were dropped are back with the server on return. Its place is kept
     /// there for the next time.
     pub async fn close(self) {
-        let Self { broker, pull, tasks, .. } = self;
-        drop(pull);
+        let Self { broker, pull, queue, tasks, .. } = self;
+        drop((pull, queue));
         tasks.close();
         tasks.wait().await;
         // Only a closed connection fails.

@@ -1,10 +1,12 @@
 //! What a receiver has rejected, and trying it again.
 
+use std::sync::Arc;
+
 use natsfer_common::{
     ChannelFilter, Kind, Manifest, Rate, ReceiverName, Rejection, Subject, TransferId, broker::Broker, header,
 };
 
-use crate::{Incoming, Limits, ReceiveError, flow::Flows, origin::Origin, progress::Noting, staging::Owner};
+use crate::{Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Noting, staging::Owner};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
@@ -16,6 +18,7 @@ pub struct Rejections {
     broker: Broker,
     receiver: ReceiverName,
     limits: Limits,
+    selection: Arc<Selection>,
     flows: Flows,
 }
 
@@ -32,7 +35,13 @@ pub struct Rejected {
 impl Rejections {
     /// Those of this receiver.
     pub fn new(broker: Broker, receiver: ReceiverName) -> Self {
-        Self { flows: Flows::new(&broker, WINDOW, 1), broker, receiver, limits: Limits::default() }
+        Self {
+            flows: Flows::new(&broker, WINDOW, 1),
+            broker,
+            receiver,
+            limits: Limits::default(),
+            selection: Arc::default(),
+        }
     }
 
     /// With no more than so many bytes per second.
@@ -46,6 +55,13 @@ impl Rejections {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// With what is selected alone tried again: the rest stays rejected.
+    #[must_use]
+    pub fn with_selection(mut self, selection: Selection) -> Self {
+        self.selection = Arc::new(selection);
         self
     }
 
@@ -99,6 +115,7 @@ impl Rejections {
             flows: self.flows.clone(),
             limits: self.limits.clone(),
             progress,
+            selection: self.selection.clone(),
         })
     }
 }

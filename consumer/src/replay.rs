@@ -1,6 +1,7 @@
 //! Past transfers, received again without disturbing any receiver.
 
-use globset::GlobMatcher;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use natsfer_common::{
     ChannelFilter, Manifest, Rate, Subject, TransferId,
@@ -8,14 +9,14 @@ use natsfer_common::{
     header,
 };
 
-use crate::{Incoming, Limits, ReceiveError, flow::Flows, origin::Origin, progress::Noting};
+use crate::{Choice, Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Noting};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
 
-/// Which transfers.
+/// Which past transfers.
 #[derive(Debug, Clone)]
-pub enum Selection {
+pub enum PastTransfers {
     /// The one with this id.
     Transfer(TransferId),
     /// All complete ones on these channels.
@@ -26,8 +27,8 @@ pub enum Selection {
         since: Option<Timestamp>,
         /// Published at this time or earlier.
         until: Option<Timestamp>,
-        /// With a name that this pattern matches.
-        names: Option<GlobMatcher>,
+        /// Those of them that are selected.
+        selection: Selection,
     },
 }
 
@@ -63,22 +64,22 @@ impl Replays {
     ///
     /// # Errors
     /// When the server does not answer, or there is no transfer of the given id.
-    pub async fn select(&self, selection: &Selection) -> Result<Vec<CatalogEntry>, ReceiveError> {
-        match selection {
-            Selection::Transfer(transfer) => {
+    pub async fn select(&self, which: &PastTransfers) -> Result<Vec<CatalogEntry>, ReceiveError> {
+        match which {
+            PastTransfers::Transfer(transfer) => {
                 let catalog = self.broker.find(*transfer).await?;
                 if catalog.is_empty() {
                     return Err(ReceiveError::NoSuchTransfer { transfer: *transfer });
                 }
                 Ok(catalog)
             }
-            Selection::Channels { channels, since, until, names } => {
+            PastTransfers::Channels { channels, since, until, selection } => {
                 let mut catalog = self.broker.catalog(channels).await?;
                 catalog.retain(|entry| {
-                    matches!(entry.state, TransferState::Complete { .. })
-                        && since.is_none_or(|since| entry.published_at >= since)
+                    let TransferState::Complete { size, .. } = entry.state else { return false };
+                    since.is_none_or(|since| entry.published_at >= since)
                         && until.is_none_or(|until| entry.published_at <= until)
-                        && names.as_ref().is_none_or(|names| names.is_match(entry.manifest.name.as_str()))
+                        && selection.choose(&entry.manifest, Some(size)) == Choice::Taken
                 });
                 Ok(catalog)
             }
@@ -120,6 +121,7 @@ impl Replays {
             flows: self.flows.clone(),
             limits: self.limits.clone(),
             progress,
+            selection: Arc::default(),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    ChunkSet, Digest, Kind, Manifest, Receipt, ReceiverName, Rejection, RejectionState, RepairRequest,
+    ChunkSet, Digest, FileName, Kind, Manifest, Receipt, ReceiverName, Rejection, RejectionState, RepairRequest,
     broker::{Broker, BrokerError, Copies},
     header,
     metrics::REPAIR_REQUESTS,
@@ -34,26 +34,34 @@ pub(crate) enum Before {
 }
 
 impl Report<'_> {
-    /// Says that the file is here: synced, under its name. Said once for each receiver and opening of the transfer, which its
+    /// Says that the file is here: synced, under its name, at this path below the directory if it was landed. Said once for each receiver and opening of the transfer, which its
     /// manifest's sequence in the stream tells.
     pub(crate) async fn landed(
-        &self, digest: Digest, size: u64, opened: u64, before: Before,
+        &self, digest: Digest, size: u64, path: Option<FileName>, opened: u64, before: Before,
     ) -> Result<(), ReceiveError> {
-        let Manifest { transfer, channel, .. } = self.manifest;
-        if before == Before::Perhaps {
-            let is_this = |receipt: &Receipt| receipt.receiver == *self.receiver && receipt.is_of(digest, size);
-            match self.broker.receipts(channel, *transfer).await {
-                Ok(receipts) if receipts.iter().any(is_this) => return Ok(()),
-                // Who may not look says it again.
-                Ok(_) | Err(BrokerError::Denied { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let Manifest { transfer, name, .. } = self.manifest;
+        // Who may not look says it again.
+        if before == Before::Perhaps && self.has_said(digest, size).await? {
+            return Ok(());
         }
-        let receipt = Receipt::new(*transfer, self.receiver.clone(), digest, size, Timestamp::now());
+        let receipt = Receipt::new(*transfer, self.receiver.clone(), digest, size, Timestamp::now())
+            .with_names(name.clone(), path);
         let record = receipt.to_header().map_err(|source| ReceiveError::Record { transfer: *transfer, source })?;
         // Two processes say one thing, stored once; opened again after a removal, it is another.
         let id = format!("{transfer}-receipt-{}-{opened}", self.receiver);
         self.publish(Kind::Receipt, vec![(header::RECEIPT, record), (header::MESSAGE_ID, id)]).await
+    }
+
+    /// Whether this receiver has said that it has the file. Who may not look has not.
+    pub(crate) async fn has_said(&self, digest: Digest, size: u64) -> Result<bool, ReceiveError> {
+        let Manifest { transfer, channel, .. } = self.manifest;
+        match self.broker.receipts(channel, *transfer).await {
+            Ok(receipts) => {
+                Ok(receipts.iter().any(|receipt| receipt.receiver == *self.receiver && receipt.is_of(digest, size)))
+            }
+            Err(BrokerError::Denied { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The chunks among these that this receiver has asked for already, and of which no copy was stored since.

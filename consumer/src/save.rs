@@ -40,6 +40,8 @@ pub struct Saved {
     pub name: FileName,
     /// Where it is.
     pub path: PathBuf,
+    /// The same, below the directory.
+    pub below_target: PathBuf,
     /// Its size in bytes.
     pub size: u64,
     /// Its digest.
@@ -58,6 +60,8 @@ pub(crate) struct Save<'a> {
     pub(crate) broker: &'a Broker,
     pub(crate) owner: &'a Owner,
     pub(crate) manifest: &'a Manifest,
+    /// Where it is to land.
+    pub(crate) name: &'a FileName,
     /// When the server stored the manifest.
     pub(crate) opened_at: Timestamp,
     pub(crate) target: &'a TargetDirectory,
@@ -66,14 +70,15 @@ pub(crate) struct Save<'a> {
     pub(crate) flows: &'a Flows,
     /// How many times the transfer was delivered.
     pub(crate) delivered: u64,
-    pub(crate) progress: Noting,
+    pub(crate) progress: &'a Noting,
 }
 
 impl Save<'_> {
     fn saved(&self, landing: Landing, path: PathBuf, size: u64, digest: Digest, extra: &Extra) -> Saved {
         let Manifest { transfer, channel, name, .. } = self.manifest.clone();
         let Extra { refetched_bytes, repaired_chunks, .. } = *extra;
-        Saved { transfer, channel, name, path, size, digest, landing, refetched_bytes, repaired_chunks }
+        let below_target = path.strip_prefix(self.target.path()).unwrap_or(&path).to_path_buf();
+        Saved { transfer, channel, name, path, below_target, size, digest, landing, refetched_bytes, repaired_chunks }
     }
 
     /// Who may speak about it; a replay may not.
@@ -84,7 +89,7 @@ impl Save<'_> {
 
     /// Saves it, unless it is more than may come.
     pub(crate) async fn run(self, payload: Bytes, crc32: Option<String>) -> Result<Saved, ReceiveError> {
-        self.limits.admit(self.manifest)?;
+        self.limits.admit(self.manifest, self.name)?;
         match self.manifest.inline {
             Some(inline) => self.inline(inline, payload, crc32).await,
             None => self.chunks().await,
@@ -107,8 +112,8 @@ impl Save<'_> {
         let mut room = Room::new(self.manifest.transfer);
         loop {
             let (manifest, target, owner) = (self.manifest.clone(), self.target.clone(), self.owner.clone());
-            let raw = raw.clone();
-            match blocking(move || land_inline(&manifest, &target, &owner, policy, &raw, digest)).await {
+            let (name, raw) = (self.name.clone(), raw.clone());
+            match blocking(move || land_inline(&manifest, &name, &target, &owner, policy, &raw, digest)).await {
                 Ok((landing, path)) => return Ok(self.saved(landing, path, size, digest, &Extra::default())),
                 Err(ReceiveError::Disk { source, .. }) if room.try_again(&source).await => {}
                 Err(error) => return Err(error),
@@ -134,7 +139,7 @@ impl Save<'_> {
     async fn try_chunks(&self) -> Result<Saved, ReceiveError> {
         let known = closing(self.broker, self.manifest).await?;
         let content = known.map(|totals: Totals| (totals.size, totals.digest));
-        let (name, target, policy) = (self.manifest.name.clone(), self.target.clone(), self.options.on_conflict);
+        let (name, target, policy) = (self.name.clone(), self.target.clone(), self.options.on_conflict);
         if let Forecast::Settled(landing, path) = blocking(move || forecast(&target, &name, policy, content)).await?
             && let Some((size, digest)) = content
         {
@@ -148,14 +153,14 @@ impl Save<'_> {
         {
             self.anything_new(report, known, &mut extra).await?;
         }
-        let mut bench = Bench::open(self.target, self.owner, self.manifest, self.limits).await?;
+        let mut bench = Bench::open(self.target, self.owner, self.manifest, self.name, self.limits).await?;
         let kept = !bench.part()?.held().is_empty();
         match self.receive(known, &mut bench, &mut extra).await {
             Err(error) if kept && error.is_about_bytes() => {
                 // Removed, and sent again with other bytes under the same id: what an earlier run kept is of the first ones.
                 tracing::warn!(transfer = %self.manifest.transfer, "beginning anew, without what an earlier run kept: {error}");
                 bench.discard().await;
-                bench = Bench::open(self.target, self.owner, self.manifest, self.limits).await?;
+                bench = Bench::open(self.target, self.owner, self.manifest, self.name, self.limits).await?;
                 self.receive(known, &mut bench, &mut extra).await
             }
             result => result,

@@ -41,5 +41,5 @@ macro_rules! bounded {
 
 bounded! {
     arguments assembler channel channel_filter chunk_header chunk_set closing compression file_name identifiers
-    journal ledger manifest part payload receipt recovery repair stored_message subject
+    journal layout ledger manifest part payload receipt recovery repair selection stored_message subject
 }

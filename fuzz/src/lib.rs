@@ -19,6 +19,7 @@ pub mod compression;
 pub mod file_name;
 pub mod identifiers;
 pub mod journal;
+pub mod layout;
 pub mod ledger;
 pub mod manifest;
 mod memory;
@@ -32,6 +33,7 @@ mod record;
 pub mod recovery;
 pub mod repair;
 mod samples;
+pub mod selection;
 pub mod stored_message;
 pub mod subject;
 

@@ -23,6 +23,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         receipt.replace("billing", "a.b"),
         receipt.replace("blake3:24", "sha256:24"),
         receipt.replace("\"size\":26", "\"size\":18446744073709551616"),
+        receipt.replace("letters.eu/", "../"),
+        receipt.replace("\"path\":", "\"later\":"),
         receipt.replace("2026-11-23", "+009999-12-31"),
         receipt.replace("00Z", "00.000000001+23:59[Europe/Paris]"),
     ];

@@ -169,6 +169,11 @@ impl Pull {
         self.window.want(messages);
     }
 
+    /// Whether messages were asked for that may still come.
+    pub fn awaits(&self) -> bool {
+        self.window.awaits()
+    }
+
     /// The next message. Waits as long as there is none, also through the server's absence: whoever calls decides how
     /// long is too long.
     ///

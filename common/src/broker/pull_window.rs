@@ -65,6 +65,11 @@ impl PullWindow {
         self.wanted = wanted;
     }
 
+    /// Whether messages were asked for that have not come.
+    pub(super) fn awaits(&self) -> bool {
+        self.outstanding > 0
+    }
+
     /// The next request to make, if one is due. [`PullWindow::asked`] says that it was made.
     pub(super) fn due(&self) -> Option<PullRequest> {
         let room = self.wanted.saturating_sub(self.outstanding);

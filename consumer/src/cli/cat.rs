@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use natsfer_common::{TransferId, broker::Broker, cli::Outcome};
-use natsfer_consumer::{ByteRange, ReceiveError, Replays, Selection, read_range};
+use natsfer_consumer::{ByteRange, PastTransfers, ReceiveError, Replays, read_range};
 use tokio::io::AsyncWriteExt;
 
 /// Write a stored file, or a part of it, to standard output
@@ -18,7 +18,7 @@ pub(crate) struct Cat {
 impl Cat {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let replays = Replays::new(broker.clone());
-        let selected = replays.select(&Selection::Transfer(self.id)).await?;
+        let selected = replays.select(&PastTransfers::Transfer(self.id)).await?;
         let entry = selected.first().ok_or(ReceiveError::NoSuchTransfer { transfer: self.id })?;
         let mut output = tokio::io::stdout();
         match self.range {

@@ -1,7 +1,12 @@
 //! What the commands print about a file.
 
+use std::path::Path;
+
 use natsfer_common::cli::{human_bytes, print_line};
-use natsfer_consumer::{Landing, ReceiveError, Saved, TransferId};
+use natsfer_consumer::{
+    Landing, ReceiveError, Saved, TransferId,
+    hooks::{HookState, Run},
+};
 use serde_json::json;
 
 /// How to print.
@@ -26,6 +31,32 @@ impl Format {
             "transfer": transfer,
             "reason": reason.as_str(),
             "detail": error.in_full(),
+        });
+        print_line(&event.to_string())
+    }
+
+    /// Says, to programs, what became of a command for a file; people read the log.
+    pub(crate) fn exec(self, run: &Run, state: &HookState, path: &Path) -> std::io::Result<()> {
+        let Self::Json = self else { return Ok(()) };
+        let (word, again) = match state {
+            HookState::Succeeded => ("succeeded", None),
+            HookState::Retrying(after) => ("retrying", Some(after.as_secs_f64())),
+            HookState::Failed => ("failed", None),
+            HookState::Interrupted => ("interrupted", None),
+        };
+        let failed = matches!(state, HookState::Retrying(_) | HookState::Failed);
+        let last = run.last.as_ref().filter(|_| failed);
+        let event = json!({
+            "event": "exec",
+            "transfer": run.manifest.transfer,
+            "channel": run.manifest.channel,
+            "name": run.manifest.name,
+            "path": path.to_string_lossy(),
+            "state": word,
+            "failures": run.failures,
+            "exit_code": last.and_then(|last| last.exit_code),
+            "reason": last.map(|last| &last.reason),
+            "again_in_seconds": again,
         });
         print_line(&event.to_string())
     }

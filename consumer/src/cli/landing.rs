@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use natsfer_common::cli::ByteCount;
-use natsfer_consumer::{ConflictPolicy, Limits, ReceiveError, TargetDirectory, Unwanted};
+use natsfer_consumer::{ConflictPolicy, Layout, Limits, ReceiveError, SaveOptions, TargetDirectory, Unwanted};
 
 /// Where and how to land files.
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,11 @@ pub(crate) struct LandingArguments {
     into: PathBuf,
     /// If another file of the name is there: rename, overwrite, skip or fail
     #[arg(long, default_value = "rename", value_name = "POLICY")]
-    pub(crate) on_conflict: ConflictPolicy,
+    on_conflict: ConflictPolicy,
+    /// Where files stand in it: {name} as sent, {dir} {file} {stem} {ext} {.ext}, {channel}, {channel/} as directories, {date} {year}
+    /// {month} {day} {hour} of publishing (UTC), {transfer}, {receiver}, {meta.KEY}; {meta.KEY:-other} for where there is none
+    #[arg(long, value_name = "TEMPLATE", default_value_t, hide_default_value = true)]
+    layout: Layout,
     /// Reject larger files: 10GiB
     #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
     max_size: Option<ByteCount>,
@@ -46,6 +50,16 @@ impl LandingArguments {
             Some(ByteCount(bytes)) => target.with_max_disk(bytes),
             None => target,
         })
+    }
+
+    /// How each file is saved.
+    pub(crate) fn save_options(&self) -> SaveOptions {
+        SaveOptions::default().with_on_conflict(self.on_conflict).with_layout(self.layout.clone())
+    }
+
+    /// Where files stand.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     pub(crate) fn limits(&self) -> Limits {

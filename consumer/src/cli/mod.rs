@@ -2,13 +2,16 @@
 
 mod cat;
 mod event;
+mod exec;
 mod forget;
+mod hooks;
 mod landing;
 mod list;
 mod receive;
 mod rejected;
 mod replay;
 mod retry;
+mod selection;
 mod verify;
 
 use std::time::Duration;
@@ -37,6 +40,9 @@ Examples:
     natsfer-consumer receive -n billing --into inbox
   Land what is there now on one channel, then exit:
     natsfer-consumer receive -n billing -c invoices.eu --into inbox --drain
+  Import every CSV file that lands:
+    natsfer-consumer receive -n billing --match '**/*.csv' --into inbox --exec './import \"$NATSFER_PATH\"'
+    natsfer-consumer hooks --into inbox
   See what is stored, and land one of it again:
     natsfer-consumer list
     natsfer-consumer replay 4be6c1e2d4b0f7a09c1d2e3f40516273 --into again
@@ -54,6 +60,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 enum Command {
     #[command(flatten)]
     Online(Online),
+    Hooks(hooks::List),
     #[command(flatten)]
     Offline(Offline),
 }
@@ -75,6 +82,7 @@ enum Online {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let command = match arguments.command {
         Command::Online(command) => command,
+        Command::Hooks(hooks) => return hooks.run(),
         Command::Offline(command) => return command.run::<Arguments>().await,
     };
     // A receiver that runs as a service waits for its server.

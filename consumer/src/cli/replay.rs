@@ -1,21 +1,21 @@
 //! `replay`: past transfers again.
 
-use globset::{GlobBuilder, GlobMatcher};
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
     ChannelFilter, TransferId,
     broker::Broker,
     cli::{Outcome, report},
 };
-use natsfer_consumer::{Replays, SaveOptions, Selection};
+use natsfer_consumer::{PastTransfers, Replays};
 
-use super::{event::Format, landing::LandingArguments};
+use super::{event::Format, landing::LandingArguments, selection::SelectionArguments};
 
 /// Land past transfers again, without disturbing any receiver
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["id", "channel"]))]
 pub(crate) struct Replay {
     /// Transfer to replay
+    #[arg(conflicts_with = "selection")]
     id: Option<TransferId>,
     /// Replay the complete transfers on these channels; wildcards allowed
     #[arg(short, long)]
@@ -26,34 +26,36 @@ pub(crate) struct Replay {
     /// Only those published at this time or earlier
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "id")]
     until: Option<Timestamp>,
-    /// Only those whose name matches: '*.csv', 'reports/**'
-    #[arg(long = "match", value_name = "GLOB", value_parser = parse_glob, conflicts_with = "id")]
-    names: Option<GlobMatcher>,
-    #[command(flatten)]
-    landing: LandingArguments,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    selection: SelectionArguments,
+    #[command(flatten)]
+    landing: LandingArguments,
 }
 
 impl Replay {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        if self.landing.layout().names_receiver() {
+            wrong_usage("--layout: a replay has no {receiver}");
+        }
         let target = self.landing.target()?;
-        let selection = match self.id {
-            Some(transfer) => Selection::Transfer(transfer),
-            None => Selection::Channels {
+        let which = match self.id {
+            Some(transfer) => PastTransfers::Transfer(transfer),
+            None => PastTransfers::Channels {
                 channels: self.channel.unwrap_or_default(),
                 since: self.since,
                 until: self.until,
-                names: self.names,
+                selection: self.selection.selection(),
             },
         };
         let replays = Replays::new(broker.clone()).with_limits(self.landing.limits());
-        let selected = replays.select(&selection).await?;
+        let selected = replays.select(&which).await?;
         if selected.is_empty() {
             tracing::warn!("nothing in the stream matches");
         }
-        let options = SaveOptions::default().with_on_conflict(self.landing.on_conflict);
+        let options = self.landing.save_options();
         let mut outcome = Outcome::Done;
         for entry in selected {
             let saved = match replays.open(&entry).await {
@@ -73,6 +75,11 @@ impl Replay {
     }
 }
 
+/// Says what is wrong, and ends the program as clap does.
+fn wrong_usage(what: &str) -> ! {
+    clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{what}\n")).exit()
+}
+
 /// A point in time (RFC 3339), or how long ago it was.
 fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -81,10 +88,4 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     let ago = humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
     ago.and_then(|ago| Timestamp::now().checked_sub(ago).ok())
         .ok_or_else(|| format!("'{text}' is neither a time such as 2026-11-23T12:00:00Z nor an age such as 2h"))
-}
-
-/// `*` stays within a directory, `**` does not.
-fn parse_glob(text: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| error.to_string())?;
-    Ok(glob.compile_matcher())
 }

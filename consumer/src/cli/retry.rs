@@ -5,15 +5,16 @@ use natsfer_common::{
     broker::Broker,
     cli::{Outcome, report},
 };
-use natsfer_consumer::{Rejections, SaveOptions};
+use natsfer_consumer::{Failure, Rejections};
 
-use super::{event::Format, landing::LandingArguments};
+use super::{event::Format, landing::LandingArguments, selection::SelectionArguments};
 
 /// Try again to land what a receiver has rejected
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["id", "all"]))]
 pub(crate) struct Retry {
     /// Transfer to try again
+    #[arg(conflicts_with = "selection")]
     id: Option<TransferId>,
     /// Try everything again that was rejected
     #[arg(long)]
@@ -24,16 +25,20 @@ pub(crate) struct Retry {
     /// Channels to look for it on; wildcards allowed
     #[arg(short, long, default_value = ">")]
     channel: ChannelFilter,
-    #[command(flatten)]
-    landing: LandingArguments,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    selection: SelectionArguments,
+    #[command(flatten)]
+    landing: LandingArguments,
 }
 
 impl Retry {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        let rejections = Rejections::new(broker.clone(), self.name.clone()).with_limits(self.landing.limits());
+        let rejections = Rejections::new(broker.clone(), self.name.clone())
+            .with_limits(self.landing.limits())
+            .with_selection(self.selection.selection());
         let chosen = match self.id {
             Some(transfer) => vec![rejections.find(transfer, &self.channel).await?],
             // From a message that opens no transfer, nothing can be received.
@@ -44,7 +49,7 @@ impl Retry {
             }
         };
         let target = self.landing.target()?;
-        let options = SaveOptions::default().with_on_conflict(self.landing.on_conflict);
+        let options = self.landing.save_options();
         let mut outcome = Outcome::Done;
         for rejected in chosen {
             let saved = match rejections.open(&rejected).await {
@@ -53,6 +58,8 @@ impl Retry {
             };
             match saved {
                 Ok(saved) => Format::new(self.json).received(&saved)?,
+                // It stays rejected.
+                Err(error) if error.failure() == Failure::PassedOver => tracing::debug!("{error}"),
                 Err(error) => {
                     report(&error.into());
                     outcome = Outcome::Failed;

@@ -5,7 +5,7 @@ use natsfer_common::{
     broker::{Broker, CatalogEntry, TransferState},
     cli::{Outcome, Stored, print_line},
 };
-use natsfer_consumer::{Replays, Selection};
+use natsfer_consumer::{PastTransfers, Replays};
 
 /// Read every stored byte of a transfer, and say whether it is whole
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ impl Verify {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let replays = Replays::new(broker.clone());
         let mut outcome = Outcome::Done;
-        for entry in replays.select(&Selection::Transfer(self.id)).await? {
+        for entry in replays.select(&PastTransfers::Transfer(self.id)).await? {
             let stored = check(broker, &replays, &entry).await?;
             if !stored.is_whole() {
                 outcome = Outcome::Failed;

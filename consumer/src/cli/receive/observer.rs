@@ -1,0 +1,89 @@
+//! What a receiver's run makes known.
+
+use std::path::PathBuf;
+
+use natsfer_common::cli::report;
+use natsfer_consumer::{
+    Failure, Manifest, ReceiveError, Saved, TargetDirectory, TransferId,
+    hooks::{HookState, Run},
+};
+
+use crate::cli::event::Format;
+
+/// Every moment of a run passes here, once. Who shows progress, keeps metrics or answers over HTTP listens here.
+#[derive(Debug)]
+pub(super) struct Observer {
+    format: Format,
+    /// Where files land.
+    target: PathBuf,
+}
+
+/// Whether what happened could be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Told {
+    Told,
+    /// Standard output does not take it, as on a full disk.
+    Not,
+}
+
+impl Observer {
+    pub(super) fn new(format: Format, target: &TargetDirectory) -> Self {
+        Self { format, target: target.path().to_owned() }
+    }
+
+    /// A transfer was taken from the inbox, to be saved.
+    pub(super) fn taken(&self, manifest: &Manifest) {
+        tracing::debug!(transfer = %manifest.transfer, name = %manifest.name, "receiving");
+    }
+
+    /// A transfer was saved.
+    pub(super) fn saved(&self, saved: &Saved) -> Told {
+        told(self.format.received(saved), "a received file")
+    }
+
+    /// A command was tried for a file.
+    pub(super) fn exec(&self, run: &Run, state: &HookState) {
+        let path = self.target.join(&run.path);
+        let what = format!("the command for {}", path.display());
+        let reason = run.last.as_ref().map_or("", |last| &last.reason);
+        match state {
+            HookState::Succeeded => tracing::debug!("{what} has succeeded"),
+            HookState::Retrying(after) => {
+                tracing::warn!("{what} has failed: {reason}; trying again in {:.1} s", after.as_secs_f64());
+            }
+            HookState::Failed => report(&anyhow::anyhow!(
+                "{what} has failed {} times: {reason}; `natsfer-consumer hooks --into {}` lists it",
+                run.failures,
+                self.target.display(),
+            )),
+            HookState::Interrupted => tracing::info!("{what} was ended; it runs again with the next start"),
+        }
+        // What it has come to is counted where it is decided.
+        let _ = told(self.format.exec(run, state, &path), "a command");
+    }
+
+    /// A transfer was not saved.
+    pub(super) fn failed(&self, transfer: TransferId, error: ReceiveError) {
+        match error.failure() {
+            Failure::Cancelled => tracing::info!("{:#}", anyhow::Error::from(error)),
+            Failure::PassedOver => tracing::debug!("{error}"),
+            Failure::Passing => tracing::warn!("put back for later: {:#}", anyhow::Error::from(error)),
+            Failure::Final => {
+                // That it has failed is counted either way.
+                let _ = told(self.format.rejected(transfer, &error), "a rejected file");
+                report(&anyhow::Error::from(error).context(format!("transfer {transfer} failed for good")));
+            }
+        }
+    }
+}
+
+fn told(printed: std::io::Result<()>, what: &str) -> Told {
+    match printed {
+        Ok(()) => Told::Told,
+        Err(error) => {
+            report(&anyhow::Error::from(error).context(format!("{what} could not be told of")));
+            Told::Not
+        }
+    }
+}

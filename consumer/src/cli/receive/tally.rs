@@ -1,0 +1,101 @@
+//! What a run has come to.
+
+use std::collections::HashMap;
+
+use natsfer_common::cli::{Outcome, report};
+use natsfer_consumer::{Failure, Landing, ReceiveError, Saved, TransferId};
+
+use super::{
+    observer::{Observer, Told},
+    until::Until,
+};
+
+/// What a run has come to.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    landed: u64,
+    failed: u64,
+    /// Put back, to be received later.
+    parked: HashMap<TransferId, Parked>,
+}
+
+/// Why a transfer was put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parked {
+    /// Its sender has not finished it.
+    Unfinished,
+    /// Something here, or at the server, was in the way.
+    Failed,
+}
+
+impl Tally {
+    /// A transfer is worked on, perhaps again.
+    pub(super) fn taken(&mut self, transfer: TransferId) {
+        self.parked.remove(&transfer);
+    }
+
+    /// A transfer's work has ended.
+    pub(super) fn ended(&mut self, transfer: TransferId, result: Result<Saved, ReceiveError>, observer: &Observer) {
+        let error = match result {
+            Ok(saved) => {
+                self.landed += u64::from(saved.landing != Landing::Skipped);
+                self.failed += u64::from(observer.saved(&saved) == Told::Not);
+                return;
+            }
+            Err(error) => error,
+        };
+        match error.failure() {
+            Failure::Cancelled | Failure::PassedOver => {}
+            Failure::Final => self.failed += 1,
+            Failure::Passing => match error {
+                _ if error.is_unfinished() => _ = self.parked.insert(transfer, Parked::Unfinished),
+                // It is in good hands.
+                ReceiveError::Busy { .. } => {}
+                _ => _ = self.parked.insert(transfer, Parked::Failed),
+            },
+        }
+        observer.failed(transfer, error);
+    }
+
+    /// So many messages have failed that were no transfers.
+    pub(super) fn unreadable(&mut self, messages: u64) {
+        self.failed += messages;
+    }
+
+    /// So many commands have failed for good.
+    pub(super) fn commands_failed(&mut self, commands: u64) {
+        self.failed += commands;
+    }
+
+    /// Files that have landed.
+    pub(super) fn landed(&self) -> u64 {
+        self.landed
+    }
+
+    /// Transfers that wait for another try.
+    pub(super) fn parked(&self) -> u64 {
+        self.parked.len() as u64
+    }
+
+    /// Says what was put back, and what the whole comes to.
+    pub(super) fn conclude(self, until: Until) -> Outcome {
+        for (transfer, parked) in &self.parked {
+            match parked {
+                Parked::Unfinished => {
+                    tracing::warn!("transfer {transfer} is not finished by its sender: it will be received when it is");
+                }
+                Parked::Failed if !matches!(until, Until::Stopped) => {
+                    report(&anyhow::anyhow!("transfer {transfer} was not received; a later run tries it again"));
+                }
+                Parked::Failed => {}
+            }
+        }
+        let failed = self.failed > 0 || self.parked.values().any(|parked| *parked == Parked::Failed);
+        match until {
+            // What is put back comes again, and what failed was told when it did.
+            Until::Stopped => Outcome::Done,
+            _ if failed => Outcome::Failed,
+            _ => Outcome::Done,
+        }
+    }
+}

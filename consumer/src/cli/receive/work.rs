@@ -1,0 +1,161 @@
+//! A receiver at work.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use natsfer_consumer::{
+    Incoming, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory, TransferId,
+    hooks::{Hooks, Noting},
+};
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+
+use super::{
+    leftovers::Leftovers,
+    observer::Observer,
+    tally::Tally,
+    turns::{Turn, Turns},
+    until::Until,
+};
+
+/// How long the end may take.
+const MOST_CLOSING: Duration = Duration::from_secs(3);
+/// How long a command that is running may go on then.
+const COMMAND_GRACE: Duration = Duration::from_secs(5);
+/// How often a draining receiver looks whether it is done.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a draining receiver leaves an inbox that is lost.
+const LOST_INBOX_REST: Duration = Duration::from_secs(5);
+
+/// A receiver, and the saves it has under way.
+#[derive(Debug)]
+pub(super) struct Work {
+    receiver: Receiver,
+    target: TargetDirectory,
+    options: SaveOptions,
+    until: Until,
+    observer: Arc<Observer>,
+    hooks: Option<Hooks>,
+    saves: JoinSet<(TransferId, Result<Saved, ReceiveError>)>,
+    turns: Turns,
+    tally: Tally,
+}
+
+impl Work {
+    pub(super) fn new(
+        receiver: Receiver, target: TargetDirectory, options: SaveOptions, until: Until, observer: Arc<Observer>,
+        hooks: Option<Hooks>,
+    ) -> Self {
+        let (saves, turns, tally) = (JoinSet::new(), Turns::default(), Tally::default());
+        Self { receiver, target, options, until, observer, hooks, saves, turns, tally }
+    }
+
+    /// Lands files until that is enough.
+    ///
+    /// # Cancel safety
+    /// Dropped, what was taken is still under way: see [`Work::close`].
+    pub(super) async fn run(&mut self) -> anyhow::Result<()> {
+        let mut look = tokio::time::interval(DRAIN_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leftovers = Leftovers::look(&self.receiver).await;
+        loop {
+            let taken_enough = self.until.is_counted(self.tally.landed() + self.saves.len() as u64);
+            tokio::select! {
+                Some(saved) = self.saves.join_next() => {
+                    let (transfer, result) = saved.context("a task failed")?;
+                    if let Err(gone @ ReceiveError::TargetGone { .. }) = result {
+                        return Err(gone.into());
+                    }
+                    self.tally.ended(transfer, result, &self.observer);
+                    if self.until.is_counted(self.tally.landed()) {
+                        return Ok(());
+                    }
+                }
+                taken = take(&mut self.receiver, self.until), if !taken_enough => {
+                    taken?.into_iter().for_each(|incoming| self.begin(incoming));
+                }
+                due = leftovers.due() => {
+                    due?;
+                    leftovers.look_again(&self.receiver);
+                }
+                _ = look.tick(), if matches!(self.until, Until::Drained(_)) && self.saves.is_empty() => {
+                    let Some(backlog) = self.receiver.backlog().await? else {
+                        // Time to make it anew.
+                        look.reset_after(LOST_INBOX_REST);
+                        continue;
+                    };
+                    let all_done = matches!(self.until, Until::Drained(Some(last)) if backlog.done_to >= last);
+                    if all_done || (backlog.waiting == 0 && backlog.taken <= self.tally.parked()) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, incoming: Incoming) {
+        let manifest = incoming.manifest();
+        self.tally.taken(manifest.transfer);
+        self.observer.taken(manifest);
+        // What has no place fails by itself.
+        let place = incoming.place(&self.options.layout).unwrap_or_else(|_| manifest.name.clone());
+        let turn = self.turns.take(&place, self.options.on_conflict);
+        let noting = self.hooks.as_ref().map(Hooks::noting);
+        self.saves.spawn(save(incoming, self.target.clone(), self.options.clone(), turn, noting));
+    }
+
+    /// Waits until every command has been run, or has failed too often.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn finish(&mut self) {
+        if let Some(hooks) = &mut self.hooks {
+            self.tally.commands_failed(hooks.finish().await.failed);
+        }
+    }
+
+    /// Ends it: unfinished saves go back to the server, and what they wrote stays for the next run.
+    pub(super) async fn close(mut self) -> Tally {
+        self.saves.shutdown().await;
+        self.tally.unreadable(self.receiver.rejected());
+        if self.receiver.passed_over() > 0 {
+            tracing::info!(transfers = self.receiver.passed_over(), "passed over what was not selected");
+        }
+        // Whoever stops a service waits 10 s: what has not gone back by then, the ledger puts back.
+        let closing = tokio::time::timeout(MOST_CLOSING, self.receiver.close());
+        let stopping = async {
+            if let Some(hooks) = self.hooks {
+                hooks.stop(COMMAND_GRACE).await;
+            }
+        };
+        if tokio::join!(closing, stopping).0.is_err() {
+            tracing::debug!("the server does not take back what was not finished");
+        }
+        self.tally
+    }
+}
+
+/// The next transfers: one by one where they are counted, so that none is taken that is not received.
+async fn take(receiver: &mut Receiver, until: Until) -> Result<Vec<Incoming>, ReceiveError> {
+    match until {
+        Until::Count(_) => Ok(receiver.next().await?.into_iter().collect()),
+        Until::Stopped | Until::Drained(_) => receiver.next_several().await,
+    }
+}
+
+async fn save(
+    incoming: Incoming, target: TargetDirectory, options: SaveOptions, mut turn: Turn, noting: Option<Noting>,
+) -> (TransferId, Result<Saved, ReceiveError>) {
+    let transfer = incoming.manifest().transfer;
+    turn.come().await;
+    let saved = async {
+        let landed = incoming.land_into(&target, &options).await?;
+        // Before anybody is told: after a crash, nobody would know of it.
+        if let Some(noting) = noting
+            && let Err(error) = noting.note(&landed).await
+        {
+            return Err(landed.put_back(error).await);
+        }
+        landed.settle().await
+    };
+    (transfer, saved.await)
+}

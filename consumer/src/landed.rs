@@ -1,0 +1,66 @@
+//! A file that has landed, before anybody was told.
+
+use jiff::Timestamp;
+use natsfer_common::{FileName, Manifest, broker::Broker};
+
+use crate::{Landing, ReceiveError, Saved, origin::Origin, report::Before};
+
+/// A file that stands in the directory, verified and synced, of which neither its sender nor the receiver's inbox know yet. What
+/// must not be lost, whatever happens, is noted now. Dropped, the transfer goes back to the server, comes again, and is recognised.
+#[derive(Debug)]
+#[must_use]
+pub struct Landed {
+    pub(crate) broker: Broker,
+    pub(crate) manifest: Manifest,
+    pub(crate) published_at: Timestamp,
+    pub(crate) origin: Origin,
+    pub(crate) saved: Saved,
+}
+
+impl Landed {
+    /// What became of it.
+    pub fn saved(&self) -> &Saved {
+        &self.saved
+    }
+
+    /// What the file is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// When its manifest was stored.
+    pub fn published_at(&self) -> Timestamp {
+        self.published_at
+    }
+
+    /// Whether this receiver has said before that it has the file: what was to be noted then has been. Who may not look says no.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn was_told(&self) -> Result<bool, ReceiveError> {
+        self.origin.has_said(&self.broker, &self.manifest, self.saved.digest, self.saved.size).await
+    }
+
+    /// Tells its sender and whoever listens, by a receipt, and then the inbox.
+    ///
+    /// # Errors
+    /// When the receipt could not be published: the transfer is put back then, to be tried again.
+    pub async fn settle(self) -> Result<Saved, ReceiveError> {
+        let Self { broker, manifest, origin, saved, .. } = self;
+        let mut result = Ok(());
+        if saved.landing != Landing::Skipped {
+            let before = if saved.landing == Landing::Landed { Before::No } else { Before::Perhaps };
+            let path = saved.below_target.to_str().and_then(|path| path.parse::<FileName>().ok());
+            // Before the inbox forgets it: whoever takes it up after a crash says it then.
+            result = origin.report(&broker, &manifest, saved.digest, saved.size, path, before).await;
+        }
+        origin.settle(&broker, &manifest, result.as_ref().err()).await;
+        result.map(|()| saved)
+    }
+
+    /// Does not tell: puts it back for this, to be tried again. Gives the error back.
+    pub async fn put_back(self, error: ReceiveError) -> ReceiveError {
+        self.origin.settle(&self.broker, &self.manifest, Some(&error)).await;
+        error
+    }
+}
