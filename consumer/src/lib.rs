@@ -24,6 +24,7 @@ mod bench;
 mod checkpoint;
 mod cursor;
 mod error;
+mod examination;
 mod flow;
 mod hold;
 mod incoming;
@@ -51,6 +52,7 @@ mod sweep;
 mod target;
 
 pub use error::{Failure, ReceiveError};
+pub use examination::{DirectoryFacts, LandingFailure, examine_directory};
 pub use incoming::Incoming;
 pub use landing::Landing;
 pub use limits::{Limits, Unwanted};

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::wrong_usage;
 use crate::{
     StreamName,
     broker::{
@@ -118,9 +119,15 @@ impl ServerArguments {
     ///
     /// # Errors
     /// When a file of the login cannot be read.
-    fn options(&self, client_name: &str) -> Result<ConnectOptions, BrokerError> {
-        let resolved = self.resolve(&|name| std::env::var_os(name));
-        let mut options = resolved.unwrap_or_else(|wrong| wrong_usage(wrong)).with_client_name(client_name);
+    fn options(&self, program: clap::Command) -> Result<ConnectOptions, BrokerError> {
+        let client_name = program.get_name().to_owned();
+        let mut options = match self.resolve(&|name| std::env::var_os(name)) {
+            Ok(options) => options.with_client_name(client_name),
+            Err(wrong) => {
+                let line = super::line_of(&anyhow::Error::new(wrong));
+                wrong_usage(program, None, clap::error::ErrorKind::ArgumentConflict, line)
+            }
+        };
         options.drain_pipes()?;
         for path in options.exposed_files() {
             tracing::warn!("others may read {}, which holds a secret: chmod 600", path.display());
@@ -132,8 +139,8 @@ impl ServerArguments {
     ///
     /// # Errors
     /// Those of [`Broker::connect`].
-    pub async fn connect(&self, client_name: &str, patience: Duration) -> Result<Broker, BrokerError> {
-        let options = self.options(client_name)?;
+    pub async fn connect(&self, program: clap::Command, patience: Duration) -> Result<Broker, BrokerError> {
+        let options = self.options(program)?;
         let started = Instant::now();
         let mut said = false;
         loop {
@@ -172,11 +179,6 @@ fn environment(variables: &impl Fn(&str) -> Option<OsString>) -> Settings {
         key: path("NATS_KEY"),
         ..Settings::default()
     }
-}
-
-fn wrong_usage(error: SettingsError) -> ! {
-    super::report(&anyhow::Error::new(error));
-    std::process::exit(2)
 }
 
 #[cfg(test)]

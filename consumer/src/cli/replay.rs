@@ -1,11 +1,11 @@
 //! `replay`: past transfers again.
 
-use globset::{GlobBuilder, GlobMatcher};
-use jiff::{SignedDuration, Timestamp};
+use globset::GlobMatcher;
+use jiff::Timestamp;
 use natsfer_common::{
-    ChannelFilter, TransferId,
+    ChannelFilter, IdPrefix,
     broker::Broker,
-    cli::{Outcome, report},
+    cli::{Outcome, WhichTransfer, note, parse_glob, parse_time, report},
 };
 use natsfer_consumer::{Replays, SaveOptions, Selection};
 
@@ -13,11 +13,11 @@ use super::{event::Format, landing::LandingArguments};
 
 /// Land past transfers again, without disturbing any receiver
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["id", "channel"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["id", "channel"]))]
 pub(crate) struct Replay {
-    /// Transfer to replay
-    id: Option<TransferId>,
-    /// Replay the complete transfers on these channels; wildcards allowed
+    /// Transfer to replay: its id, or the first digits of it, as `list` shows them
+    id: Option<IdPrefix>,
+    /// Replay the complete transfers on these channels; wildcards allowed. With an id, where to look for it
     #[arg(short, long)]
     channel: Option<ChannelFilter>,
     /// Only those published at this time or later: 2026-11-23T12:00:00Z, or an age such as 2h
@@ -39,19 +39,17 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let target = self.landing.target()?;
-        let selection = match self.id {
-            Some(transfer) => Selection::Transfer(transfer),
-            None => Selection::Channels {
-                channels: self.channel.unwrap_or_default(),
-                since: self.since,
-                until: self.until,
-                names: self.names,
-            },
-        };
+        let channels = self.channel.unwrap_or_default();
         let replays = Replays::new(broker.clone()).with_limits(self.landing.limits());
-        let selected = replays.select(&selection).await?;
+        let selected = match self.id {
+            Some(id) => WhichTransfer::new(id, channels).find(broker).await?,
+            None => {
+                let (since, until, names) = (self.since, self.until, self.names);
+                replays.select(&Selection::Channels { channels, since, until, names }).await?
+            }
+        };
         if selected.is_empty() {
-            tracing::warn!("nothing in the stream matches");
+            note(&format!("nothing on stream {} matches: `list` shows what there is", broker.stream()));
         }
         let options = SaveOptions::default().with_on_conflict(self.landing.on_conflict);
         let mut outcome = Outcome::Done;
@@ -71,20 +69,4 @@ impl Replay {
         }
         Ok(outcome)
     }
-}
-
-/// A point in time (RFC 3339), or how long ago it was.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let ago = humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
-    ago.and_then(|ago| Timestamp::now().checked_sub(ago).ok())
-        .ok_or_else(|| format!("'{text}' is neither a time such as 2026-11-23T12:00:00Z nor an age such as 2h"))
-}
-
-/// `*` stays within a directory, `**` does not.
-fn parse_glob(text: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| error.to_string())?;
-    Ok(glob.compile_matcher())
 }

@@ -1,11 +1,11 @@
 //! `retry`: rejected transfers once more.
 
 use natsfer_common::{
-    ChannelFilter, ReceiverName, TransferId,
+    ChannelFilter, IdPrefix, ReceiverName,
     broker::Broker,
-    cli::{Outcome, report},
+    cli::{Outcome, choose, report},
 };
-use natsfer_consumer::{Rejections, SaveOptions};
+use natsfer_consumer::{Rejected, Rejections, SaveOptions};
 
 use super::{event::Format, landing::LandingArguments};
 
@@ -13,8 +13,8 @@ use super::{event::Format, landing::LandingArguments};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["id", "all"]))]
 pub(crate) struct Retry {
-    /// Transfer to try again
-    id: Option<TransferId>,
+    /// Transfer to try again: its id, or the first digits of it
+    id: Option<IdPrefix>,
     /// Try everything again that was rejected
     #[arg(long)]
     all: bool,
@@ -34,15 +34,16 @@ pub(crate) struct Retry {
 impl Retry {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let rejections = Rejections::new(broker.clone(), self.name.clone()).with_limits(self.landing.limits());
-        let chosen = match self.id {
-            Some(transfer) => vec![rejections.find(transfer, &self.channel).await?],
-            // From a message that opens no transfer, nothing can be received.
-            None => {
-                let mut all = rejections.list(&self.channel).await?;
-                all.retain(|rejected| rejected.subject.is_some());
-                all
-            }
+        // From a message that opens no transfer, nothing can be received.
+        let mut all = rejections.list(&self.channel).await?;
+        all.retain(|rejected| rejected.subject.is_some());
+        let chosen = match &self.id {
+            Some(id) => vec![self.choose(id, all)?],
+            None => all,
         };
+        if chosen.is_empty() {
+            super::rejected::nothing(broker, &self.name).await;
+        }
         let target = self.landing.target()?;
         let options = SaveOptions::default().with_on_conflict(self.landing.on_conflict);
         let mut outcome = Outcome::Done;
@@ -60,5 +61,21 @@ impl Retry {
             }
         }
         Ok(outcome)
+    }
+}
+
+impl Retry {
+    /// The last one that was rejected of this id.
+    fn choose(&self, id: &IdPrefix, all: Vec<Rejected>) -> anyhow::Result<Rejected> {
+        let candidates = all.iter().filter_map(|rejected| {
+            let subject = rejected.subject.as_ref()?;
+            Some((subject.transfer, Some(&subject.channel), rejected.rejection.name.as_ref()))
+        });
+        let chosen = choose(id, candidates)?;
+        let is_it = |rejected: &Rejected| chosen.is_some() && rejected.rejection.transfer == chosen;
+        let name = &self.name;
+        all.into_iter().rev().find(is_it).ok_or_else(|| {
+            anyhow::anyhow!("receiver '{name}' has not rejected a transfer {id}: `rejected -n {name}` shows those it has")
+        })
     }
 }

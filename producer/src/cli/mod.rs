@@ -1,17 +1,19 @@
 //! The command line.
 
+mod awaited;
 mod cancel;
 mod delivery;
+mod doctor;
 mod init;
 mod prune;
 mod send;
 mod sources;
-mod status;
 mod verify;
 
 use std::time::Duration;
 
-use natsfer_common::cli::{Outcome, ServerArguments};
+use clap::CommandFactory as _;
+use natsfer_common::cli::{Outcome, ServerArguments, look::Look};
 
 /// Send files over NATS JetStream
 #[derive(Debug, clap::Parser)]
@@ -33,8 +35,13 @@ Examples:
   Send, and return when two receivers have it:
     natsfer-producer send --wait-for billing,archive report.pdf
   See who has it, and whether the stored copy is whole:
-    natsfer-producer status 4be6c1e2d4b0f7a09c1d2e3f40516273
+    natsfer-producer status 4be6c1e2
     natsfer-producer verify report.pdf
+  See what is stored, who lags behind, what happened, and whether all is as it should be:
+    natsfer-producer list '*.pdf'
+    natsfer-producer receivers
+    natsfer-producer history --since 2h
+    natsfer-producer doctor -c invoices.eu
   Remove what two receivers have, and what nothing has happened to for a month:
     natsfer-producer prune --delivered-to billing,archive
     natsfer-producer prune --older-than 30d
@@ -46,8 +53,17 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Connected(Connected),
+    Doctor(doctor::Doctor),
+}
+
+/// The commands that need a connection; the doctor looks whether there can be one.
+#[derive(Debug, clap::Subcommand)]
+enum Connected {
     Send(send::Send),
-    Status(status::Status),
+    #[command(flatten)]
+    Look(Look),
     Verify(verify::Verify),
     Cancel(cancel::Cancel),
     Prune(prune::Prune),
@@ -57,20 +73,24 @@ enum Command {
 /// Runs one command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     arguments.server.start_logging();
-    match &arguments.command {
-        Command::Send(send) => send.check_usage(),
-        Command::Prune(prune) => prune.check_usage(),
+    let command = match arguments.command {
+        Command::Connected(command) => command,
+        Command::Doctor(doctor) => return doctor.run(&arguments.server).await,
+    };
+    match &command {
+        Connected::Send(send) => send.check_usage(),
+        Connected::Prune(prune) => prune.check_usage(),
         _ => {}
     }
-    let patience = if let Command::Send(send) = &arguments.command { send.patience() } else { Duration::ZERO };
-    let broker = arguments.server.connect("natsfer-producer", patience).await?;
-    let result = match arguments.command {
-        Command::Send(send) => send.run(&broker).await,
-        Command::Status(status) => status.run(&broker).await,
-        Command::Verify(verify) => verify.run(&broker).await,
-        Command::Cancel(cancel) => cancel.run(&broker).await,
-        Command::Prune(prune) => prune.run(&broker).await,
-        Command::Init(init) => init.run(&broker).await,
+    let patience = if let Connected::Send(send) = &command { send.patience() } else { Duration::ZERO };
+    let broker = arguments.server.connect(Arguments::command(), patience).await?;
+    let result = match command {
+        Connected::Send(send) => send.run(&broker).await,
+        Connected::Look(look) => look.run(&broker).await,
+        Connected::Verify(verify) => verify.run(&broker).await,
+        Connected::Cancel(cancel) => cancel.run(&broker).await,
+        Connected::Prune(prune) => prune.run(&broker).await,
+        Connected::Init(init) => init.run(&broker).await,
     };
     broker.close().await;
     result

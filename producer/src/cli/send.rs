@@ -3,11 +3,11 @@
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, error::ErrorKind};
 use futures_util::{StreamExt as _, stream};
 use natsfer_common::{
     broker::Broker,
-    cli::{ByteCount, Outcome, human_bytes, print_line, report, stop_signal},
+    cli::{ByteCount, Outcome, human_bytes, print_line, report, stop_signal, wrong_usage},
 };
 use natsfer_producer::{
     Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, ProducerError, ReceiverName, SendOptions,
@@ -16,6 +16,7 @@ use natsfer_producer::{
 use serde::Serialize;
 
 use super::{
+    awaited,
     delivery::Delivery,
     sources::{Item, walk},
 };
@@ -93,7 +94,7 @@ impl Send {
         } else {
             return;
         };
-        super::Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, wrong).exit();
+        wrong_usage(super::Arguments::command(), Some("send"), ErrorKind::ArgumentConflict, wrong);
     }
 
     /// How long to wait for a server that is not there.
@@ -118,6 +119,7 @@ impl Send {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let producer = Producer::new(broker.clone()).with_window(self.window.0);
+        awaited::warn_of_strangers(broker, &self.channel, &self.wait_for).await;
         let concurrency = usize::from(self.concurrency);
         let mut sends = stream::iter(walk(&self.paths, self.name.as_ref()))
             .map(|item| self.send(&producer, item))
