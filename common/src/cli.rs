@@ -1,17 +1,23 @@
 //! What the two binaries share.
 
 mod config;
+pub mod doctor;
 mod health;
 mod http;
 mod logging;
+pub mod look;
 mod offline;
 mod pages;
 mod program;
 mod progress;
+mod select;
 mod server;
 mod stored;
+mod table;
 mod terminal;
+mod usage;
 mod variables;
+mod which;
 
 use std::str::FromStr;
 
@@ -22,10 +28,14 @@ pub use health::Health;
 pub use http::{Http, HttpArguments};
 pub use logging::LoggingArguments;
 pub use offline::Offline;
-pub use program::{Globals, Program, command, parse, wrong_usage};
+pub use program::{Globals, Program, command, parse};
 pub use progress::{Followed, Moved, ProgressMode, Progresses};
+pub use select::{parse_glob, parse_time};
 pub use server::ServerArguments;
 pub use stored::Stored;
+pub use table::{Column, Table};
+pub use usage::wrong_usage;
+pub use which::{WhichTransfer, choose};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +64,11 @@ pub fn exit(result: anyhow::Result<Outcome>) -> ! {
 /// Prints an error and what caused it, on one line of standard error.
 #[expect(clippy::print_stderr, reason = "this is where the binaries speak to their user")]
 pub fn report(error: &anyhow::Error) {
+    eprintln!("error: {}", harmless(&line_of(error)));
+}
+
+/// An error and what caused it, on one line.
+fn line_of(error: &anyhow::Error) -> String {
     let mut causes = error.chain().map(ToString::to_string);
     let mut line = causes.next().unwrap_or_default();
     for cause in causes {
@@ -62,7 +77,13 @@ pub fn report(error: &anyhow::Error) {
             line.extend([": ", &cause]);
         }
     }
-    terminal::above_bars(|| eprintln!("error: {}", harmless(&line)));
+    line
+}
+
+/// Says something on standard error that is neither a result nor an error: that there is nothing to show, how much was shown.
+#[expect(clippy::print_stderr, reason = "this is where the binaries speak to their user")]
+pub fn note(line: &str) {
+    terminal::above_bars(|| eprintln!("{}", harmless(line)));
 }
 
 /// A line without characters that a terminal obeys, or that make it read other than it is: strangers may have written parts of it.
@@ -128,6 +149,31 @@ pub fn human_bytes(bytes: u64) -> String {
         0 => format!("{bytes} B"),
         power => format!("{:.1} {}", bytes as f64 / f64::from(power * 10).exp2(), UNITS[power as usize]),
     }
+}
+
+/// Whether something failed only because whoever read standard output has gone away, as `head` does.
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    let is_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(is_pipe)
+}
+
+/// How long something took or is ago, by its largest unit: `5m`.
+pub fn human_age(age: jiff::SignedDuration) -> String {
+    let seconds = age.as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// One or several, in words: `1 file`, `2 files`.
+pub fn count(number: u64, of: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{plural}")
 }
 
 /// Ends when SIGINT or SIGTERM comes.

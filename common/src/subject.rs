@@ -94,6 +94,16 @@ impl Subjects {
         format!("{}.{}.{}", self.prefix, kind.as_str(), channels.subject_tail())
     }
 
+    /// The channels that a filter over one kind of message selects, if it is such a filter.
+    pub fn channels(&self, kind: Kind, filter: &str) -> Option<ChannelFilter> {
+        let rest = filter.strip_prefix(&self.prefix)?.strip_prefix('.')?.strip_prefix(kind.as_str())?.strip_prefix('.')?;
+        let channels = match rest.strip_suffix("*.>") {
+            Some(head) => format!("{head}>"),
+            None => rest.strip_suffix(".*")?.to_owned(),
+        };
+        channels.parse().ok()
+    }
+
     /// What the control stream takes: everything but chunks.
     pub fn control_stream(&self) -> Vec<String> {
         Kind::CONTROL.map(|kind| format!("{}.{}.>", self.prefix, kind.as_str())).into()
@@ -143,6 +153,18 @@ pub fn selects(filter: &str, subject: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_tells_its_channels() {
+        let subjects = Subjects::new(&StreamName::default());
+        for channels in [">", "a", "a.*", "a.>", "*.b", "a.b"] {
+            let filter: ChannelFilter = channels.parse().unwrap();
+            assert_eq!(subjects.channels(Kind::Open, &subjects.filter(Kind::Open, &filter)), Some(filter));
+        }
+        for other in ["natsfer.close.*.>", "natsfer.>", "natsfer.open.a", "other.open.*.>"] {
+            assert_eq!(subjects.channels(Kind::Open, other), None, "{other}");
+        }
+    }
 
     #[test]
     fn subjects_are_read_back() {

@@ -90,7 +90,7 @@ pub(crate) fn land(
         let (_, file) = candidate.split();
         let standing = match parent.alias_of(file).map_err(failed)? {
             Some(other) => other,
-            None => match move_without_replacing(staging, staged, &parent, file) {
+            None => match move_without_replacing(staging, staged, &parent.dir, file) {
                 Ok(()) => {
                     let path = target.path().join(parent.path_of(file));
                     return settle(&parent, Landing::Landed, path).map_err(failed);
@@ -151,16 +151,16 @@ fn is_intact(staging: &Dir, staged: &str, file: &File, size: u64) -> io::Result<
 }
 
 /// Both names are single components, so neither leaves its directory.
-fn move_without_replacing(staging: &Dir, staged: &str, parent: &Parent, file: &str) -> io::Result<()> {
+pub(crate) fn move_without_replacing(staging: &Dir, staged: &str, target: &Dir, file: &str) -> io::Result<()> {
     use rustix::{
         fs::{RenameFlags, renameat_with},
         io::Errno,
     };
-    match renameat_with(staging, staged, &parent.dir, file, RenameFlags::NOREPLACE) {
+    match renameat_with(staging, staged, target, file, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         // File systems without it: a hard link does not replace either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            staging.hard_link(staged, &parent.dir, file)?;
+            staging.hard_link(staged, target, file)?;
             staging.remove_file(staged)
         }
         Err(error) => Err(error.into()),

@@ -26,6 +26,7 @@ mod checkpoint;
 mod cursor;
 mod durable;
 mod error;
+mod examination;
 mod flow;
 mod hold;
 pub mod hooks;
@@ -58,6 +59,7 @@ mod sweep;
 mod target;
 
 pub use error::{Failure, ReceiveError};
+pub use examination::{DirectoryFacts, LandingFailure, examine_directory};
 pub use incoming::Incoming;
 pub use landed::Landed;
 pub use landing::Landing;

@@ -33,7 +33,6 @@ mod rounds;
 mod sending;
 mod sent;
 mod source;
-mod standing;
 mod tombstone;
 mod upload;
 mod verification;
@@ -46,8 +45,8 @@ pub use natsfer_common::{
     Receipt, ReceiverName, RejectionReason, RepairRequest, TransferId,
     broker::{
         AccessError, Broker, BrokerError, CatalogEntry, ClientCertificate, ConnectOptions, Contexts, Handshake,
-        JetStreamApi, JetStreamDomain, Login, Secret, Settings, SettingsError, StreamSettings, StreamsReport,
-        SubjectPrefix, SubjectPrefixError, Tls, TransferState,
+        JetStreamApi, JetStreamDomain, Login, Secret, Settings, SettingsError, Standing, StandingState, StreamSettings, StreamsReport,
+        SubjectPrefix, SubjectPrefixError, Tls, TransferState, standings,
     },
 };
 pub use options::SendOptions;
@@ -56,5 +55,4 @@ pub use pruning::{CarelessPruning, PruneState, Pruning};
 pub use removal::{Cancellation, Remover, cancel, remove};
 pub use sending::{Progress, Sending};
 pub use sent::{Sent, SentStatus};
-pub use standing::{Standing, StandingState, standings};
 pub use verification::StoredCopy;

@@ -45,6 +45,24 @@ pub enum TransferState {
     },
 }
 
+impl CatalogEntry {
+    /// The file's size in bytes, where it is known yet.
+    pub fn size(&self) -> Option<u64> {
+        match self.state {
+            TransferState::Complete { size, .. } => Some(size),
+            _ => self.manifest.size,
+        }
+    }
+
+    /// Bytes of payload it takes in the stream, once it is complete.
+    pub fn stored_bytes(&self) -> Option<u64> {
+        match self.state {
+            TransferState::Complete { stored_bytes, .. } => Some(stored_bytes),
+            _ => None,
+        }
+    }
+}
+
 impl TransferState {
     /// The state's name.
     pub fn as_str(&self) -> &'static str {
@@ -84,13 +102,24 @@ impl Broker {
     /// # Errors
     /// When the server does not answer, or the listing was interrupted.
     pub async fn catalog(&self, channels: &ChannelFilter) -> Result<Vec<CatalogEntry>, BrokerError> {
+        self.catalog_from(channels, StartAt::First).await
+    }
+
+    /// The transfers on these channels that were opened there or later in the control stream: as [`Broker::catalog`], without
+    /// reading what is before.
+    ///
+    /// # Errors
+    /// As for [`Broker::catalog`].
+    pub async fn catalog_from(
+        &self, channels: &ChannelFilter, start: StartAt,
+    ) -> Result<Vec<CatalogEntry>, BrokerError> {
         let catalog = self.patiently("listing the transfers", || async {
             let mut catalog = Catalog::default();
             // One after the other: a consumer of one filter has it in the subject that creates it, to which permissions can
             // hold a user. The ends come last: what is ended meanwhile is not shown as open.
             for kind in [Kind::Open, Kind::Close] {
                 let filter = self.subjects().filter(kind, channels);
-                self.look(self.stream().control(), filter, StartAt::First, |delivery| {
+                self.look(self.stream().control(), filter, start, |delivery| {
                     if let Ok(subject) = self.subjects().parse(delivery.subject()) {
                         catalog.note(kind, subject, &delivery);
                     }

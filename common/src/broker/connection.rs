@@ -44,6 +44,8 @@ pub struct Broker {
     lost_consumers: Arc<AtomicU64>,
     patience: Duration,
     room: Room,
+    /// Whether this side has seen to it that the connection is encrypted; the server may have, too.
+    pub(super) encrypted: bool,
 }
 
 /// Whether room is waited for, where a stream or the server's storage is full.
@@ -65,6 +67,7 @@ impl Broker {
             login => login.clone(),
         };
         let tls = options.encrypted(servers.encrypted);
+        let encrypted = tls.is_demanded();
         let (login, tls) = blocking(move || {
             // The client's own errors would not say which file is wrong.
             login.answer(&[])?;
@@ -90,7 +93,7 @@ impl Broker {
             .connect(&servers.urls)
             .await
             .map_err(|source| BrokerError::connect(servers.shown(), source))?;
-        Ok(Self::over(client, options.stream.clone(), &options.jetstream, violations))
+        Ok(Self { encrypted, ..Self::over(client, options.stream.clone(), &options.jetstream, violations) })
     }
 
     /// Uses a connection that the service has already. Where its user has few rights, [`Broker::connect`] is better: what the server
@@ -123,6 +126,7 @@ impl Broker {
             lost_consumers,
             patience,
             room,
+            encrypted: false,
         }
     }
 

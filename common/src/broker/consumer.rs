@@ -73,6 +73,10 @@ pub struct ConsumerState {
     pub filters: Vec<String>,
     /// Whether it is a receiver's, and not one for looking around.
     pub durable: bool,
+    /// Requests for messages that wait to be served: somebody is there.
+    pub waiting_pulls: u64,
+    /// When it delivered, or was told of, a message last.
+    pub last_active: Option<Timestamp>,
     /// When the server said so, by its clock.
     pub at: Option<Timestamp>,
 }
@@ -89,6 +93,8 @@ struct ConsumerInfo {
     name: String,
     num_pending: u64,
     num_ack_pending: u64,
+    #[serde(default)]
+    num_waiting: u64,
     ack_floor: SequencePair,
     delivered: SequencePair,
     config: ConsumerConfig,
@@ -100,6 +106,8 @@ struct ConsumerInfo {
 struct SequencePair {
     consumer_seq: u64,
     stream_seq: u64,
+    #[serde(default)]
+    last_active: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +133,8 @@ impl From<ConsumerInfo> for ConsumerState {
             delivered_to: info.delivered.stream_seq,
             filters,
             durable: info.config.durable_name.is_some(),
+            waiting_pulls: info.num_waiting,
+            last_active: info.delivered.last_active.max(info.ack_floor.last_active),
             at: info.ts,
         }
     }

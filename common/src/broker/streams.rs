@@ -1,18 +1,20 @@
 //! The pair of streams: created with sound settings, or used as an operator made them.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Broker, BrokerError, code};
+use crate::selects;
 
 /// How the streams are created. What is `None` is left to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamSettings {
-    /// Copies of every message, 1 to 5.
-    pub replicas: u8,
+    /// Copies of every message, 1 to 5; `None` is one, and takes any number in a stream that stands already.
+    pub replicas: Option<u8>,
     /// Most bytes that each of the two streams may take.
     pub max_bytes: Option<u64>,
     /// Age at which messages of both streams are removed.
@@ -24,14 +26,44 @@ pub struct StreamSettings {
 pub struct StreamsReport {
     /// Streams that were created.
     pub created: Vec<String>,
-    /// What an operator may want to change in a stream that stood already.
-    pub advice: Vec<String>,
+    /// What is otherwise in a stream that stood already.
+    pub differences: Vec<StreamDifference>,
+}
+
+/// Something in a stream that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamDifference {
+    /// The stream.
+    pub stream: String,
+    /// What it means.
+    pub importance: Importance,
+    /// What was found, and what comes of it.
+    pub found: String,
+    /// What to do about it.
+    pub change: String,
+}
+
+/// What a difference in a stream means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Importance {
+    /// It is not what was asked for.
+    Asked,
+    /// Files do not arrive like this, or not all of them.
+    Needed,
+    /// Something is slower, or riskier, than it has to be.
+    Advised,
+}
+
+impl fmt::Display for StreamDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream {} {}: {}", self.stream, self.found, self.change)
+    }
 }
 
 impl Default for StreamSettings {
     /// One copy, no limits.
     fn default() -> Self {
-        Self { replicas: 1, max_bytes: None, max_age: None }
+        Self { replicas: None, max_bytes: None, max_age: None }
     }
 }
 
@@ -39,7 +71,7 @@ impl StreamSettings {
     /// With so many copies of every message.
     #[must_use]
     pub fn with_replicas(mut self, replicas: u8) -> Self {
-        self.replicas = replicas;
+        self.replicas = Some(replicas);
         self
     }
 
@@ -59,29 +91,61 @@ impl StreamSettings {
 }
 
 #[derive(Deserialize)]
-struct StreamInfo {
-    config: StreamConfig,
-    state: StreamState,
+pub(super) struct StreamInfo {
+    pub(super) config: StreamConfig,
+    pub(super) state: StreamState,
+    /// When the server said so, by its clock.
+    #[serde(default)]
+    pub(super) ts: Option<Timestamp>,
 }
 
-#[derive(Deserialize)]
-struct StreamState {
-    last_seq: u64,
+/// What a stream holds.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct StreamState {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) last_seq: u64,
+    #[serde(default)]
+    pub(super) consumer_count: u64,
 }
 
-#[derive(Deserialize)]
-struct StreamConfig {
-    #[serde(default)]
-    subjects: Vec<String>,
-    discard: String,
-    storage: String,
-    num_replicas: u64,
-    #[serde(default)]
-    max_bytes: i64,
-    #[serde(default)]
-    max_age: u64,
-    #[serde(default)]
-    allow_direct: bool,
+/// How a stream is set up. A number of 0 or less is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct StreamConfig {
+    /// What it takes.
+    pub subjects: Vec<String>,
+    /// `limits`, `interest` or `workqueue`.
+    pub retention: String,
+    /// What a full stream does: `new` refuses messages, `old` removes some.
+    pub discard: String,
+    /// `file` or `memory`.
+    pub storage: String,
+    /// Copies of every message.
+    pub num_replicas: u64,
+    /// Most bytes.
+    pub max_bytes: i64,
+    /// Most messages.
+    pub max_msgs: i64,
+    /// Most messages on each subject.
+    pub max_msgs_per_subject: i64,
+    /// Most bytes in a message.
+    pub max_msg_size: i64,
+    /// Most consumers.
+    pub max_consumers: i64,
+    /// Nanoseconds after which messages are removed.
+    pub max_age: u64,
+    /// Nanoseconds for which message ids are remembered.
+    pub duplicate_window: u64,
+    /// Whether replicas answer for it.
+    pub allow_direct: bool,
+    /// Whether publications are not acknowledged.
+    pub no_ack: bool,
+    /// Whether it takes nothing any more.
+    pub sealed: bool,
+    /// Whether it cannot be purged.
+    pub deny_purge: bool,
 }
 
 impl Broker {
@@ -90,7 +154,7 @@ impl Broker {
     /// # Errors
     /// When the server refuses, or this user may not.
     pub async fn create_streams(&self, settings: &StreamSettings) -> Result<StreamsReport, BrokerError> {
-        let mut report = StreamsReport { created: Vec::new(), advice: Vec::new() };
+        let mut report = StreamsReport { created: Vec::new(), differences: Vec::new() };
         let (data, subjects) = (self.stream().data(), self.subjects());
         // Where the control stream is found, the other is taken to be there: it comes last, should this be dropped half-way.
         let pair = [
@@ -99,7 +163,7 @@ impl Broker {
         ];
         for (name, subjects, holds) in pair {
             match self.stream_info(&name).await {
-                Ok(info) => report.advice.extend(advise(&name, &info.config, &subjects, settings)),
+                Ok(info) => report.differences.extend(info.config.differences(&name, &subjects, settings)),
                 Err(error) if error.is(code::STREAM_NOT_FOUND) => {
                     if self.create_stream(&name, &subjects, holds, settings).await? {
                         report.created.push(name);
@@ -122,7 +186,7 @@ impl Broker {
             "storage": "file",
             // A full stream is an error to wait on; `old` would eat the head of a transfer that is still being sent.
             "discard": "new",
-            "num_replicas": settings.replicas,
+            "num_replicas": settings.replicas.unwrap_or(1),
             "max_bytes": settings.max_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
             "max_age": settings.max_age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
             "allow_direct": true,
@@ -132,7 +196,7 @@ impl Broker {
         let created: Result<serde_json::Value, _> = self.without_waiting_for_room().api(&what, &subject, &config).await;
         match created {
             Ok(_) => {
-                tracing::debug!(stream = name, replicas = settings.replicas, "created the stream");
+                tracing::debug!(stream = name, replicas = settings.replicas.unwrap_or(1), "created the stream");
                 Ok(true)
             }
             // Another process was faster.
@@ -141,7 +205,7 @@ impl Broker {
         }
     }
 
-    async fn stream_info(&self, name: &str) -> Result<StreamInfo, BrokerError> {
+    pub(super) async fn stream_info(&self, name: &str) -> Result<StreamInfo, BrokerError> {
         self.api(&format!("reading stream {name}"), &format!("STREAM.INFO.{name}"), &json!({})).await
     }
 
@@ -200,30 +264,140 @@ impl Broker {
     }
 }
 
-/// What is risky in a stream that stands already, or not as this call asks for it.
-fn advise(name: &str, config: &StreamConfig, subjects: &[String], settings: &StreamSettings) -> Vec<String> {
-    let mut advice = Vec::new();
-    let mut add = |text: String| advice.push(format!("stream {name}: {text}"));
-    if !subjects.iter().all(|subject| config.subjects.contains(subject)) {
-        add(format!("takes {:?}, natsfer publishes on {subjects:?}", config.subjects));
+/// How long a message id is remembered at least, for a publication whose acknowledgement was lost to be stored once.
+const LEAST_DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
+
+impl StreamConfig {
+    /// What is otherwise than natsfer needs it in a stream that should take these subjects, or than it is asked for.
+    pub fn differences(&self, name: &str, subjects: &[String], settings: &StreamSettings) -> Vec<StreamDifference> {
+        use Importance::{Advised, Asked, Needed};
+        let mut all = Vec::new();
+        let mut add = |importance, found: String, change: String| {
+            all.push(StreamDifference { stream: name.into(), importance, found, change });
+        };
+        let edit = |flags: String| format!("nats stream edit {name} {flags}");
+        let anew = || "remove it and run `natsfer-producer init`, which makes it anew: what it holds is lost".to_owned();
+        let missing: Vec<_> =
+            subjects.iter().filter(|wanted| !self.subjects.iter().any(|taken| selects(taken, wanted))).collect();
+        if !missing.is_empty() {
+            let change = edit(format!("--subjects='{}'", subjects.join(",")));
+            add(Needed, format!("does not take {missing:?}, on which natsfer publishes; it takes {:?}", self.subjects), change);
+        }
+        if self.retention != "limits" {
+            add(Needed, format!("has retention '{}': files go before every receiver has them", self.retention), anew());
+        }
+        if self.max_msgs_per_subject > 0 {
+            let found = format!("keeps {} messages on a subject: files lose chunks", self.max_msgs_per_subject);
+            add(Needed, found, edit("--max-msgs-per-subject=-1".into()));
+        }
+        if self.no_ack {
+            add(Needed, "acknowledges nothing: what is sent is never known to be stored".into(), anew());
+        }
+        if self.sealed {
+            add(Needed, "is sealed: it takes nothing any more".into(), anew());
+        }
+        if self.discard != "new" {
+            let found = "has 'discard: old', which removes the head of files that are still being sent";
+            add(Advised, found.into(), edit("--discard=new".into()));
+        }
+        if self.storage != "file" {
+            add(Advised, "is kept in memory: files are lost when the server stops".into(), anew());
+        }
+        if !self.allow_direct {
+            let found = "has 'allow_direct' off: looking things up is slower, and needs rights over the whole stream";
+            add(Advised, found.into(), edit("--allow-direct".into()));
+        }
+        if self.duplicate_window > 0 && u128::from(self.duplicate_window) < LEAST_DUPLICATE_WINDOW.as_nanos() {
+            let found = format!(
+                "remembers message ids for {} ms: what is sent again after a lost acknowledgement is stored twice",
+                self.duplicate_window / 1_000_000
+            );
+            add(Advised, found, edit("--dupe-window=2m".into()));
+        }
+        if self.deny_purge {
+            let found = "has 'deny_purge': nothing can be cancelled or pruned, only max_age removes it";
+            add(Advised, found.into(), "where that is not meant, remove it and make it anew: it cannot be edited".into());
+        }
+        if let Some(replicas) = settings.replicas.filter(|replicas| self.num_replicas != u64::from(*replicas)) {
+            let found = format!("has {} replicas, not {replicas}", self.num_replicas);
+            add(Asked, found, edit(format!("--replicas={replicas}")));
+        }
+        if let Some(bytes) = settings.max_bytes.filter(|bytes| i64::try_from(*bytes) != Ok(self.max_bytes)) {
+            add(Asked, format!("has max_bytes {}, not {bytes}", self.max_bytes), edit(format!("--max-bytes={bytes}")));
+        }
+        if let Some(age) = settings.max_age.filter(|age| age.as_nanos() != u128::from(self.max_age)) {
+            let (has, wanted) = (self.max_age / 1_000_000_000, age.as_secs());
+            add(Asked, format!("has max_age {has} s, not {wanted} s"), edit(format!("--max-age={wanted}s")));
+        }
+        all
     }
-    if config.discard != "new" {
-        add("'discard: old' removes the head of files that are still being sent; set 'discard: new'".into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn as_made() -> StreamConfig {
+        StreamConfig {
+            subjects: vec!["natsfer.data.>".into()],
+            retention: "limits".into(),
+            discard: "new".into(),
+            storage: "file".into(),
+            num_replicas: 1,
+            max_bytes: -1,
+            max_msgs: -1,
+            max_msgs_per_subject: -1,
+            max_msg_size: -1,
+            max_consumers: -1,
+            duplicate_window: 120_000_000_000,
+            allow_direct: true,
+            ..StreamConfig::default()
+        }
     }
-    if config.storage != "file" {
-        add("is kept in memory: files are lost when the server stops".into());
+
+    fn found(change: impl Fn(&mut StreamConfig), settings: &StreamSettings) -> Vec<(Importance, String)> {
+        let mut config = as_made();
+        change(&mut config);
+        let differences = config.differences("NATSFER_DATA", &["natsfer.data.>".into()], settings);
+        differences.into_iter().map(|difference| (difference.importance, difference.to_string())).collect()
     }
-    if !config.allow_direct {
-        add("'allow_direct' is off: looking things up is slower".into());
+
+    #[test]
+    fn what_natsfer_makes_is_as_it_should_be() {
+        assert_eq!(found(|_| (), &StreamSettings::default()), []);
+        assert_eq!(found(|config| config.subjects = vec!["natsfer.>".into()], &StreamSettings::default()), []);
+        assert_eq!(found(|config| config.num_replicas = 3, &StreamSettings::default()), []);
     }
-    if settings.replicas != 1 && config.num_replicas != u64::from(settings.replicas) {
-        add(format!("has {} replicas, not {}; edit the stream to change it", config.num_replicas, settings.replicas));
+
+    #[test]
+    fn each_setting_is_told_with_what_to_change() {
+        type Change = fn(&mut StreamConfig);
+        let cases: [(Change, Importance, &str); 9] = [
+            (|c| c.subjects = vec!["other.>".into()], Importance::Needed, "--subjects='natsfer.data.>'"),
+            (|c| c.retention = "workqueue".into(), Importance::Needed, "natsfer-producer init"),
+            (|c| c.max_msgs_per_subject = 1, Importance::Needed, "--max-msgs-per-subject=-1"),
+            (|c| c.no_ack = true, Importance::Needed, "acknowledges nothing"),
+            (|c| c.discard = "old".into(), Importance::Advised, "--discard=new"),
+            (|c| c.storage = "memory".into(), Importance::Advised, "kept in memory"),
+            (|c| c.allow_direct = false, Importance::Advised, "--allow-direct"),
+            (|c| c.duplicate_window = 100_000_000, Importance::Advised, "--dupe-window=2m"),
+            (|c| c.deny_purge = true, Importance::Advised, "deny_purge"),
+        ];
+        for (change, importance, words) in cases {
+            let found = found(change, &StreamSettings::default());
+            assert!(matches!(&found[..], [(as_said, text)] if *as_said == importance && text.contains(words)), "{found:?}");
+        }
     }
-    if settings.max_bytes.is_some_and(|bytes| i64::try_from(bytes) != Ok(config.max_bytes)) {
-        add(format!("has max_bytes {}; edit the stream to change it", config.max_bytes));
+
+    #[test]
+    fn what_was_asked_for_is_compared() {
+        let settings = StreamSettings::default().with_replicas(3).with_max_bytes(Some(5)).with_max_age(Some(Duration::from_secs(60)));
+        let differing = found(|_| (), &settings);
+        assert!(differing.len() == 3 && differing.iter().all(|(importance, _)| *importance == Importance::Asked));
+        assert!(differing[0].1.contains("nats stream edit NATSFER_DATA --replicas=3"), "{differing:?}");
+        let agree = |config: &mut StreamConfig| {
+            (config.num_replicas, config.max_bytes, config.max_age) = (3, 5, 60_000_000_000);
+        };
+        assert_eq!(found(agree, &settings), []);
     }
-    if settings.max_age.is_some_and(|age| age.as_nanos() != u128::from(config.max_age)) {
-        add(format!("has max_age {} s; edit the stream to change it", config.max_age / 1_000_000_000));
-    }
-    advice
 }

@@ -76,6 +76,11 @@ impl Tls {
         Ok(())
     }
 
+    /// Whether nothing but an encrypted connection will do.
+    pub(super) fn is_demanded(&self) -> bool {
+        self.authorities.is_some() || self.certificate.is_some() || self.handshake != Handshake::AsServer
+    }
+
     /// Sets up the client.
     pub(super) fn onto(&self, options: async_nats::ConnectOptions) -> async_nats::ConnectOptions {
         let mut options = options;

@@ -52,15 +52,6 @@ pub fn parse<P: Program>() -> P {
     program
 }
 
-/// Ends the program as clap does where the options of a command (`send`) contradict each other.
-pub fn wrong_usage<P: Program>(subcommand: &str, message: &str) -> ! {
-    let mut command = command::<P>();
-    command.build();
-    let subcommand = command.find_subcommand_mut(subcommand);
-    subcommand.map(|it| it.error(Usage::ArgumentConflict, message).exit());
-    command.error(Usage::ArgumentConflict, message).exit()
-}
-
 /// Why there is nothing to run.
 #[derive(Debug)]
 enum Wrong {

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::wrong_usage;
 use crate::{
     StreamName,
     broker::{
@@ -133,9 +134,15 @@ impl ServerArguments {
     ///
     /// # Errors
     /// When a file of the login cannot be read.
-    fn options(&self, client_name: &str) -> Result<ConnectOptions, BrokerError> {
-        let resolved = self.resolve(&|name| std::env::var_os(name));
-        let mut options = resolved.unwrap_or_else(|wrong| wrong_usage(wrong)).with_client_name(client_name);
+    fn options(&self, program: clap::Command) -> Result<ConnectOptions, BrokerError> {
+        let client_name = program.get_name().to_owned();
+        let mut options = match self.resolve(&|name| std::env::var_os(name)) {
+            Ok(options) => options.with_client_name(client_name),
+            Err(wrong) => {
+                let line = super::line_of(&anyhow::Error::new(wrong));
+                wrong_usage(program, None, clap::error::ErrorKind::ArgumentConflict, line)
+            }
+        };
         options.drain_pipes()?;
         for path in options.exposed_files() {
             tracing::warn!("others may read {}, which holds a secret: chmod 600", path.display());
@@ -147,8 +154,8 @@ impl ServerArguments {
     ///
     /// # Errors
     /// Those of [`Broker::connect`].
-    pub async fn connect(&self, client_name: &str, patience: Duration) -> Result<Broker, BrokerError> {
-        let options = self.options(client_name)?;
+    pub async fn connect(&self, program: clap::Command, patience: Duration) -> Result<Broker, BrokerError> {
+        let options = self.options(program)?;
         let started = Instant::now();
         let mut said = false;
         loop {
@@ -197,11 +204,6 @@ where
 {
     let parsed = text(variable).map(|text| text.parse()).transpose();
     parsed.map_err(|source: T::Err| SettingsError::Variable { variable, source: Box::new(source) })
-}
-
-fn wrong_usage(error: SettingsError) -> ! {
-    super::report(&anyhow::Error::new(error));
-    std::process::exit(2)
 }
 
 #[cfg(test)]

@@ -84,12 +84,18 @@ impl Stored {
             Self::Holes { missing, damaged } => (missing.clone(), damaged.clone()),
             _ => Default::default(),
         };
+        let (size, digest) = match self {
+            Self::Whole { size, digest } => (Some(size), Some(digest)),
+            _ => (None, None),
+        };
         json!({
             "event": "verified",
             "transfer": manifest.transfer,
             "channel": manifest.channel,
             "name": manifest.name,
             "state": self.state(),
+            "size": size,
+            "digest": digest,
             "missing": missing,
             "damaged": damaged,
             "detail": self.detail(),

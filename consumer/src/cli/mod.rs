@@ -1,12 +1,12 @@
 //! The command line.
 
 mod cat;
+mod doctor;
 mod event;
 mod exec;
 mod forget;
 mod hooks;
 mod landing;
-mod list;
 mod receive;
 mod rejected;
 mod replay;
@@ -16,7 +16,8 @@ mod verify;
 
 use std::time::Duration;
 
-use natsfer_common::cli::{Globals, Offline, Outcome, Program};
+use clap::CommandFactory as _;
+use natsfer_common::cli::{Globals, Offline, Outcome, Program, look::Look};
 
 /// Receive, list, replay and read files sent over NATS JetStream
 #[derive(Debug, clap::Parser)]
@@ -45,31 +46,37 @@ Examples:
     natsfer-consumer hooks --into inbox
   See what is stored, and land one of it again:
     natsfer-consumer list
-    natsfer-consumer replay 4be6c1e2d4b0f7a09c1d2e3f40516273 --into again
+    natsfer-consumer replay 4be6c1e2 --into again
   Read the first KiB of a stored file:
-    natsfer-consumer cat 4be6c1e2d4b0f7a09c1d2e3f40516273 --range 0-1023
+    natsfer-consumer cat 4be6c1e2 --range 0-1023
   See what was refused, and try it again with another limit:
     natsfer-consumer rejected -n billing
     natsfer-consumer retry -n billing --all --into inbox --max-size 100GiB
   Check every stored byte of one:
-    natsfer-consumer verify 4be6c1e2d4b0f7a09c1d2e3f40516273
+    natsfer-consumer verify 4be6c1e2
+  See who lags behind, what happened, and whether all is as it should be:
+    natsfer-consumer receivers
+    natsfer-consumer history --since 2h
+    natsfer-consumer doctor -n billing --into inbox
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     #[command(flatten)]
-    Online(Online),
+    Connected(Connected),
+    Doctor(doctor::Doctor),
     Hooks(hooks::List),
     #[command(flatten)]
     Offline(Offline),
 }
 
-/// What needs the server.
+/// The commands that need a connection; the doctor looks whether there can be one.
 #[derive(Debug, clap::Subcommand)]
-enum Online {
+enum Connected {
     Receive(receive::Receive),
-    List(list::List),
+    #[command(flatten)]
+    Look(Look),
     Replay(replay::Replay),
     Cat(cat::Cat),
     Verify(verify::Verify),
@@ -80,23 +87,25 @@ enum Online {
 
 /// Runs one command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    let server = &arguments.globals.server;
     let command = match arguments.command {
-        Command::Online(command) => command,
+        Command::Connected(command) => command,
+        Command::Doctor(doctor) => return doctor.run(server).await,
         Command::Hooks(hooks) => return hooks.run(),
         Command::Offline(command) => return command.run::<Arguments>().await,
     };
     // A receiver that runs as a service waits for its server.
-    let patience = if let Online::Receive(_) = &command { Duration::MAX } else { Duration::ZERO };
-    let broker = arguments.globals.server.connect("natsfer-consumer", patience).await?;
+    let patience = if let Connected::Receive(_) = &command { Duration::MAX } else { Duration::ZERO };
+    let broker = server.connect(Arguments::command(), patience).await?;
     let result = match command {
-        Online::Receive(receive) => receive.run(&broker).await,
-        Online::List(list) => list.run(&broker).await,
-        Online::Replay(replay) => replay.run(&broker).await,
-        Online::Cat(cat) => cat.run(&broker).await,
-        Online::Verify(verify) => verify.run(&broker).await,
-        Online::Rejected(rejected) => rejected.run(&broker).await,
-        Online::Retry(retry) => retry.run(&broker).await,
-        Online::Forget(forget) => forget.run(&broker).await,
+        Connected::Receive(receive) => receive.run(&broker).await,
+        Connected::Look(look) => look.run(&broker).await,
+        Connected::Replay(replay) => replay.run(&broker).await,
+        Connected::Cat(cat) => cat.run(&broker).await,
+        Connected::Verify(verify) => verify.run(&broker).await,
+        Connected::Rejected(rejected) => rejected.run(&broker).await,
+        Connected::Retry(retry) => retry.run(&broker).await,
+        Connected::Forget(forget) => forget.run(&broker).await,
     };
     broker.close().await;
     result

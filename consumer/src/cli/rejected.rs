@@ -3,7 +3,7 @@
 use natsfer_common::{
     ChannelFilter, ReceiverName, Rejection, RejectionState,
     broker::Broker,
-    cli::{Outcome, print_line},
+    cli::{Outcome, note, print_line},
 };
 use natsfer_consumer::{Rejected, Rejections};
 use serde_json::json;
@@ -24,7 +24,11 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        for rejected in Rejections::new(broker.clone(), self.name).list(&self.channel).await? {
+        let all = Rejections::new(broker.clone(), self.name.clone()).list(&self.channel).await?;
+        if all.is_empty() {
+            nothing(broker, &self.name).await;
+        }
+        for rejected in all {
             let Rejected { subject, rejection, .. } = rejected;
             let Rejection { transfer, name, at, sequence, state, .. } = rejection;
             let RejectionState::Rejected { reason, detail } = state else { continue };
@@ -50,4 +54,14 @@ impl List {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// Says that a receiver has rejected nothing; and where there is none of this name, that.
+pub(super) async fn nothing(broker: &Broker, name: &ReceiverName) {
+    // Who may not look, is not told.
+    let inbox = broker.consumer(broker.stream().control(), name.as_str()).await;
+    note(&match inbox {
+        Ok(None) => format!("there is no receiver '{name}', and none of that name has rejected anything: see `receivers`"),
+        _ => format!("receiver '{name}' has rejected nothing"),
+    });
 }

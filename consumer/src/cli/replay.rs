@@ -1,10 +1,11 @@
 //! `replay`: past transfers again.
 
-use jiff::{SignedDuration, Timestamp};
+use clap::{CommandFactory as _, error::ErrorKind};
+use jiff::Timestamp;
 use natsfer_common::{
-    ChannelFilter, TransferId,
+    ChannelFilter, IdPrefix,
     broker::Broker,
-    cli::{Outcome, report},
+    cli::{Outcome, WhichTransfer, note, parse_time, report, wrong_usage},
 };
 use natsfer_consumer::{PastTransfers, Replays};
 
@@ -12,12 +13,12 @@ use super::{event::Format, landing::LandingArguments, selection::SelectionArgume
 
 /// Land past transfers again, without disturbing any receiver
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["id", "channel"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["id", "channel"]))]
 pub(crate) struct Replay {
-    /// Transfer to replay
+    /// Transfer to replay: its id, or the first digits of it, as `list` shows them
     #[arg(conflicts_with = "selection")]
-    id: Option<TransferId>,
-    /// Replay the complete transfers on these channels; wildcards allowed
+    id: Option<IdPrefix>,
+    /// Replay the complete transfers on these channels; wildcards allowed. With an id, where to look for it
     #[arg(short, long)]
     channel: Option<ChannelFilter>,
     /// Only those published at this time or later: 2026-11-23T12:00:00Z, or an age such as 2h
@@ -38,22 +39,21 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         if self.landing.layout().names_receiver() {
-            wrong_usage("--layout: a replay has no {receiver}");
+            let wrong = "--layout: a replay has no {receiver}";
+            wrong_usage(super::Arguments::command(), Some("replay"), ErrorKind::ArgumentConflict, wrong);
         }
         let target = self.landing.target()?;
-        let which = match self.id {
-            Some(transfer) => PastTransfers::Transfer(transfer),
-            None => PastTransfers::Channels {
-                channels: self.channel.unwrap_or_default(),
-                since: self.since,
-                until: self.until,
-                selection: self.selection.selection(),
-            },
-        };
+        let channels = self.channel.unwrap_or_default();
         let replays = Replays::new(broker.clone()).with_limits(self.landing.limits());
-        let selected = replays.select(&which).await?;
+        let selected = match self.id {
+            Some(id) => WhichTransfer::new(id, channels).find(broker).await?,
+            None => {
+                let (since, until, selection) = (self.since, self.until, self.selection.selection());
+                replays.select(&PastTransfers::Channels { channels, since, until, selection }).await?
+            }
+        };
         if selected.is_empty() {
-            tracing::warn!("nothing in the stream matches");
+            note(&format!("nothing on stream {} matches: `list` shows what there is", broker.stream()));
         }
         let options = self.landing.save_options();
         let mut outcome = Outcome::Done;
@@ -73,19 +73,4 @@ impl Replay {
         }
         Ok(outcome)
     }
-}
-
-/// Says what is wrong, and ends the program as clap does.
-fn wrong_usage(what: &str) -> ! {
-    clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{what}\n")).exit()
-}
-
-/// A point in time (RFC 3339), or how long ago it was.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let ago = humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
-    ago.and_then(|ago| Timestamp::now().checked_sub(ago).ok())
-        .ok_or_else(|| format!("'{text}' is neither a time such as 2026-11-23T12:00:00Z nor an age such as 2h"))
 }

@@ -1,11 +1,11 @@
 //! `retry`: rejected transfers once more.
 
 use natsfer_common::{
-    ChannelFilter, ReceiverName, TransferId,
+    ChannelFilter, IdPrefix, ReceiverName,
     broker::Broker,
-    cli::{Outcome, report},
+    cli::{Outcome, choose, report},
 };
-use natsfer_consumer::{Failure, Rejections};
+use natsfer_consumer::{Failure, Rejected, Rejections};
 
 use super::{event::Format, landing::LandingArguments, selection::SelectionArguments};
 
@@ -13,9 +13,9 @@ use super::{event::Format, landing::LandingArguments, selection::SelectionArgume
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["id", "all"]))]
 pub(crate) struct Retry {
-    /// Transfer to try again
+    /// Transfer to try again: its id, or the first digits of it
     #[arg(conflicts_with = "selection")]
-    id: Option<TransferId>,
+    id: Option<IdPrefix>,
     /// Try everything again that was rejected
     #[arg(long)]
     all: bool,
@@ -39,15 +39,16 @@ impl Retry {
         let rejections = Rejections::new(broker.clone(), self.name.clone())
             .with_limits(self.landing.limits())
             .with_selection(self.selection.selection());
-        let chosen = match self.id {
-            Some(transfer) => vec![rejections.find(transfer, &self.channel).await?],
-            // From a message that opens no transfer, nothing can be received.
-            None => {
-                let mut all = rejections.list(&self.channel).await?;
-                all.retain(|rejected| rejected.subject.is_some());
-                all
-            }
+        // From a message that opens no transfer, nothing can be received.
+        let mut all = rejections.list(&self.channel).await?;
+        all.retain(|rejected| rejected.subject.is_some());
+        let chosen = match &self.id {
+            Some(id) => vec![self.choose(id, all)?],
+            None => all,
         };
+        if chosen.is_empty() {
+            super::rejected::nothing(broker, &self.name).await;
+        }
         let target = self.landing.target()?;
         let options = self.landing.save_options();
         let mut outcome = Outcome::Done;
@@ -67,5 +68,21 @@ impl Retry {
             }
         }
         Ok(outcome)
+    }
+}
+
+impl Retry {
+    /// The last one that was rejected of this id.
+    fn choose(&self, id: &IdPrefix, all: Vec<Rejected>) -> anyhow::Result<Rejected> {
+        let candidates = all.iter().filter_map(|rejected| {
+            let subject = rejected.subject.as_ref()?;
+            Some((subject.transfer, Some(&subject.channel), rejected.rejection.name.as_ref()))
+        });
+        let chosen = choose(id, candidates)?;
+        let is_it = |rejected: &Rejected| chosen.is_some() && rejected.rejection.transfer == chosen;
+        let name = &self.name;
+        all.into_iter().rev().find(is_it).ok_or_else(|| {
+            anyhow::anyhow!("receiver '{name}' has not rejected a transfer {id}: `rejected -n {name}` shows those it has")
+        })
     }
 }

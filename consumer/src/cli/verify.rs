@@ -1,17 +1,17 @@
 //! `verify`: whether the stored copy of a transfer is whole.
 
 use natsfer_common::{
-    Totals, TransferId,
+    Totals,
     broker::{Broker, CatalogEntry, TransferState},
-    cli::{Outcome, Stored, print_line},
+    cli::{Outcome, Stored, WhichTransfer, print_line},
 };
-use natsfer_consumer::{PastTransfers, Replays};
+use natsfer_consumer::Replays;
 
 /// Read every stored byte of a transfer, and say whether it is whole
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// Transfer to check
-    id: TransferId,
+    #[command(flatten)]
+    which: WhichTransfer,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -21,7 +21,7 @@ impl Verify {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let replays = Replays::new(broker.clone());
         let mut outcome = Outcome::Done;
-        for entry in replays.select(&PastTransfers::Transfer(self.id)).await? {
+        for entry in self.which.find(broker).await? {
             let stored = check(broker, &replays, &entry).await?;
             if !stored.is_whole() {
                 outcome = Outcome::Failed;

@@ -2,15 +2,15 @@
 
 use natsfer_common::{
     broker::Broker,
-    cli::{Outcome, print_line, report},
+    cli::{Outcome, WhichTransfer, print_line, report},
 };
-use natsfer_producer::{Cancellation, ProducerError, TransferId, TransferState, cancel};
+use natsfer_producer::{Cancellation, TransferState, cancel};
 
 /// Take a transfer back: its chunks are removed, and receivers drop what they have of it. What has landed stays
 #[derive(Debug, clap::Args)]
 pub(crate) struct Cancel {
-    /// Transfer to cancel
-    id: TransferId,
+    #[command(flatten)]
+    which: WhichTransfer,
     /// What to tell receivers
     #[arg(long, default_value = "its sender cancelled it", value_name = "TEXT")]
     reason: String,
@@ -18,14 +18,10 @@ pub(crate) struct Cancel {
 
 impl Cancel {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        let found = broker.find(self.id).await?;
-        if found.is_empty() {
-            return Err(ProducerError::NoSuchTransfer { transfer: self.id }.into());
-        }
         let mut outcome = Outcome::Done;
-        for entry in found {
+        for entry in self.which.find(broker).await? {
             let cancellation = cancel(broker, &entry, self.reason.clone()).await?;
-            let (id, name) = (self.id, &entry.manifest.name);
+            let (id, name) = (entry.manifest.transfer, &entry.manifest.name);
             let chunks = match &cancellation {
                 Cancellation::Removed(removed) => format!("{removed} messages removed"),
                 Cancellation::Kept(_) => "its chunks are still in the stream".to_owned(),

@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use natsfer_common::{
-    broker::{Broker, StreamSettings},
-    cli::{ByteCount, Outcome, print_line},
+    broker::{Broker, Importance, StreamSettings},
+    cli::{ByteCount, Outcome, print_line, report},
 };
 
 /// Create the streams, or check those that exist
+///
+/// A stream that exists is left as it is. Where it differs from what is asked for, or does not work for natsfer, that is an error,
+/// which says how to change it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {
-    /// Copies of every message, on as many servers
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
-    replicas: u8,
+    /// Copies of every message, on as many servers; one where it is not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: Option<u8>,
     /// Most bytes that each of the two streams takes: 500M, 100GiB
     #[arg(long, value_name = "N")]
     max_bytes: Option<ByteCount>,
@@ -23,18 +26,25 @@ pub(crate) struct Init {
 
 impl Init {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        let settings = StreamSettings::default()
-            .with_replicas(self.replicas)
+        let settings = self.replicas.into_iter().fold(StreamSettings::default(), StreamSettings::with_replicas);
+        let settings = settings
             .with_max_bytes(self.max_bytes.map(|ByteCount(bytes)| bytes))
             .with_max_age(self.max_age);
-        let report = broker.create_streams(&settings).await?;
+        let found = broker.create_streams(&settings).await?;
         for name in [broker.stream().control().to_owned(), broker.stream().data()] {
-            let what = if report.created.contains(&name) { "created" } else { "exists" };
+            let what = if found.created.contains(&name) { "created" } else { "exists" };
             print_line(&format!("{what}  {name}"))?;
         }
-        for advice in &report.advice {
-            tracing::warn!("{advice}");
+        let mut outcome = Outcome::Done;
+        for difference in &found.differences {
+            match difference.importance {
+                Importance::Advised => tracing::warn!("{difference}"),
+                Importance::Asked | Importance::Needed => {
+                    report(&anyhow::anyhow!("{difference}"));
+                    outcome = Outcome::Failed;
+                }
+            }
         }
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }

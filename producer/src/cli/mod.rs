@@ -1,19 +1,21 @@
 //! The command line.
 
+mod awaited;
 mod cancel;
 mod delivery;
+mod doctor;
 mod init;
 mod prune;
 mod said;
 mod send;
 mod send_options;
 mod sources;
-mod status;
 mod verify;
 
 use std::time::Duration;
 
-use natsfer_common::cli::{Globals, Offline, Outcome, Program};
+use clap::CommandFactory as _;
+use natsfer_common::cli::{Globals, Offline, Outcome, Program, look::Look};
 
 /// Send files over NATS JetStream
 #[derive(Debug, clap::Parser)]
@@ -41,8 +43,13 @@ Examples:
   Send, and return when two receivers have it:
     natsfer-producer send --wait-for billing,archive report.pdf
   See who has it, and whether the stored copy is whole:
-    natsfer-producer status 4be6c1e2d4b0f7a09c1d2e3f40516273
+    natsfer-producer status 4be6c1e2
     natsfer-producer verify report.pdf
+  See what is stored, who lags behind, what happened, and whether all is as it should be:
+    natsfer-producer list '*.pdf'
+    natsfer-producer receivers
+    natsfer-producer history --since 2h
+    natsfer-producer doctor -c invoices.eu
   Remove what two receivers have, and what nothing has happened to for a month:
     natsfer-producer prune --delivered-to billing,archive
     natsfer-producer prune --older-than 30d
@@ -55,16 +62,18 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     #[command(flatten)]
-    Online(Online),
+    Connected(Connected),
+    Doctor(doctor::Doctor),
     #[command(flatten)]
     Offline(Offline),
 }
 
-/// What needs the server.
+/// The commands that need a connection; the doctor looks whether there can be one.
 #[derive(Debug, clap::Subcommand)]
-enum Online {
+enum Connected {
     Send(send::Send),
-    Status(status::Status),
+    #[command(flatten)]
+    Look(Look),
     Verify(verify::Verify),
     Cancel(cancel::Cancel),
     Prune(prune::Prune),
@@ -73,24 +82,26 @@ enum Online {
 
 /// Runs one command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    let server = &arguments.globals.server;
     let command = match arguments.command {
-        Command::Online(command) => command,
+        Command::Connected(command) => command,
+        Command::Doctor(doctor) => return doctor.run(server).await,
         Command::Offline(command) => return command.run::<Arguments>().await,
     };
     match &command {
-        Online::Send(send) => send.check_usage(),
-        Online::Prune(prune) => prune.check_usage(),
+        Connected::Send(send) => send.check_usage(),
+        Connected::Prune(prune) => prune.check_usage(),
         _ => {}
     }
-    let patience = if let Online::Send(send) = &command { send.patience() } else { Duration::ZERO };
-    let broker = arguments.globals.server.connect("natsfer-producer", patience).await?;
+    let patience = if let Connected::Send(send) = &command { send.patience() } else { Duration::ZERO };
+    let broker = server.connect(Arguments::command(), patience).await?;
     let result = match command {
-        Online::Send(send) => send.run(&broker).await,
-        Online::Status(status) => status.run(&broker).await,
-        Online::Verify(verify) => verify.run(&broker).await,
-        Online::Cancel(cancel) => cancel.run(&broker).await,
-        Online::Prune(prune) => prune.run(&broker).await,
-        Online::Init(init) => init.run(&broker).await,
+        Connected::Send(send) => send.run(&broker).await,
+        Connected::Look(look) => look.run(&broker).await,
+        Connected::Verify(verify) => verify.run(&broker).await,
+        Connected::Cancel(cancel) => cancel.run(&broker).await,
+        Connected::Prune(prune) => prune.run(&broker).await,
+        Connected::Init(init) => init.run(&broker).await,
     };
     broker.close().await;
     result

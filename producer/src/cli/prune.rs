@@ -3,10 +3,10 @@
 use std::{io, time::Duration};
 
 use anyhow::Context as _;
-use clap::ValueEnum;
+use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
 use natsfer_common::{
     broker::Broker,
-    cli::{Outcome, print_line, report, wrong_usage},
+    cli::{Outcome, note, print_line, report, wrong_usage},
 };
 use natsfer_producer::{
     CarelessPruning, CatalogEntry, ChannelFilter, Manifest, ProducerError, PruneState, Pruning, ReceiverName, Remover,
@@ -14,6 +14,14 @@ use natsfer_producer::{
 use serde_json::json;
 
 /// Remove abandoned, cancelled, or old complete transfers from the stream: whole ones, with every trace
+///
+/// A transfer is removed if all that is given holds of it. --older-than: nothing has happened to it for so long, received or not.
+/// --delivered-to: it is complete, and each of these receivers has said that it has landed it. --state: it is in one of these
+/// states. --channel: it is on one of these channels. Without --state, --older-than alone selects transfers in any state,
+/// --delivered-to complete ones.
+///
+/// What is still open or complete is never selected by its state alone: open transfers need --older-than, complete ones
+/// --older-than or --delivered-to. Cancelled ones need neither. See what it comes to with --dry-run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
     /// Channels to prune; wildcards allowed
@@ -68,7 +76,7 @@ impl Prune {
             Err(CarelessPruning::Complete) => "complete transfers need --older-than or --delivered-to",
             Err(_) => "this would remove what is still needed",
         };
-        wrong_usage::<super::Arguments>("prune", wrong)
+        wrong_usage(super::Arguments::command(), Some("prune"), ErrorKind::MissingRequiredArgument, wrong);
     }
 
     fn pruning(&self) -> Pruning {
@@ -92,7 +100,7 @@ impl Prune {
         let pruning = self.pruning();
         let selected = pruning.select(broker).await?;
         if selected.is_empty() {
-            tracing::info!("nothing is to be removed");
+            note(&format!("nothing on stream {} is to be removed: see `prune --help` for what is selected", broker.stream()));
             return Ok(Outcome::Done);
         }
         if self.dry_run {

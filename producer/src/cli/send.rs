@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
+use clap::{CommandFactory as _, error::ErrorKind};
 use futures_util::{StreamExt as _, stream};
 use natsfer_common::{
     broker::Broker,
@@ -11,6 +12,7 @@ use natsfer_common::{
 use natsfer_producer::{FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId};
 
 use super::{
+    awaited,
     delivery::Delivery,
     send_options::SendArguments,
     sources::{Item, walk},
@@ -49,7 +51,7 @@ impl Send {
         } else {
             return;
         };
-        wrong_usage::<super::Arguments>("send", wrong)
+        wrong_usage(super::Arguments::command(), Some("send"), ErrorKind::ArgumentConflict, wrong);
     }
 
     /// How long to wait for a server that is not there.
@@ -66,6 +68,7 @@ impl Send {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let producer = self.sending.producer(broker);
+        awaited::warn_of_strangers(broker, &self.sending.channel, &self.wait_for).await;
         let mut sends = stream::iter(walk(&self.paths, self.name.as_ref()))
             .map(|item| self.send(&producer, item))
             .buffer_unordered(self.sending.concurrency());

@@ -3,12 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use natsfer_common::{
-    Manifest, Receipt, ReceiverName, RejectionState,
-    broker::{Broker, BrokerError, CatalogEntry, ConsumerState, TransferState},
-};
-
-use crate::ProducerError;
+use super::{Broker, BrokerError, CatalogEntry, ConsumerState, TransferState};
+use crate::{Manifest, Receipt, ReceiverName, RejectionState};
 
 /// One receiver and one transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +61,7 @@ impl StandingState {
 ///
 /// # Errors
 /// When the server does not answer, or this user may not look at consumers.
-pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Standing>, ProducerError> {
+pub async fn standings(broker: &Broker, entry: &CatalogEntry) -> Result<Vec<Standing>, BrokerError> {
     let Manifest { transfer, channel, .. } = &entry.manifest;
     let mut standings: Vec<Standing> = Vec::new();
     for receipt in broker.receipts(channel, *transfer).await? {

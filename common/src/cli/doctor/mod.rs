@@ -1,0 +1,120 @@
+//! `doctor`: whether everything is as it should be, and what to change. Both programs have it; what they share is here: the server,
+//! the streams, and what this user may do. What was found is judged by functions that know no network.
+
+mod finding;
+mod rights;
+mod server;
+mod streams;
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+
+pub use finding::{Finding, Verdict, print};
+pub use rights::Work;
+
+use super::ServerArguments;
+use crate::{
+    ReceiverName, TransferId,
+    broker::{Broker, BrokerError, Permission, StreamSettings, code},
+};
+
+/// Rights that are tried at once.
+const AT_ONCE: usize = 8;
+
+/// What was found so far, and the connection, if there is one with JetStream behind it.
+#[derive(Debug)]
+pub struct Examined {
+    /// In the order it was looked at.
+    pub findings: Vec<Finding>,
+    /// For what else is to be looked at.
+    pub broker: Option<Broker>,
+}
+
+/// Looks at the server, the account, the streams, and what this user may do of this work.
+pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Work) -> Examined {
+    let broker = match server.connect(program, Duration::ZERO).await {
+        Ok(broker) => broker,
+        Err(error) => return Examined { findings: vec![server::no_connection(&error)], broker: None },
+    };
+    let mut findings = connection(&broker).await;
+    let there = match broker.account().await {
+        Err(error) => server::no_account(&error),
+        Ok(account) => Ok(server::account(&account)),
+    };
+    match there {
+        Ok(about) => findings.extend(about),
+        Err(absent) => {
+            findings.push(absent);
+            broker.close().await;
+            return Examined { findings, broker: None };
+        }
+    }
+    findings.extend(streams(&broker).await);
+    findings.extend(permissions(&broker, work).await);
+    Examined { findings, broker: Some(broker) }
+}
+
+async fn connection(broker: &Broker) -> Vec<Finding> {
+    let facts = broker.server();
+    let mut findings = vec![server::version(&facts), server::encryption(&facts)];
+    findings.push(server::login(&facts, broker.identity().await.ok().as_ref()));
+    findings.push(server::max_payload(facts.max_payload));
+    findings.push(server::round_trip(broker.round_trip().await.ok()));
+    findings
+}
+
+/// Looks at both streams; the first that tells the time is believed.
+async fn streams(broker: &Broker) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (mut clock, mut found) = (None, Vec::new());
+    let (control, data) = (broker.stream().control().to_owned(), broker.stream().data());
+    let pair = [(control, broker.subjects().control_stream()), (data, broker.subjects().data_stream())];
+    for (name, subjects) in pair {
+        match broker.stream_facts(&name).await {
+            Ok(facts) => {
+                clock = clock.or(facts.clock_ahead);
+                let differences = facts.config.differences(&name, &subjects, &StreamSettings::default());
+                findings.extend(streams::stream(&facts, &differences, broker.max_payload() as u64));
+                found.push(facts);
+            }
+            Err(error) => findings.push(streams::no_stream(&name, &error)),
+        }
+    }
+    if let [control, data] = &found[..] {
+        findings.extend(streams::together(control, data));
+    }
+    findings.push(server::clock(clock));
+    findings
+}
+
+/// Tries every right of this work.
+async fn permissions(broker: &Broker, work: &Work) -> Vec<Finding> {
+    // Nobody's: what is asked about it finds nothing.
+    let Ok(nobodys) = TransferId::random() else { return Vec::new() };
+    let mut findings = Vec::new();
+    for task in work.tasks(broker.stream(), broker.subjects(), nobodys) {
+        let tries = task.attempts.iter().map(|attempt| async move {
+            (work.as_permitted(&broker.right(attempt), nobodys), broker.may(attempt).await)
+        });
+        let tried: Vec<(String, Permission)> = stream::iter(tries).buffered(AT_ONCE).collect().await;
+        let judged = rights::judge(&task, &tried);
+        let deaf = tried.iter().any(|(_, permission)| matches!(permission, Permission::Deaf(_)));
+        findings.extend(judged);
+        if deaf {
+            // Nothing else can be found out.
+            break;
+        }
+    }
+    findings
+}
+
+/// Whether a stream is missing, and nothing else is wrong.
+fn is_missing(error: &BrokerError) -> bool {
+    error.is(code::STREAM_NOT_FOUND)
+}
+
+/// A receiver's cursor over nobody's transfer.
+fn cursor(receiver: &ReceiverName, nobodys: TransferId) -> String {
+    format!("{receiver}-{nobodys}")
+}

@@ -1,0 +1,265 @@
+//! Judging the server and the account.
+
+use std::{cmp::Ordering, time::Duration};
+
+use super::Finding;
+use crate::{
+    ChunkSizing, LinkEstimate,
+    broker::{AccountFacts, BrokerError, Identity, ServerFacts},
+    cli::{count, human_bytes},
+};
+
+/// The oldest that natsfer works with.
+const OLDEST: [u64; 3] = [2, 10, 0];
+/// The oldest that is advised where users do not trust each other (docs/security.md).
+const ADVISED: [u64; 3] = [2, 14, 3];
+/// From here on a stream takes 1,000 consumers by default.
+const COUNTS_CONSUMERS: [u64; 3] = [2, 15, 0];
+/// A round trip above which every small thing takes its time.
+const SLOW: Duration = Duration::from_millis(500);
+/// Clocks that differ by more are told of, in milliseconds.
+const MOST_CLOCK: u64 = 2_000;
+/// Of a limit, the share that is told of, in percent.
+pub(super) const NEARLY_FULL: u64 = 80;
+
+pub(super) fn no_connection(error: &BrokerError) -> Finding {
+    let change = match error {
+        BrokerError::Connect { .. } => "start the server, or say where it is: --server URL, NATS_URL or --context NAME",
+        BrokerError::LoginRefused { .. } => {
+            "log in as a user that the server knows: --creds, --nkey, --user and --password-file, --token-file or --context"
+        }
+        BrokerError::Untrusted { .. } => "give the authority behind its certificate (--tlsca), or this side's (--tlscert, --tlskey)",
+        BrokerError::Access(_) => "correct this file, or give another one",
+        _ => "see what the server's log says",
+    };
+    let mut found = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        let words = source.to_string();
+        if !found.ends_with(&words) {
+            found = format!("{found}: {words}");
+        }
+        cause = source.source();
+    }
+    Finding::fail("connection", found, change)
+}
+
+/// A version's numbers; what is behind them does not count.
+fn numbers(version: &str) -> Option<[u64; 3]> {
+    let mut parts = version.split(['.', '-', '+']).map(str::parse);
+    let mut next = || parts.next()?.ok();
+    Some([next()?, next()?, next().unwrap_or(0)])
+}
+
+pub(super) fn version(facts: &ServerFacts) -> Finding {
+    let check = "server";
+    let place = match &facts.cluster {
+        Some(cluster) => format!("nats-server {} '{}' of cluster '{cluster}'", facts.version, facts.name),
+        None => format!("nats-server {}", facts.version),
+    };
+    match numbers(&facts.version) {
+        None => Finding::warn(check, format!("{place}: no version that is known"), "use nats-server 2.10 or newer"),
+        Some(version) if version.cmp(&OLDEST) == Ordering::Less => {
+            Finding::fail(check, format!("{place} is too old"), "use nats-server 2.10 or newer, better 2.14.3 or newer")
+        }
+        Some(version) if version < ADVISED => {
+            let found = format!("{place} works; newer ones hold users more strictly to their rights");
+            Finding::warn(check, found, "use nats-server 2.14.3 or newer where users do not trust each other (docs/security.md)")
+        }
+        Some(version) if version < COUNTS_CONSUMERS => Finding::ok(check, place),
+        Some(_) => Finding::ok(check, format!("{place}; a stream takes 1,000 consumers unless it is set up otherwise")),
+    }
+}
+
+pub(super) fn encryption(facts: &ServerFacts) -> Finding {
+    match (facts.encrypted, facts.local) {
+        (true, _) => Finding::ok("encryption", "TLS"),
+        (false, true) => Finding::ok("encryption", "none; the connection does not leave this machine"),
+        (false, false) => Finding::warn(
+            "encryption",
+            "none: others on the network can read and alter files, and read passwords",
+            "set up `tls` at the server, and use a tls:// URL",
+        ),
+    }
+}
+
+pub(super) fn login(facts: &ServerFacts, identity: Option<&Identity>) -> Finding {
+    let check = "login";
+    let user = match identity {
+        Some(Identity { user, account }) if !user.is_empty() => {
+            format!("user '{}' of account '{}'", user.escape_debug(), account.escape_debug())
+        }
+        Some(Identity { account, .. }) => format!("nobody in particular, in account '{}'", account.escape_debug()),
+        None => "accepted; this user may not ask which account it is in ($SYS.REQ.USER.INFO)".into(),
+    };
+    if facts.auth_required || facts.encrypted || facts.local {
+        Finding::ok(check, user)
+    } else {
+        let found = format!("{user}: the server lets everybody in who reaches it");
+        Finding::warn(check, found, "give the server users (docs/security.md)")
+    }
+}
+
+pub(super) fn max_payload(bytes: usize) -> Finding {
+    let text = human_bytes(bytes as u64);
+    match ChunkSizing::default().choose(LinkEstimate::default(), bytes) {
+        Ok(_) => Finding::ok("message size", format!("up to {text}")),
+        Err(error) => {
+            Finding::fail("message size", format!("up to {text}: {error}"), "set the server's max_payload to 1MB or more")
+        }
+    }
+}
+
+pub(super) fn round_trip(took: Option<Duration>) -> Finding {
+    let check = "round trip";
+    match took {
+        None => Finding::fail(check, "the connection was closed", "see what the server's log says"),
+        Some(took) if took >= SLOW => {
+            let found = format!("{} ms: small files take several each", took.as_millis());
+            Finding::warn(check, found, "send many files at once (--concurrency), in larger chunks (--chunk-size) and a larger window (--window)")
+        }
+        Some(took) => Finding::ok(check, format!("{:.1} ms", took.as_secs_f64() * 1_000.0)),
+    }
+}
+
+/// By how many milliseconds the server's clock is ahead of this machine's, and how much that may be off.
+pub(super) fn clock(ahead: Option<(i64, i64)>) -> Finding {
+    let check = "clock";
+    let Some((ahead, off)) = ahead else {
+        return Finding::ok(check, "the server does not tell its time to this user");
+    };
+    let differs = ahead.unsigned_abs().saturating_sub(off.unsigned_abs());
+    let seconds = ahead.unsigned_abs() as f64 / 1_000.0;
+    let way = if ahead >= 0 { "behind" } else { "ahead of" };
+    if differs > MOST_CLOCK {
+        let found = format!("this machine's is {seconds:.1} s {way} the server's: ages, `prune --older-than` and certificates go by it");
+        Finding::warn(check, found, "let both synchronise their clocks (NTP)")
+    } else {
+        Finding::ok(check, format!("within {} ms of the server's", ahead.unsigned_abs().max(off.unsigned_abs())))
+    }
+}
+
+/// What JetStream's not answering means; an error where nothing else can be found out.
+pub(super) fn no_account(error: &BrokerError) -> Result<Vec<Finding>, Finding> {
+    let check = "JetStream";
+    let on = "enable it: `jetstream {}` in the server's configuration, `jetstream: enabled` in the account's; or say where it is \
+              (--js-domain, --js-api-prefix)";
+    match error {
+        // Not to be asked what the account has is no harm.
+        BrokerError::Denied { .. } => Ok(vec![Finding::ok(check, "there; this user may not ask how full the account is")]),
+        BrokerError::NoResponders { .. } => Err(Finding::fail(check, "nothing answers: it is not enabled at the server", on)),
+        BrokerError::Refused { description, .. } => Err(Finding::fail(check, description.clone(), on)),
+        error => Err(Finding::fail(check, error.to_string(), "see what the server's log says: a cluster may have lost its quorum")),
+    }
+}
+
+pub(super) fn account(account: &AccountFacts) -> Vec<Finding> {
+    let check = "JetStream";
+    let AccountFacts { storage, streams, consumers, limits } = account;
+    let limit = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
+    let of = |number: u64, most: i64, what: &str| match limit(most) {
+        Some(most) => format!("{number} of {}", count(most, what)),
+        None => count(number, what),
+    };
+    let bytes = match limit(limits.max_storage) {
+        Some(most) => format!("{} of {}", human_bytes(*storage), human_bytes(most)),
+        None => human_bytes(*storage),
+    };
+    let found = format!(
+        "the account has {bytes}, {}, {}",
+        of(*streams, limits.max_streams, "stream"),
+        of(*consumers, limits.max_consumers, "consumer"),
+    );
+    let mut findings = Vec::new();
+    let mut full = |used: u64, most: i64, what: &str, comes: &str| {
+        let Some(most) = limit(most) else { return };
+        let change = format!("raise the account's limit, or make room (`natsfer-producer prune`)");
+        if used >= most {
+            findings.push(Finding::fail(check, format!("the account's {what} are used up: {comes}"), change));
+        } else if used.saturating_mul(100) >= most.saturating_mul(NEARLY_FULL) {
+            findings.push(Finding::warn(check, format!("the account's {what} are nearly used up: {comes}"), change));
+        }
+    };
+    full(*storage, limits.max_storage, "bytes", "senders wait for room");
+    full(*consumers, limits.max_consumers, "consumers", "receivers and lists wait for one");
+    if findings.is_empty() {
+        findings.push(Finding::ok(check, found));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{broker::AccountLimits, cli::doctor::Verdict};
+
+    fn facts(version: &str) -> ServerFacts {
+        ServerFacts {
+            version: version.into(),
+            name: "n".into(),
+            cluster: None,
+            auth_required: false,
+            encrypted: false,
+            local: true,
+            max_payload: 1 << 20,
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let verdict = |text: &str| version(&facts(text)).verdict;
+        for (text, expected) in [
+            ("2.9.25", Verdict::Fail),
+            ("2.10.0", Verdict::Warn),
+            ("2.10.26", Verdict::Warn),
+            ("2.14.2", Verdict::Warn),
+            ("2.14.3", Verdict::Ok),
+            ("2.15.1", Verdict::Ok),
+            ("3.0.0-RC.1", Verdict::Ok),
+            ("devel", Verdict::Warn),
+        ] {
+            assert_eq!(verdict(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_the_machine_should_be_encrypted_and_logged_in() {
+        let away = ServerFacts { local: false, ..facts("2.15.1") };
+        assert_eq!(encryption(&facts("2.15.1")).verdict, Verdict::Ok);
+        assert_eq!((encryption(&away).verdict, login(&away, None).verdict), (Verdict::Warn, Verdict::Warn));
+        let tls = ServerFacts { encrypted: true, auth_required: true, ..away };
+        assert_eq!((encryption(&tls).verdict, login(&tls, None).verdict), (Verdict::Ok, Verdict::Ok));
+    }
+
+    #[test]
+    fn limits_that_are_reached_are_told() {
+        let with = |storage, max_storage| {
+            let limits = AccountLimits { max_storage, max_streams: -1, max_consumers: -1 };
+            account(&AccountFacts { storage, streams: 2, consumers: 1, limits })[0].verdict
+        };
+        assert_eq!(with(1 << 40, -1), Verdict::Ok);
+        assert_eq!((with(79, 100), with(80, 100), with(100, 100)), (Verdict::Ok, Verdict::Warn, Verdict::Fail));
+    }
+
+    #[test]
+    fn a_clock_that_differs_by_more_than_the_measure_is_told() {
+        let verdict = |ahead| clock(ahead).verdict;
+        assert_eq!((verdict(None), verdict(Some((1_500, 1)))), (Verdict::Ok, Verdict::Ok));
+        assert_eq!((verdict(Some((-3_000, 5))), verdict(Some((3_000, 2_000)))), (Verdict::Warn, Verdict::Ok));
+        assert!(clock(Some((60_000, 1))).found.contains("60.0 s behind the server's"));
+        assert_eq!(verdict(Some((i64::MIN, 0))), Verdict::Warn);
+    }
+
+    #[test]
+    fn messages_must_have_room_for_a_chunk() {
+        assert_eq!((max_payload(1 << 20).verdict, max_payload(4_096).verdict), (Verdict::Ok, Verdict::Fail));
+    }
+
+    #[test]
+    fn without_jetstream_nothing_works() {
+        let absent = BrokerError::NoResponders { what: "x".into() };
+        assert_eq!(no_account(&absent).unwrap_err().verdict, Verdict::Fail);
+        let denied = BrokerError::Denied { what: "x".into(), violation: "y".into() };
+        assert_eq!(no_account(&denied).unwrap()[0].verdict, Verdict::Ok);
+    }
+}

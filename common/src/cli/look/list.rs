@@ -1,0 +1,184 @@
+//! `list`: what is stored.
+
+use clap::ValueEnum;
+use globset::GlobMatcher;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::{
+    ChannelFilter, ShortIds,
+    broker::{Broker, CatalogEntry, TransferState},
+    cli::{
+        Column, Outcome, Table, count, human_age, human_bytes, note, parse_glob, parse_time, print_line, select::matches,
+    },
+};
+
+/// Show what is stored: id, state, size, age, channel, name
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// Names to show: '*.csv', 'reports/**' ('*' stays within a directory, '**' does not)
+    #[arg(value_name = "PATTERN", value_parser = parse_glob)]
+    names: Vec<GlobMatcher>,
+    /// Channels to show; wildcards allowed
+    #[arg(short, long, default_value = ">")]
+    channel: ChannelFilter,
+    /// Only transfers in these states; comma-separated
+    #[arg(long, value_name = "STATE,...", value_delimiter = ',')]
+    state: Vec<State>,
+    /// Only those published at this time or later: 2026-11-23T12:00:00Z, or an age such as 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Timestamp>,
+    /// Only those published at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Timestamp>,
+    /// What they are ordered by
+    #[arg(long, value_name = "BY", default_value = "published")]
+    sort: Sort,
+    /// The other way round
+    #[arg(short, long)]
+    reverse: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum State {
+    /// Not finished by its sender
+    Open,
+    /// All there
+    Complete,
+    /// Taken back
+    Cancelled,
+}
+
+impl State {
+    fn is_of(self, state: &TransferState) -> bool {
+        match self {
+            Self::Open => matches!(state, TransferState::Open),
+            Self::Complete => matches!(state, TransferState::Complete { .. }),
+            Self::Cancelled => matches!(state, TransferState::Cancelled { .. }),
+        }
+    }
+}
+
+/// An order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    /// Oldest first
+    Published,
+    /// By name
+    Name,
+    /// Smallest first
+    Size,
+    /// By channel, then name
+    Channel,
+}
+
+impl List {
+    pub(super) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        let catalog = broker.catalog(&self.channel).await?;
+        // Of all there are: what is shown must name one of them, not one of those that were selected.
+        let ids = ShortIds::of(catalog.iter().map(|entry| entry.manifest.transfer));
+        let stored = catalog.len();
+        let selected = self.select(catalog);
+        if selected.is_empty() {
+            note(&self.nothing(broker, stored));
+        }
+        if self.json {
+            selected.iter().try_for_each(|entry| print_line(&json_line(entry)))?;
+        } else if !selected.is_empty() {
+            print(&selected, ids)?;
+            note(&totals(&selected));
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn select(&self, mut catalog: Vec<CatalogEntry>) -> Vec<CatalogEntry> {
+        catalog.retain(|entry| {
+            matches(&self.names, entry.manifest.name.as_str())
+                && (self.state.is_empty() || self.state.iter().any(|state| state.is_of(&entry.state)))
+                && self.since.is_none_or(|since| entry.published_at >= since)
+                && self.until.is_none_or(|until| entry.published_at <= until)
+        });
+        let manifest = |entry: &CatalogEntry| entry.manifest.clone();
+        match self.sort {
+            Sort::Published => {}
+            Sort::Name => catalog.sort_by(|a, b| a.manifest.name.cmp(&b.manifest.name)),
+            Sort::Size => catalog.sort_by_key(CatalogEntry::size),
+            Sort::Channel => catalog.sort_by_cached_key(|entry| (manifest(entry).channel, manifest(entry).name)),
+        }
+        if self.reverse {
+            catalog.reverse();
+        }
+        catalog
+    }
+
+    /// Why nothing is shown.
+    fn nothing(&self, broker: &Broker, stored: usize) -> String {
+        let place = match self.channel.as_str() {
+            ">" => format!("stream {}", broker.stream()),
+            channel => format!("channel {channel} of stream {}", broker.stream()),
+        };
+        match stored {
+            0 => format!("nothing is stored on {place}"),
+            stored => format!("nothing matches of the {} on {place}", count(stored as u64, "transfer")),
+        }
+    }
+}
+
+fn print(selected: &[CatalogEntry], ids: ShortIds) -> std::io::Result<()> {
+    use Column::{Left, Right};
+    let mut table = Table::new(&[
+        Left("TRANSFER"),
+        Left("STATE"),
+        Right("SIZE"),
+        Right("STORED"),
+        Right("AGE"),
+        Left("CHANNEL"),
+        Left("NAME"),
+    ]);
+    let now = Timestamp::now();
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "-".into(), human_bytes);
+    for entry in selected {
+        let manifest = &entry.manifest;
+        table.row([
+            ids.show(manifest.transfer),
+            entry.state.as_str().into(),
+            bytes(entry.size()),
+            bytes(entry.stored_bytes()),
+            human_age(now.duration_since(entry.published_at)),
+            manifest.channel.to_string(),
+            manifest.name.to_string(),
+        ]);
+    }
+    table.print(0)
+}
+
+fn totals(selected: &[CatalogEntry]) -> String {
+    let sum = |bytes: fn(&CatalogEntry) -> Option<u64>| {
+        selected.iter().filter_map(bytes).fold(0, u64::saturating_add)
+    };
+    let (size, stored) = (sum(CatalogEntry::size), sum(CatalogEntry::stored_bytes));
+    format!("{}, {}, {} stored", count(selected.len() as u64, "transfer"), human_bytes(size), human_bytes(stored))
+}
+
+fn json_line(entry: &CatalogEntry) -> String {
+    let manifest = &entry.manifest;
+    let digest = match entry.state {
+        TransferState::Complete { digest, .. } => Some(digest),
+        _ => None,
+    };
+    json!({
+        "transfer": manifest.transfer,
+        "channel": manifest.channel,
+        "name": manifest.name,
+        "size": entry.size(),
+        "stored_bytes": entry.stored_bytes(),
+        "digest": digest,
+        "state": entry.state.as_str(),
+        "published_at": entry.published_at,
+    })
+    .to_string()
+}

@@ -1,0 +1,52 @@
+//! Choosing transfers: times and patterns of names, as people write them.
+
+use globset::{GlobBuilder, GlobMatcher};
+use jiff::{SignedDuration, Timestamp};
+
+/// Reads a point in time (RFC 3339), or how long ago it was.
+///
+/// # Errors
+/// When it is neither, in words.
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let ago = humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
+    ago.and_then(|ago| Timestamp::now().checked_sub(ago).ok())
+        .ok_or_else(|| format!("'{text}' is neither a time such as 2026-11-23T12:00:00Z nor an age such as 2h"))
+}
+
+/// Reads a pattern of names: `*` stays within a directory, `**` does not.
+///
+/// # Errors
+/// When it is none, in words.
+pub fn parse_glob(text: &str) -> Result<GlobMatcher, String> {
+    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| error.to_string())?;
+    Ok(glob.compile_matcher())
+}
+
+/// Whether any of the patterns matches a name; without patterns, every name is meant.
+pub(super) fn matches(patterns: &[GlobMatcher], name: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stays_within_a_directory() {
+        let pattern = |text| [parse_glob(text).unwrap()];
+        assert!(matches(&pattern("*.csv"), "a.csv") && !matches(&pattern("*.csv"), "a/b.csv"));
+        assert!(matches(&pattern("**/*.csv"), "a.csv") && matches(&pattern("**/*.csv"), "a/b/c.csv"));
+        assert!(matches(&[], "anything") && parse_glob("[").is_err());
+    }
+
+    #[test]
+    fn a_time_is_a_point_or_an_age() {
+        let point = "2026-11-23T12:00:00Z";
+        assert_eq!(parse_time(point).unwrap().to_string(), point);
+        assert!(parse_time("2h").unwrap() < Timestamp::now());
+        assert!(parse_time("tomorrow").is_err());
+    }
+}
