@@ -1,15 +1,24 @@
 # natsfer-producer and natsfer-consumer in one image:
 #   docker build -t natsfer . && docker run --rm natsfer natsfer-producer --help
-FROM rust:1.95-slim-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+# Any other base with glibc 2.36 or newer and libgcc does: --build-arg RUNTIME_IMAGE=debian:bookworm-slim
+ARG RUST_IMAGE=rust:1.95-slim-bookworm
+ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY . .
-RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bins -p natsfer-producer -p natsfer-consumer \
-    && install -D -t /out target/release/natsfer-producer target/release/natsfer-consumer
+# No cache mounts: the engine's classic builder knows none.
+ENV CARGO_PROFILE_RELEASE_STRIP=symbols
+RUN cargo build --release --locked --bins -p natsfer-producer -p natsfer-consumer \
+    && mkdir /out && cp target/release/natsfer-producer target/release/natsfer-consumer /out/
 
-FROM debian:bookworm-slim
+# Nothing is run here: the base needs no shell.
+FROM ${RUNTIME_IMAGE}
+LABEL org.opencontainers.image.title="natsfer" \
+      org.opencontainers.image.description="Move files over NATS JetStream: resumable, verified, to any number of receivers" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /out/ /usr/local/bin/
 USER 1000:1000
-WORKDIR /data
+WORKDIR /
 CMD ["natsfer-consumer", "--help"]

@@ -34,6 +34,7 @@ pub struct Command {
     program: Program,
     args: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    hidden: Vec<&'static str>,
     directory: Option<PathBuf>,
     stdin: Stdin,
     limit: Duration,
@@ -74,6 +75,7 @@ impl Command {
             program,
             args: Vec::new(),
             environment: Vec::new(),
+            hidden: vec!["NATS_"],
             directory: None,
             stdin: Stdin::Nothing,
             limit: LIMIT,
@@ -100,6 +102,12 @@ impl Command {
     /// An environment variable.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps variables of the test's environment that begin with `prefix` from it, as those with `NATS_` always are.
+    pub fn hide_env(mut self, prefix: &'static str) -> Self {
+        self.hidden.push(prefix);
         self
     }
 
@@ -150,7 +158,11 @@ impl Command {
     fn start(self, program: &Path) -> Result<Running> {
         let mut command = process::command(program);
         // How the developer connects is not how a test does.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"NATS_")) {
+        let hidden = |name: &OsStr| {
+            let name = name.as_encoded_bytes();
+            self.hidden.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+        };
+        for (name, _) in std::env::vars_os().filter(|(name, _)| hidden(name)) {
             command.env_remove(name);
         }
         command.args(&self.args).envs(self.environment);

@@ -19,6 +19,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+pub mod docker;
 pub mod document;
 pub mod files;
 pub mod nemesis;

@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
+use async_nats::jetstream::Context;
 use serde_json::Value;
 
 use crate::{Address, Command, Server, consumer, eventually, must, producer};
@@ -124,11 +125,15 @@ pub fn staged_files(inbox: &Path, receiver: &str) -> Vec<std::path::PathBuf> {
 /// # Panics
 /// When the server does not answer.
 pub async fn receipts(server: &Server) -> Vec<(String, String)> {
-    must(try_receipts(server).await, "cannot read the receipts")
+    must(receipts_in(&server.jetstream().await).await, "cannot read the receipts")
 }
 
-async fn try_receipts(server: &Server) -> Result<Vec<(String, String)>> {
-    let mut stream = server.jetstream().await.get_stream("NATSFER").await?;
+/// As [`receipts`], of any server.
+///
+/// # Errors
+/// When there is no stream, or no server.
+pub async fn receipts_in(jetstream: &Context) -> Result<Vec<(String, String)>> {
+    let mut stream = jetstream.get_stream("NATSFER").await?;
     let state = stream.info().await?.state.clone();
     let mut receipts = Vec::new();
     // One by one: a consumer would be left behind.
