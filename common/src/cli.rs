@@ -29,7 +29,7 @@ pub use http::{Http, HttpArguments};
 pub use logging::LoggingArguments;
 pub use offline::Offline;
 pub use program::{Globals, Program, command, parse};
-pub use progress::{Followed, Moved, ProgressMode, Progresses};
+pub use progress::{Followed, Moved, ProgressMode, Progresses, Shown};
 pub use select::{parse_glob, parse_time};
 pub use server::ServerArguments;
 pub use stored::Stored;

@@ -23,7 +23,7 @@ use crate::{
     inline::decode_inline,
     origin::Origin,
     presence::{closing, is_there},
-    progress::Noting,
+    progress::Meter,
     save::Save,
     staging::Owner,
     target::Names,
@@ -42,7 +42,7 @@ pub struct Incoming {
     pub(crate) origin: Origin,
     pub(crate) flows: Flows,
     pub(crate) limits: Limits,
-    pub(crate) progress: Noting,
+    pub(crate) progress: Meter,
     /// Which files are taken.
     pub(crate) selection: Arc<Selection>,
 }
@@ -51,6 +51,11 @@ impl Incoming {
     /// What the file is.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The connection it comes over.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
     }
 
     /// How far it is while it is saved, now and at every change until that ends. Ask for it before saving.

@@ -16,9 +16,9 @@ pub struct Progress {
 
 /// Whoever notes it.
 #[derive(Debug)]
-pub(crate) struct Noting(watch::Sender<Progress>);
+pub(crate) struct Meter(watch::Sender<Progress>);
 
-impl Noting {
+impl Meter {
     pub(crate) fn new(manifest: &Manifest) -> Self {
         Self(watch::Sender::new(Progress { bytes_received: 0, size: manifest.size }))
     }

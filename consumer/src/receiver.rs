@@ -26,7 +26,7 @@ use crate::{
     hold::Hold,
     ledger::Ledger,
     origin::Origin,
-    progress::Noting,
+    progress::Meter,
     report::reject,
     staging::{Owner, StagingDirectory},
     sweep::sweep,
@@ -315,7 +315,7 @@ impl Receiver {
 
     fn incoming(&self, delivery: &Delivery, manifest: Manifest, hold: Hold, hand: OwnedSemaphorePermit) -> Incoming {
         let owner = Owner::Receiver(self.options.name.clone());
-        let progress = Noting::new(&manifest);
+        let progress = Meter::new(&manifest);
         Incoming {
             broker: self.broker.clone(),
             manifest,

@@ -6,7 +6,7 @@ use natsfer_common::{
     ChannelFilter, Kind, Manifest, Rate, ReceiverName, Rejection, Subject, TransferId, broker::Broker, header,
 };
 
-use crate::{Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Noting, staging::Owner};
+use crate::{Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter, staging::Owner};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
@@ -104,7 +104,7 @@ impl Rejections {
         let manifest =
             Manifest::from_header(text, subject).map_err(|source| ReceiveError::Record { transfer, source })?;
         let owner = Owner::Receiver(self.receiver.clone());
-        let progress = Noting::new(&manifest);
+        let progress = Meter::new(&manifest);
         Ok(Incoming {
             broker: self.broker.clone(),
             manifest,

@@ -9,7 +9,7 @@ use natsfer_common::{
     header,
 };
 
-use crate::{Choice, Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Noting};
+use crate::{Choice, Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
@@ -110,7 +110,7 @@ impl Replays {
                 (message.payload, crc32)
             }
         };
-        let progress = Noting::new(&manifest);
+        let progress = Meter::new(&manifest);
         Ok(Incoming {
             broker: self.broker.clone(),
             manifest,

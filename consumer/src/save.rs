@@ -19,7 +19,7 @@ use crate::{
     landing::{Forecast, forecast},
     part_files::PartFiles,
     presence::{closing, is_opened_anew, is_the_same},
-    progress::Noting,
+    progress::Meter,
     report::Report,
     room::Room,
     staging::{Owner, StagingDirectory},
@@ -70,7 +70,7 @@ pub(crate) struct Save<'a> {
     pub(crate) flows: &'a Flows,
     /// How many times the transfer was delivered.
     pub(crate) delivered: u64,
-    pub(crate) progress: &'a Noting,
+    pub(crate) progress: &'a Meter,
 }
 
 impl Save<'_> {

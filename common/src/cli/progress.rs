@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt as _};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval_at},
@@ -51,12 +51,24 @@ pub struct Moved {
     pub size: Option<u64>,
 }
 
+/// One transfer, as it is shown.
+pub struct Shown<S> {
+    /// What people know it by.
+    pub name: String,
+    /// What programs know it by: the fields of each event.
+    pub about: Value,
+    /// How far it is, now and at every change.
+    pub moved: S,
+    /// Says what it waits for when nothing moves.
+    pub awaited: Box<dyn Fn() -> &'static str + Send>,
+}
+
 /// All transfers of a command. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Progresses(Arc<Shown>);
+pub struct Progresses(Arc<Screen>);
 
 #[derive(Debug)]
-enum Shown {
+enum Screen {
     Nothing,
     Events,
     Bars {
@@ -83,33 +95,32 @@ impl Progresses {
                 let total = terminal::bars().add(ProgressBar::new_spinner());
                 total.set_style(style("{spinner} {msg}  {elapsed}"));
                 let (bars, files, bytes) = Default::default();
-                Shown::Bars { total, bars, files, bytes }
+                Screen::Bars { total, bars, files, bytes }
             }
-            ProgressMode::Auto | ProgressMode::Never => Shown::Nothing,
-            ProgressMode::Events => Shown::Events,
+            ProgressMode::Auto | ProgressMode::Never => Screen::Nothing,
+            ProgressMode::Events => Screen::Events,
         }))
     }
 
-    /// Shows a transfer. `about` names it, for events and bars: `transfer` and `name`; `awaited` says what it waits for when
-    /// nothing moves.
-    pub fn follow<S>(
-        &self, name: &str, about: Value, moved: S, awaited: impl Fn() -> String + Send + 'static,
-    ) -> Followed
+    /// Shows a transfer. What it is, is only asked where somebody looks.
+    pub fn follow<S>(&self, transfer: impl FnOnce() -> Shown<S>) -> Followed
     where
         S: Stream<Item = Moved> + Send + Unpin + 'static,
     {
-        let (shown, name) = (self.0.clone(), harmless(name).into_owned());
-        let task = match *shown {
-            Shown::Nothing => None,
-            Shown::Events => Some(tokio::spawn(tell(about, moved))),
-            Shown::Bars { .. } => Some(tokio::spawn(async move { draw(&shown, name, moved, awaited).await })),
+        let task = match *self.0 {
+            Screen::Nothing => None,
+            Screen::Events => Some(tokio::spawn(tell(transfer()))),
+            Screen::Bars { .. } => {
+                let (screen, transfer) = (self.0.clone(), transfer());
+                Some(tokio::spawn(async move { draw(&screen, transfer).await }))
+            }
         };
         Followed { progresses: self.clone(), task }
     }
 
     /// Says what is waited for when no transfer is under way.
     pub fn waiting(&self, what: &str) {
-        if let Shown::Bars { total, .. } = &*self.0 {
+        if let Screen::Bars { total, .. } = &*self.0 {
             total.set_message(harmless(what).into_owned());
             total.enable_steady_tick(REDRAW);
         }
@@ -119,7 +130,7 @@ impl Progresses {
 impl Followed {
     /// It is there: so many bytes.
     pub fn done(self, size: u64) {
-        if let Shown::Bars { total, files, bytes, .. } = &*self.progresses.0 {
+        if let Screen::Bars { total, files, bytes, .. } = &*self.progresses.0 {
             let files = files.fetch_add(1, Ordering::Relaxed) + 1;
             let bytes = bytes.fetch_add(size, Ordering::Relaxed) + size;
             let plural = if files == 1 { "" } else { "s" };
@@ -156,8 +167,10 @@ impl Drop for Bar<'_> {
     }
 }
 
-async fn draw(shown: &Shown, name: String, mut moved: impl Stream<Item = Moved> + Unpin, awaited: impl Fn() -> String) {
-    let Shown::Bars { total, bars, .. } = shown else { return };
+async fn draw<S: Stream<Item = Moved> + Unpin>(screen: &Screen, transfer: Shown<S>) {
+    let Shown { name, mut moved, awaited, .. } = transfer;
+    let name = harmless(&name).into_owned();
+    let Screen::Bars { total, bars, .. } = screen else { return };
     let mut ticks = interval_at(Instant::now() + WORTH_SHOWING, REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut now, mut changed, mut bar) = (Moved::default(), Instant::now(), None::<Bar<'_>>);
@@ -196,7 +209,7 @@ async fn draw(shown: &Shown, name: String, mut moved: impl Stream<Item = Moved> 
                     }
                     bar.set_position(now.bytes);
                     if still {
-                        bar.set_message(harmless(&awaited()).into_owned());
+                        bar.set_message(awaited());
                     }
                 }
             }
@@ -205,7 +218,8 @@ async fn draw(shown: &Shown, name: String, mut moved: impl Stream<Item = Moved> 
 }
 
 /// Says each second how far it is.
-async fn tell(about: Value, mut moved: impl Stream<Item = Moved> + Unpin) {
+async fn tell<S: Stream<Item = Moved> + Unpin>(transfer: Shown<S>) {
+    let Shown { about, mut moved, .. } = transfer;
     let mut ticks = interval_at(Instant::now() + EVENT_INTERVAL, EVENT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut now, mut before) = (Moved::default(), 0);
@@ -222,12 +236,12 @@ async fn tell(about: Value, mut moved: impl Stream<Item = Moved> + Unpin) {
                 None => std::future::pending().await,
             },
             _ = ticks.tick() => {
-                let mut event = json!({ "event": "progress", "bytes": now.bytes, "size": now.size });
-                event["bytes_per_second"] = json!(now.bytes.saturating_sub(before));
+                let mut event = about.clone();
+                event["event"] = "progress".into();
+                event["bytes"] = now.bytes.into();
+                event["size"] = now.size.into();
+                event["bytes_per_second"] = now.bytes.saturating_sub(before).into();
                 before = now.bytes;
-                for (key, value) in about.as_object().into_iter().flatten() {
-                    event[key] = value.clone();
-                }
                 // Whoever reads may have gone: the results say so.
                 let _ = print_line(&event.to_string());
             }

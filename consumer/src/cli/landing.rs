@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use natsfer_common::cli::ByteCount;
+use natsfer_common::{
+    Rate,
+    cli::{ByteCount, parse_rate},
+};
 use natsfer_consumer::{ConflictPolicy, Layout, Limits, ReceiveError, SaveOptions, TargetDirectory, Unwanted};
 
 /// Where and how to land files.
@@ -18,6 +21,9 @@ pub(crate) struct LandingArguments {
     /// {month} {day} {hour} of publishing (UTC), {transfer}, {receiver}, {meta.KEY}; {meta.KEY:-other} for where there is none
     #[arg(long, value_name = "TEMPLATE", default_value_t, hide_default_value = true)]
     layout: Layout,
+    /// Read at most so many bytes per second, of all files together: 20MiB
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    rate: Option<Rate>,
     /// Reject larger files: 10GiB
     #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
     max_size: Option<ByteCount>,
@@ -55,6 +61,11 @@ impl LandingArguments {
     /// How each file is saved.
     pub(crate) fn save_options(&self) -> SaveOptions {
         SaveOptions::default().with_on_conflict(self.on_conflict).with_layout(self.layout.clone())
+    }
+
+    /// How fast they may come.
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        self.rate
     }
 
     /// Where files stand.

@@ -1,5 +1,6 @@
 //! `receive`: lands files.
 
+mod lag;
 mod leftovers;
 mod observer;
 mod tally;
@@ -13,7 +14,7 @@ use anyhow::Context as _;
 use natsfer_common::{
     ChannelFilter, ReceiverName,
     broker::Broker,
-    cli::{Outcome, stop_signal},
+    cli::{HttpArguments, Outcome, ProgressMode, Progresses, stop_signal},
 };
 use natsfer_consumer::{Limits, Receiver, ReceiverOptions, TargetDirectory, hooks::Hooks};
 
@@ -58,6 +59,11 @@ pub(crate) struct Receive {
     /// Time until the files of a process that died go to another of its name
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
     takeover: Duration,
+    #[command(flatten)]
+    http: HttpArguments,
+    /// How to show how far files are
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    progress: ProgressMode,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -74,6 +80,7 @@ enum End {
 
 impl Receive {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        let http = self.http.serve(broker).await?;
         let target = self.landing.target()?;
         let receiver = Receiver::open(broker.clone(), self.receiver_options(&target)).await?;
         let until = match (self.drain, self.count) {
@@ -82,7 +89,7 @@ impl Receive {
             _ => Until::Stopped,
         };
         let options = self.landing.save_options().with_patience(self.patience);
-        let observer = Arc::new(Observer::new(Format::new(self.json), &target));
+        let observer = Arc::new(Observer::new(Format::new(self.json), Progresses::new(self.progress), &target));
         let stop = stop_signal().context("cannot listen for signals")?;
         let hooks = self.exec.options().map(|options| {
             let observer = observer.clone();
@@ -100,6 +107,7 @@ impl Receive {
                 work.finish().await;
                 Ok(End::Reached)
             } => reached,
+            never = lag::measure(broker, &self.name), if http.is_some() => match never {},
         };
         let tally = work.close().await;
         let end = end?;
@@ -117,6 +125,7 @@ impl Receive {
             .with_home(target)
             .with_concurrency(self.concurrency.into())
             .with_takeover(self.takeover)
+            .with_rate(self.landing.rate())
             .with_selection(self.selection.selection())
             .with_limits(self.landing.limits().with_max_open(self.max_open))
     }

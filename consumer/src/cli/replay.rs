@@ -44,7 +44,7 @@ impl Replay {
         }
         let target = self.landing.target()?;
         let channels = self.channel.unwrap_or_default();
-        let replays = Replays::new(broker.clone()).with_limits(self.landing.limits());
+        let replays = Replays::new(broker.clone()).with_limits(self.landing.limits()).with_rate(self.landing.rate());
         let selected = match self.id {
             Some(id) => WhichTransfer::new(id, channels).find(broker).await?,
             None => {

@@ -38,6 +38,7 @@ impl Retry {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let rejections = Rejections::new(broker.clone(), self.name.clone())
             .with_limits(self.landing.limits())
+            .with_rate(self.landing.rate())
             .with_selection(self.selection.selection());
         // From a message that opens no transfer, nothing can be received.
         let mut all = rejections.list(&self.channel).await?;
@@ -82,7 +83,9 @@ impl Retry {
         let is_it = |rejected: &Rejected| chosen.is_some() && rejected.rejection.transfer == chosen;
         let name = &self.name;
         all.into_iter().rev().find(is_it).ok_or_else(|| {
-            anyhow::anyhow!("receiver '{name}' has not rejected a transfer {id}: `rejected -n {name}` shows those it has")
+            anyhow::anyhow!(
+                "receiver '{name}' has not rejected a transfer {id}: `rejected -n {name}` shows those it has"
+            )
         })
     }
 }

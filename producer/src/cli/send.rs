@@ -7,14 +7,14 @@ use clap::{CommandFactory as _, error::ErrorKind};
 use futures_util::{StreamExt as _, stream};
 use natsfer_common::{
     broker::Broker,
-    cli::{Outcome, report, stop_signal, wrong_usage},
+    cli::{Outcome, Progresses, report, stop_signal, wrong_usage},
 };
 use natsfer_producer::{FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId};
 
 use super::{
     awaited,
     delivery::Delivery,
-    send_options::SendArguments,
+    send_options::{SendArguments, followed},
     sources::{Item, walk},
 };
 
@@ -68,9 +68,10 @@ impl Send {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let producer = self.sending.producer(broker);
+        let progresses = self.sending.progresses();
         awaited::warn_of_strangers(broker, &self.sending.channel, &self.wait_for).await;
         let mut sends = stream::iter(walk(&self.paths, self.name.as_ref()))
-            .map(|item| self.send(&producer, item))
+            .map(|item| self.send(&producer, &progresses, item))
             .buffer_unordered(self.sending.concurrency());
         let mut outcome = Outcome::Done;
         let (receivers, json) = (&self.wait_for[..], self.sending.json);
@@ -105,18 +106,20 @@ impl Send {
 
     /// Sends one thing, and says how to send it again, where that can be done.
     async fn send(
-        &self, producer: &Producer, item: anyhow::Result<Item>,
+        &self, producer: &Producer, progresses: &Progresses, item: anyhow::Result<Item>,
     ) -> anyhow::Result<(Option<(PathBuf, SendOptions)>, Sent)> {
         match item? {
             Item::StandardInput => {
                 let name = self.name.clone().ok_or(ProducerError::NoName)?;
-                let options = self.options(name, self.transfer_id);
-                let sent = producer.send_reader(tokio::io::stdin(), options).await;
+                let options = self.options(name.clone(), self.transfer_id);
+                let sending = producer.send_reader(tokio::io::stdin(), options);
+                let sent = followed(sending, &name, producer, progresses).await;
                 Ok((None, sent.context("cannot send standard input")?))
             }
             Item::File(path, name) => {
-                let options = self.options(name, None);
-                let sent = producer.send_file(&path, options.clone()).await;
+                let options = self.options(name.clone(), None);
+                let sending = producer.send_file(&path, options.clone());
+                let sent = followed(sending, &name, producer, progresses).await;
                 let sent = sent.with_context(|| format!("cannot send {}", path.display()))?;
                 Ok((Some((path, options)), sent))
             }

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use natsfer_common::{
+    Rate,
     broker::Broker,
-    cli::{ByteCount, human_bytes, print_line},
+    cli::{ByteCount, Moved, ProgressMode, Progresses, Shown, human_bytes, parse_rate, print_line},
 };
 use natsfer_producer::{
-    Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, SendOptions, Sent, SentStatus,
+    Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, ProducerError, Progress, SendOptions,
+    Sending, Sent, SentStatus,
 };
 use serde::Serialize;
+use serde_json::json;
 
 /// How to send, and how to tell of it.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,12 @@ pub(crate) struct SendArguments {
     /// Give up when nothing could be published for so long
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) stall_timeout: Duration,
+    /// Publish at most so many bytes per second, of all files together: 20MiB
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    rate: Option<Rate>,
+    /// How to show how far files are
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    progress: ProgressMode,
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -61,7 +71,12 @@ fn parse_metadata(text: &str) -> Result<(String, String), String> {
 impl SendArguments {
     /// What sends.
     pub(crate) fn producer(&self, broker: &Broker) -> Producer {
-        Producer::new(broker.clone()).with_window(self.window.0)
+        Producer::new(broker.clone()).with_window(self.window.0).with_rate(self.rate)
+    }
+
+    /// What shows how far files are.
+    pub(crate) fn progresses(&self) -> Progresses {
+        Progresses::new(self.progress)
     }
 
     /// How many files are sent at once.
@@ -104,4 +119,25 @@ impl SendArguments {
             SentStatus::Unchanged => format!("unchanged  {transfer}  {name}  {size}"),
         })?)
     }
+}
+
+/// Waits for a send, and shows how far it is.
+pub(crate) async fn followed(
+    sending: Sending, name: &FileName, producer: &Producer, progresses: &Progresses,
+) -> Result<Sent, ProducerError> {
+    let followed = progresses.follow(|| {
+        let broker = producer.broker().clone();
+        Shown {
+            name: name.to_string(),
+            about: json!({ "name": name }),
+            moved: sending.progress().map(|Progress { bytes_stored: bytes, size, .. }| Moved { bytes, size }),
+            awaited: Box::new(move || match broker.is_connected() {
+                true => "waiting for the source, or the server to store",
+                false => "waiting for the server",
+            }),
+        }
+    });
+    let sent = sending.await?;
+    followed.done(sent.size);
+    Ok(sent)
 }

@@ -50,8 +50,12 @@ impl Work {
 
     /// One of its channels.
     fn channel(&self) -> Channel {
-        let tokens: Vec<_> =
-            self.channels().as_str().split('.').map(|token| if matches!(token, "*" | ">") { ANY } else { token }.to_owned()).collect();
+        let tokens: Vec<_> = self
+            .channels()
+            .as_str()
+            .split('.')
+            .map(|token| if matches!(token, "*" | ">") { ANY } else { token }.to_owned())
+            .collect();
         tokens.join(".").parse().unwrap_or_default()
     }
 
@@ -76,13 +80,22 @@ impl Work {
         let around = optional("look around", around, "`list` without -c, `status`, `receivers` do not work");
         match self {
             Self::Send(_) => {
-                let mut again = vec![last(Kind::Open), last(Kind::Close), read(&data, of(Kind::Data)), read(&control, of(Kind::Repair))];
+                let mut again = vec![
+                    last(Kind::Open),
+                    last(Kind::Close),
+                    read(&data, of(Kind::Data)),
+                    read(&control, of(Kind::Repair)),
+                ];
                 again.extend(flow());
                 let wait = [Kind::Receipt, Kind::Reject, Kind::Close].map(|kind| read(&control, of(kind)));
                 let both = |attempt: fn(String) -> Attempt| [control.clone(), data.clone()].map(attempt);
                 let remove = [both(Attempt::Purge), both(Attempt::AskLeader)].concat();
                 vec![
-                    required("send", [Kind::Open, Kind::Data, Kind::Close].map(publish).into(), "nothing can be sent on this channel"),
+                    required(
+                        "send",
+                        [Kind::Open, Kind::Data, Kind::Close].map(publish).into(),
+                        "nothing can be sent on this channel",
+                    ),
                     required("send again", again, "what was interrupted cannot be sent on, nor closed"),
                     optional("--wait-for", wait.into(), "who has what is not heard"),
                     around,
@@ -93,8 +106,12 @@ impl Work {
             Self::Receive(name, _) => {
                 let cursor = cursor(name, nobodys);
                 let info = |stream: &str, consumer: &str| Attempt::Ask(format!("CONSUMER.INFO.{stream}.{consumer}"));
-                let pull = |stream: &str, consumer: &str| Attempt::Pull { stream: stream.into(), consumer: consumer.into() };
-                let acknowledge = |stream: &str, consumer: &str| Attempt::Acknowledge { stream: stream.into(), consumer: consumer.into() };
+                let pull =
+                    |stream: &str, consumer: &str| Attempt::Pull { stream: stream.into(), consumer: consumer.into() };
+                let acknowledge = |stream: &str, consumer: &str| Attempt::Acknowledge {
+                    stream: stream.into(),
+                    consumer: consumer.into(),
+                };
                 let inbox = vec![
                     Attempt::CreateConsumer {
                         stream: control.clone(),
@@ -106,7 +123,11 @@ impl Work {
                     acknowledge(&control, name.as_str()),
                 ];
                 let mut chunks = vec![
-                    Attempt::CreateConsumer { stream: data.clone(), name: Some(cursor.clone()), filter: of(Kind::Data) },
+                    Attempt::CreateConsumer {
+                        stream: data.clone(),
+                        name: Some(cursor.clone()),
+                        filter: of(Kind::Data),
+                    },
                     info(&data, &cursor),
                     pull(&data, &cursor),
                     acknowledge(&data, &cursor),
@@ -122,8 +143,16 @@ impl Work {
                 vec![
                     required("receive", inbox, "nothing can be received as this receiver"),
                     required("receive chunks", chunks, "only small files can be received"),
-                    optional("say what became of it", speak, "senders do not know who has what, and nothing is repaired"),
-                    optional("list, replay", look(&channels).into(), "what is stored on these channels cannot be listed"),
+                    optional(
+                        "say what became of it",
+                        speak,
+                        "senders do not know who has what, and nothing is repaired",
+                    ),
+                    optional(
+                        "list, replay",
+                        look(&channels).into(),
+                        "what is stored on these channels cannot be listed",
+                    ),
                     optional("rejected, retry", rejected, "what was rejected cannot be listed, nor tried again"),
                     around,
                 ]
@@ -172,7 +201,9 @@ pub(super) fn judge(task: &Task, tried: &[(String, Permission)]) -> Vec<Finding>
         };
         findings.push(match task.need {
             Need::Required => Finding::fail(&check, found, "have it permitted (docs/security.md)"),
-            Need::Optional => Finding::warn(&check, found, "have it permitted, if this user is to do that (docs/security.md)"),
+            Need::Optional => {
+                Finding::warn(&check, found, "have it permitted, if this user is to do that (docs/security.md)")
+            }
         });
     }
     if findings.is_empty() {

@@ -10,11 +10,7 @@ use serde_json::json;
 use crate::{
     Channel, ChannelFilter, Closing, FileName, Kind, Manifest, RejectionState, ShortIds, TransferId,
     broker::{Broker, BrokerError, Follow, Said, StartAt, Word},
-    cli::{
-        Outcome, human_bytes, note, parse_glob, parse_time, print_line,
-        select::matches,
-        stop_signal,
-    },
+    cli::{Outcome, human_bytes, note, parse_glob, parse_time, print_line, select::matches, stop_signal},
 };
 
 /// Events that are kept at once, at most; the newest.
@@ -181,7 +177,12 @@ impl Teller {
             None => ("-".into(), "-"),
         };
         let name = name_of(&self.names, word).map_or("-", FileName::as_str);
-        let line = format!("{:.0}  {:9}  {id:8}  {channel}  {name}  {}", word.at, word.said.as_str(), detail(&word.said, again));
+        let line = format!(
+            "{:.0}  {:9}  {id:8}  {channel}  {name}  {}",
+            word.at,
+            word.said.as_str(),
+            detail(&word.said, again)
+        );
         line.trim_end().to_owned()
     }
 

@@ -159,7 +159,8 @@ async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow
         return Ok(Outcome::Done);
     }
     use Column::{Left, Right};
-    let mut table = Table::new(&[Left("STREAM"), Right("MESSAGES"), Right("BYTES"), Right("LIMIT"), Right("CONSUMERS")]);
+    let mut table =
+        Table::new(&[Left("STREAM"), Right("MESSAGES"), Right("BYTES"), Right("LIMIT"), Right("CONSUMERS")]);
     for stream in &streams {
         let limit = u64::try_from(stream.config.max_bytes).ok().filter(|limit| *limit > 0);
         table.row([

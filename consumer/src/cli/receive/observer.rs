@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use natsfer_common::cli::report;
+use futures_util::StreamExt as _;
+use natsfer_common::cli::{Followed, Moved, Progresses, Shown, report};
 use natsfer_consumer::{
-    Failure, Manifest, ReceiveError, Saved, TargetDirectory, TransferId,
+    Failure, Incoming, Manifest, Progress, ReceiveError, Saved, TargetDirectory, TransferId,
     hooks::{HookState, Run},
 };
+use serde_json::json;
 
 use crate::cli::event::Format;
 
@@ -14,6 +16,7 @@ use crate::cli::event::Format;
 #[derive(Debug)]
 pub(super) struct Observer {
     format: Format,
+    progresses: Progresses,
     /// Where files land.
     target: PathBuf,
 }
@@ -28,13 +31,26 @@ pub(super) enum Told {
 }
 
 impl Observer {
-    pub(super) fn new(format: Format, target: &TargetDirectory) -> Self {
-        Self { format, target: target.path().to_owned() }
+    pub(super) fn new(format: Format, progresses: Progresses, target: &TargetDirectory) -> Self {
+        Self { format, progresses, target: target.path().to_owned() }
     }
 
     /// A transfer was taken from the inbox, to be saved.
-    pub(super) fn taken(&self, manifest: &Manifest) {
-        tracing::debug!(transfer = %manifest.transfer, name = %manifest.name, "receiving");
+    pub(super) fn taken(&self, incoming: &Incoming) -> Followed {
+        let Manifest { transfer, channel, name, .. } = incoming.manifest();
+        tracing::debug!(%transfer, %name, "receiving");
+        self.progresses.follow(|| {
+            let broker = incoming.broker().clone();
+            Shown {
+                name: name.to_string(),
+                about: json!({ "transfer": transfer, "channel": channel, "name": name }),
+                moved: incoming.progress().map(|Progress { bytes_received: bytes, size, .. }| Moved { bytes, size }),
+                awaited: Box::new(move || match broker.is_connected() {
+                    true => "waiting for its sender, or for room here",
+                    false => "waiting for the server",
+                }),
+            }
+        })
     }
 
     /// A transfer was saved.

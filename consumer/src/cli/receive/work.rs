@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use natsfer_common::cli::Followed;
 use natsfer_consumer::{
     Incoming, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory, TransferId,
     hooks::{Hooks, Noting},
@@ -95,12 +96,12 @@ impl Work {
     fn begin(&mut self, incoming: Incoming) {
         let manifest = incoming.manifest();
         self.tally.taken(manifest.transfer);
-        self.observer.taken(manifest);
+        let followed = self.observer.taken(&incoming);
         // What has no place fails by itself.
         let place = incoming.place(&self.options.layout).unwrap_or_else(|_| manifest.name.clone());
         let turn = self.turns.take(&place, self.options.on_conflict);
         let noting = self.hooks.as_ref().map(Hooks::noting);
-        self.saves.spawn(save(incoming, self.target.clone(), self.options.clone(), turn, noting));
+        self.saves.spawn(save(incoming, self.target.clone(), self.options.clone(), turn, noting, followed));
     }
 
     /// Waits until every command has been run, or has failed too often.
@@ -144,6 +145,7 @@ async fn take(receiver: &mut Receiver, until: Until) -> Result<Vec<Incoming>, Re
 
 async fn save(
     incoming: Incoming, target: TargetDirectory, options: SaveOptions, mut turn: Turn, noting: Option<Noting>,
+    followed: Followed,
 ) -> (TransferId, Result<Saved, ReceiveError>) {
     let transfer = incoming.manifest().transfer;
     turn.come().await;
@@ -157,5 +159,9 @@ async fn save(
         }
         landed.settle().await
     };
-    (transfer, saved.await)
+    let saved = saved.await;
+    if let Ok(saved) = &saved {
+        followed.done(saved.size);
+    }
+    (transfer, saved)
 }
