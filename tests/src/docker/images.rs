@@ -21,7 +21,7 @@ case "$1" in -*) set -- nats-server "$@" ;; esac
 exec "$@"
 "#;
 
-/// Hands out what cargo has made of the same source for this test: to compile it again takes minutes.
+/// Hands out what cargo has made of the same source for this test, stripped: to compile it again takes minutes.
 const CARGO: &str = r#"#!/bin/sh
 set -eu
 [ "$*" = "build --release --locked --bins -p natsfer-producer -p natsfer-consumer" ]
@@ -128,8 +128,8 @@ fn stand_ins() -> Result<[(&'static str, TempDir); 3]> {
     let rust = Root::new()?
         .with_programs(&["sh", "mkdir", "cp"])?
         .with_script("/usr/local/bin/cargo", CARGO)?
-        .with_binary(&producer, "/compiled/natsfer-producer")?
-        .with_binary(&consumer, "/compiled/natsfer-consumer")?
+        .with_stripped(&producer, "/compiled/natsfer-producer")?
+        .with_stripped(&consumer, "/compiled/natsfer-consumer")?
         .into_context("")
         .context("rust")?;
     // No shell: nothing may need one.

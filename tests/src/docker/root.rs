@@ -46,6 +46,16 @@ impl Root {
         Ok(self)
     }
 
+    /// A program that something else is to run, as small as a release's: without symbols and libraries.
+    pub(super) fn with_stripped(self, binary: &Path, at: &str) -> Result<Self> {
+        let to = self.inside(at);
+        fs::create_dir_all(to.parent().context("a program without a directory")?)?;
+        let mut strip = Command::new("strip");
+        let output = strip.arg("-o").args([to.as_path(), binary]).output().context("a stand-in image needs strip")?;
+        ensure!(output.status.success(), "{strip:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(self)
+    }
+
     /// The libraries that a program needs which comes later.
     pub(super) fn with_libraries_of(self, binary: &Path) -> Result<Self> {
         self.copy_libraries(binary)?;
