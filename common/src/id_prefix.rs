@@ -71,7 +71,12 @@ impl ShortIds {
         ids.sort_unstable();
         ids.dedup();
         let common = ids.windows(2).map(|pair| match pair {
-            [a, b] => a.to_string().bytes().zip(b.to_string().bytes()).take_while(|(a, b)| a.cmp(b) == Ordering::Equal).count(),
+            [a, b] => a
+                .to_string()
+                .bytes()
+                .zip(b.to_string().bytes())
+                .take_while(|(a, b)| a.cmp(b) == Ordering::Equal)
+                .count(),
             _ => 0,
         });
         let digits = common.max().map_or(SHOWN, |common| SHOWN.max(common + 1));

@@ -87,7 +87,9 @@ mod tests {
     #[test]
     fn what_was_delivered_and_is_silent_makes_it_uncertain() {
         let position = Position { acknowledged_to: 2, delivered_to: 6, unacknowledged: 1 };
-        let words = |five| [queued(1, Settled::Unknown), queued(4, Settled::Unknown), queued(5, five), queued(9, Settled::Unknown)];
+        let words = |five| {
+            [queued(1, Settled::Unknown), queued(4, Settled::Unknown), queued(5, five), queued(9, Settled::Unknown)]
+        };
         let exact = Lag { files: 2, bytes: 20, certainty: Certainty::Exact };
         assert_eq!(Lag::of(position, words(Settled::Known)), exact);
         // One of 4 and 5 is done, and nothing says which.

@@ -96,7 +96,8 @@ impl Subjects {
 
     /// The channels that a filter over one kind of message selects, if it is such a filter.
     pub fn channels(&self, kind: Kind, filter: &str) -> Option<ChannelFilter> {
-        let rest = filter.strip_prefix(&self.prefix)?.strip_prefix('.')?.strip_prefix(kind.as_str())?.strip_prefix('.')?;
+        let rest =
+            filter.strip_prefix(&self.prefix)?.strip_prefix('.')?.strip_prefix(kind.as_str())?.strip_prefix('.')?;
         let channels = match rest.strip_suffix("*.>") {
             Some(head) => format!("{head}>"),
             None => rest.strip_suffix(".*")?.to_owned(),

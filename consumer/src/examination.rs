@@ -58,7 +58,8 @@ pub fn examine_directory(path: impl AsRef<Path>) -> io::Result<DirectoryFacts> {
     Ok(DirectoryFacts {
         exists: at == path,
         landed: try_landing(&dir),
-        one_file_system: staging.map_or(Ok(true), |staging| Ok::<_, io::Error>(staging.dev() == at.metadata()?.dev()))?,
+        one_file_system: staging
+            .map_or(Ok(true), |staging| Ok::<_, io::Error>(staging.dev() == at.metadata()?.dev()))?,
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
         all_bytes: space.f_blocks.saturating_mul(space.f_frsize),
         free_files: (space.f_files > 0).then_some(space.f_favail),

@@ -45,8 +45,8 @@ pub use natsfer_common::{
     Receipt, ReceiverName, RejectionReason, RepairRequest, TransferId,
     broker::{
         AccessError, Broker, BrokerError, CatalogEntry, ClientCertificate, ConnectOptions, Contexts, Handshake,
-        JetStreamApi, JetStreamDomain, Login, Secret, Settings, SettingsError, Standing, StandingState, StreamSettings, StreamsReport,
-        SubjectPrefix, SubjectPrefixError, Tls, TransferState, standings,
+        JetStreamApi, JetStreamDomain, Login, Secret, Settings, SettingsError, Standing, StandingState, StreamSettings,
+        StreamsReport, SubjectPrefix, SubjectPrefixError, Tls, TransferState, standings,
     },
 };
 pub use options::SendOptions;

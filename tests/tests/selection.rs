@@ -201,10 +201,8 @@ async fn a_receiver_whose_directory_is_removed_ends() {
     })
     .await;
     // While it starts it still makes files there, which a removal in one go can meet.
-    eventually("its directory is gone", Duration::from_secs(60), || async {
-        std::fs::remove_dir_all(&inbox).ok()
-    })
-    .await;
+    eventually("its directory is gone", Duration::from_secs(60), || async { std::fs::remove_dir_all(&inbox).ok() })
+        .await;
     send_named(&server, "a", &["x"]).await;
     let errors = receiver.wait().await.exited(1).errors();
     assert!(errors.contains("the target directory") && errors.contains("was removed"), "{errors}");

@@ -151,9 +151,10 @@ impl Broker {
     /// Each transfer's size where it is known; of some that are not finished, what is stored.
     async fn sizes(&self, catalog: &[CatalogEntry]) -> Result<Vec<Option<u64>>, BrokerError> {
         let mut sizes: Vec<_> = catalog.iter().map(CatalogEntry::size).collect();
-        let sizeless = catalog.iter().zip(&mut sizes).filter(|(entry, size)| {
-            size.is_none() && matches!(entry.state, TransferState::Open)
-        });
+        let sizeless = catalog
+            .iter()
+            .zip(&mut sizes)
+            .filter(|(entry, size)| size.is_none() && matches!(entry.state, TransferState::Open));
         for (entry, size) in sizeless.take(MOST_COUNTED) {
             *size = permitted(self.stored_so_far(entry).await)?;
         }
@@ -195,9 +196,7 @@ impl Broker {
 }
 
 /// The last word of a receiver about a transfer counts.
-fn note_rejection(
-    rejected: &mut BTreeMap<ReceiverName, BTreeSet<(Option<Key>, u64)>>, word: super::Word,
-) {
+fn note_rejection(rejected: &mut BTreeMap<ReceiverName, BTreeSet<(Option<Key>, u64)>>, word: super::Word) {
     let Said::Rejected(rejection) = word.said else { return };
     let key = word.subject.map(|subject| (subject.channel, subject.transfer));
     // A message without a transfer has no name but its place.
@@ -234,9 +233,8 @@ fn connection(name: &ReceiverName, inbox: &ConsumerState, cursors: Option<&[Cons
         return Connection::Listening;
     }
     let prefix = format!("{name}-");
-    let is_of = |cursor: &&ConsumerState| {
-        cursor.name.strip_prefix(&prefix).is_some_and(|id| id.parse::<TransferId>().is_ok())
-    };
+    let is_of =
+        |cursor: &&ConsumerState| cursor.name.strip_prefix(&prefix).is_some_and(|id| id.parse::<TransferId>().is_ok());
     match cursors {
         Some(cursors) if cursors.iter().filter(is_of).any(|cursor| cursor.waiting_pulls > 0) => Connection::Receiving,
         None if inbox.unacknowledged > 0 => Connection::Unknown,

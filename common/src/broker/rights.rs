@@ -109,7 +109,9 @@ impl Broker {
     pub fn right(&self, attempt: &Attempt) -> String {
         let api = &self.api_prefix;
         match attempt {
-            Attempt::CreateConsumer { stream, name: None, filter } => format!("{api}.CONSUMER.CREATE.{stream}.*.{filter}"),
+            Attempt::CreateConsumer { stream, name: None, filter } => {
+                format!("{api}.CONSUMER.CREATE.{stream}.*.{filter}")
+            }
             Attempt::Acknowledge { stream, consumer } => format!("$JS.ACK.{stream}.{consumer}.>"),
             Attempt::LetFlow(stream) => format!("$JS.FC.{stream}.>"),
             attempt => self.message(attempt).subject,
@@ -129,7 +131,9 @@ impl Broker {
                 Message::unreadable(format!("{api}.CONSUMER.CREATE.{stream}.{name}.{filter}"))
             }
             // What is no JSON at all would be taken for a request for one message.
-            Attempt::Pull { stream, consumer } => Message::unreadable(format!("{api}.CONSUMER.MSG.NEXT.{stream}.{consumer}")),
+            Attempt::Pull { stream, consumer } => {
+                Message::unreadable(format!("{api}.CONSUMER.MSG.NEXT.{stream}.{consumer}"))
+            }
             // None of the words that acknowledge.
             Attempt::Acknowledge { stream, consumer } => Message {
                 subject: format!("$JS.ACK.{stream}.{consumer}.1.1.1.1.1"),

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use super::{Broker, BrokerError, CatalogEntry, ConsumerState, TransferState};
 use crate::{Manifest, Receipt, ReceiverName, RejectionState};
+use jiff::Timestamp;
 
 /// One receiver and one transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -276,12 +276,17 @@ impl StreamConfig {
             all.push(StreamDifference { stream: name.into(), importance, found, change });
         };
         let edit = |flags: String| format!("nats stream edit {name} {flags}");
-        let anew = || "remove it and run `natsfer-producer init`, which makes it anew: what it holds is lost".to_owned();
+        let anew =
+            || "remove it and run `natsfer-producer init`, which makes it anew: what it holds is lost".to_owned();
         let missing: Vec<_> =
             subjects.iter().filter(|wanted| !self.subjects.iter().any(|taken| selects(taken, wanted))).collect();
         if !missing.is_empty() {
             let change = edit(format!("--subjects='{}'", subjects.join(",")));
-            add(Needed, format!("does not take {missing:?}, on which natsfer publishes; it takes {:?}", self.subjects), change);
+            add(
+                Needed,
+                format!("does not take {missing:?}, on which natsfer publishes; it takes {:?}", self.subjects),
+                change,
+            );
         }
         if self.retention != "limits" {
             add(Needed, format!("has retention '{}': files go before every receiver has them", self.retention), anew());
@@ -316,7 +321,11 @@ impl StreamConfig {
         }
         if self.deny_purge {
             let found = "has 'deny_purge': nothing can be cancelled or pruned, only max_age removes it";
-            add(Advised, found.into(), "where that is not meant, remove it and make it anew: it cannot be edited".into());
+            add(
+                Advised,
+                found.into(),
+                "where that is not meant, remove it and make it anew: it cannot be edited".into(),
+            );
         }
         if let Some(replicas) = settings.replicas.filter(|replicas| self.num_replicas != u64::from(*replicas)) {
             let found = format!("has {} replicas, not {replicas}", self.num_replicas);
@@ -385,13 +394,19 @@ mod tests {
         ];
         for (change, importance, words) in cases {
             let found = found(change, &StreamSettings::default());
-            assert!(matches!(&found[..], [(as_said, text)] if *as_said == importance && text.contains(words)), "{found:?}");
+            assert!(
+                matches!(&found[..], [(as_said, text)] if *as_said == importance && text.contains(words)),
+                "{found:?}"
+            );
         }
     }
 
     #[test]
     fn what_was_asked_for_is_compared() {
-        let settings = StreamSettings::default().with_replicas(3).with_max_bytes(Some(5)).with_max_age(Some(Duration::from_secs(60)));
+        let settings = StreamSettings::default()
+            .with_replicas(3)
+            .with_max_bytes(Some(5))
+            .with_max_age(Some(Duration::from_secs(60)));
         let differing = found(|_| (), &settings);
         assert!(differing.len() == 3 && differing.iter().all(|(importance, _)| *importance == Importance::Asked));
         assert!(differing[0].1.contains("nats stream edit NATSFER_DATA --replicas=3"), "{differing:?}");

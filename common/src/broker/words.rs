@@ -47,9 +47,7 @@ impl Word {
         let header = |name| delivery.header(name);
         let said = match kind {
             Kind::Open => Said::Published(Box::new(Manifest::from_header(header(name::MANIFEST)?, of?).ok()?)),
-            Kind::Close => {
-                Said::Closed(ClosingRecord::from_header(header(name::CLOSING)?, of?.transfer).ok()?.closing)
-            }
+            Kind::Close => Said::Closed(ClosingRecord::from_header(header(name::CLOSING)?, of?.transfer).ok()?.closing),
             Kind::Receipt => Said::Landed(Receipt::from_header(header(name::RECEIPT)?, of?.transfer).ok()?),
             Kind::Repair => Said::Wanted(RepairRequest::from_header(header(name::REPAIR)?, of?.transfer).ok()?),
             Kind::Reject => {
@@ -104,7 +102,8 @@ impl Broker {
     /// # Errors
     /// When the server does not answer.
     pub async fn hear<T>(
-        &self, kind: Kind, channels: &ChannelFilter, start: StartAt, begin: impl Fn() -> T, visit: impl Fn(&mut T, Word),
+        &self, kind: Kind, channels: &ChannelFilter, start: StartAt, begin: impl Fn() -> T,
+        visit: impl Fn(&mut T, Word),
     ) -> Result<T, BrokerError> {
         let what = format!("looking up what was said ({})", kind.as_str());
         self.patiently(&what, || async {

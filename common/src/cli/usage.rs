@@ -4,7 +4,9 @@ use clap::{Command, error::ErrorKind};
 
 /// Ends the program as clap does: the error, how the command is meant, exit code 2. `subcommand` is the one that was used
 /// wrongly, if it is known.
-pub fn wrong_usage(mut program: Command, subcommand: Option<&str>, kind: ErrorKind, wrong: impl std::fmt::Display) -> ! {
+pub fn wrong_usage(
+    mut program: Command, subcommand: Option<&str>, kind: ErrorKind, wrong: impl std::fmt::Display,
+) -> ! {
     program.build();
     let command = match subcommand {
         Some(name) => program.find_subcommand_mut(name),

@@ -47,7 +47,9 @@ impl WhichTransfer {
                 ">" => format!("on stream {stream}"),
                 channel => format!("on channel {channel} of stream {stream}"),
             };
-            return Err(anyhow!("there is no transfer {id} {place}: it never was, or has been removed; `list` shows what there is"));
+            return Err(anyhow!(
+                "there is no transfer {id} {place}: it never was, or has been removed; `list` shows what there is"
+            ));
         }
         Ok(catalog)
     }
@@ -84,7 +86,8 @@ mod tests {
 
     #[test]
     fn an_ambiguous_beginning_lists_what_it_may_mean() {
-        let ids: Vec<TransferId> = ["abcd0", "abcd1", "ffff0"].iter().map(|id| format!("{id:0<32}").parse().unwrap()).collect();
+        let ids: Vec<TransferId> =
+            ["abcd0", "abcd1", "ffff0"].iter().map(|id| format!("{id:0<32}").parse().unwrap()).collect();
         let (channel, name): (Channel, FileName) = ("eu".parse().unwrap(), "a.txt".parse().unwrap());
         let find = |prefix: &str| {
             let candidates = ids.iter().map(|id| (*id, Some(&channel), Some(&name)));

@@ -30,16 +30,16 @@ impl Cat {
 }
 
 async fn write_out(broker: &Broker, entry: &CatalogEntry, range: Option<ByteRange>) -> anyhow::Result<()> {
-        let mut output = tokio::io::stdout();
-        match range {
-            Some(range) => {
-                read_range(broker, entry, range, &mut output).await?;
-            }
-            None => {
-                let mut reader = Replays::new(broker.clone()).open(entry).await?.read().await?;
-                tokio::io::copy(&mut reader, &mut output).await.context("cannot write the transfer out to its end")?;
-                reader.finish().await;
-            }
+    let mut output = tokio::io::stdout();
+    match range {
+        Some(range) => {
+            read_range(broker, entry, range, &mut output).await?;
         }
-        output.flush().await.context("cannot write to standard output")
+        None => {
+            let mut reader = Replays::new(broker.clone()).open(entry).await?.read().await?;
+            tokio::io::copy(&mut reader, &mut output).await.context("cannot write the transfer out to its end")?;
+            reader.finish().await;
+        }
+    }
+    output.flush().await.context("cannot write to standard output")
 }

@@ -61,7 +61,9 @@ pub(super) async fn nothing(broker: &Broker, name: &ReceiverName) {
     // Who may not look, is not told.
     let inbox = broker.consumer(broker.stream().control(), name.as_str()).await;
     note(&match inbox {
-        Ok(None) => format!("there is no receiver '{name}', and none of that name has rejected anything: see `receivers`"),
+        Ok(None) => {
+            format!("there is no receiver '{name}', and none of that name has rejected anything: see `receivers`")
+        }
         _ => format!("receiver '{name}' has rejected nothing"),
     });
 }

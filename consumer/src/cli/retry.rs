@@ -75,7 +75,9 @@ impl Retry {
         let is_it = |rejected: &Rejected| chosen.is_some() && rejected.rejection.transfer == chosen;
         let name = &self.name;
         all.into_iter().rev().find(is_it).ok_or_else(|| {
-            anyhow::anyhow!("receiver '{name}' has not rejected a transfer {id}: `rejected -n {name}` shows those it has")
+            anyhow::anyhow!(
+                "receiver '{name}' has not rejected a transfer {id}: `rejected -n {name}` shows those it has"
+            )
         })
     }
 }

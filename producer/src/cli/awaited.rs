@@ -17,7 +17,9 @@ pub(crate) async fn warn_of_strangers(broker: &Broker, channel: &Channel, receiv
             Ok(Some(inbox)) if inbox.listens_to(&subject) => {}
             Ok(Some(_)) => {
                 strangers = true;
-                tracing::warn!("receiver '{receiver}' does not listen on channel {channel}: it is waited for all the same");
+                tracing::warn!(
+                    "receiver '{receiver}' does not listen on channel {channel}: it is waited for all the same"
+                );
             }
             Ok(None) => {
                 strangers = true;

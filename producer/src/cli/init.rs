@@ -27,9 +27,7 @@ pub(crate) struct Init {
 impl Init {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let settings = self.replicas.into_iter().fold(StreamSettings::default(), StreamSettings::with_replicas);
-        let settings = settings
-            .with_max_bytes(self.max_bytes.map(|ByteCount(bytes)| bytes))
-            .with_max_age(self.max_age);
+        let settings = settings.with_max_bytes(self.max_bytes.map(|ByteCount(bytes)| bytes)).with_max_age(self.max_age);
         let found = broker.create_streams(&settings).await?;
         for name in [broker.stream().control().to_owned(), broker.stream().data()] {
             let what = if found.created.contains(&name) { "created" } else { "exists" };

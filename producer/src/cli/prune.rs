@@ -100,7 +100,10 @@ impl Prune {
         let pruning = self.pruning();
         let selected = pruning.select(broker).await?;
         if selected.is_empty() {
-            note(&format!("nothing on stream {} is to be removed: see `prune --help` for what is selected", broker.stream()));
+            note(&format!(
+                "nothing on stream {} is to be removed: see `prune --help` for what is selected",
+                broker.stream()
+            ));
             return Ok(Outcome::Done);
         }
         if self.dry_run {

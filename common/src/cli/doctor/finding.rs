@@ -80,7 +80,9 @@ pub fn print(findings: &[Finding], json: bool) -> std::io::Result<Outcome> {
     let found = match (warnings, failures) {
         (0, 0) => "nothing is wrong".to_owned(),
         (warnings, 0) => format!("it works; {}", count(warnings as u64, "warning")),
-        (warnings, failures) => format!("{} and {}", count(failures as u64, "failure"), count(warnings as u64, "warning")),
+        (warnings, failures) => {
+            format!("{} and {}", count(failures as u64, "failure"), count(warnings as u64, "warning"))
+        }
     };
     note(&format!("{}: {found}", count(findings.len() as u64, "check")));
     Ok(if failures > 0 { Outcome::Failed } else { Outcome::Done })

@@ -11,8 +11,8 @@ use crate::{
 /// What somebody wants to do.
 #[derive(Debug, Clone)]
 pub enum Work {
-    /// Send on this channel.
-    Send(Channel),
+    /// Send on this channel, and wait for these receivers.
+    Send(Channel, Vec<ReceiverName>),
     /// Receive on these channels.
     Receive(ReceiverName, ChannelFilter),
     /// Read what is stored on these channels, without being a receiver.
@@ -43,15 +43,19 @@ const ANY: &str = "doctor";
 impl Work {
     fn channels(&self) -> ChannelFilter {
         match self {
-            Self::Send(channel) => channel.clone().into(),
+            Self::Send(channel, _) => channel.clone().into(),
             Self::Receive(_, channels) | Self::Read(channels) => channels.clone(),
         }
     }
 
     /// One of its channels.
     fn channel(&self) -> Channel {
-        let tokens: Vec<_> =
-            self.channels().as_str().split('.').map(|token| if matches!(token, "*" | ">") { ANY } else { token }.to_owned()).collect();
+        let tokens: Vec<_> = self
+            .channels()
+            .as_str()
+            .split('.')
+            .map(|token| if matches!(token, "*" | ">") { ANY } else { token }.to_owned())
+            .collect();
         tokens.join(".").parse().unwrap_or_default()
     }
 
@@ -75,16 +79,27 @@ impl Work {
         around.extend([&control, &data].map(|stream| Attempt::Ask(format!("STREAM.INFO.{stream}"))));
         let around = optional("look around", around, "`list` without -c, `status`, `receivers` do not work");
         match self {
-            Self::Send(_) => {
-                let mut again = vec![last(Kind::Open), last(Kind::Close), read(&data, of(Kind::Data)), read(&control, of(Kind::Repair))];
+            Self::Send(_, receivers) => {
+                let mut again = vec![
+                    last(Kind::Open),
+                    last(Kind::Close),
+                    read(&data, of(Kind::Data)),
+                    read(&control, of(Kind::Repair)),
+                ];
                 again.extend(flow());
-                let wait = [Kind::Receipt, Kind::Reject, Kind::Close].map(|kind| read(&control, of(kind)));
+                let mut wait: Vec<_> =
+                    [Kind::Receipt, Kind::Reject, Kind::Close].map(|kind| read(&control, of(kind))).into();
+                wait.extend(receivers.iter().map(|name| Attempt::Ask(format!("CONSUMER.INFO.{control}.{name}"))));
                 let both = |attempt: fn(String) -> Attempt| [control.clone(), data.clone()].map(attempt);
                 let remove = [both(Attempt::Purge), both(Attempt::AskLeader)].concat();
                 vec![
-                    required("send", [Kind::Open, Kind::Data, Kind::Close].map(publish).into(), "nothing can be sent on this channel"),
+                    required(
+                        "send",
+                        [Kind::Open, Kind::Data, Kind::Close].map(publish).into(),
+                        "nothing can be sent on this channel",
+                    ),
                     required("send again", again, "what was interrupted cannot be sent on, nor closed"),
-                    optional("--wait-for", wait.into(), "who has what is not heard"),
+                    optional("--wait-for", wait, "who has what is not heard"),
                     around,
                     optional("cancel, prune", remove, "nothing can be removed"),
                     optional("init", both(Attempt::CreateStream).into(), "an operator must make the streams"),
@@ -93,8 +108,12 @@ impl Work {
             Self::Receive(name, _) => {
                 let cursor = cursor(name, nobodys);
                 let info = |stream: &str, consumer: &str| Attempt::Ask(format!("CONSUMER.INFO.{stream}.{consumer}"));
-                let pull = |stream: &str, consumer: &str| Attempt::Pull { stream: stream.into(), consumer: consumer.into() };
-                let acknowledge = |stream: &str, consumer: &str| Attempt::Acknowledge { stream: stream.into(), consumer: consumer.into() };
+                let pull =
+                    |stream: &str, consumer: &str| Attempt::Pull { stream: stream.into(), consumer: consumer.into() };
+                let acknowledge = |stream: &str, consumer: &str| Attempt::Acknowledge {
+                    stream: stream.into(),
+                    consumer: consumer.into(),
+                };
                 let inbox = vec![
                     Attempt::CreateConsumer {
                         stream: control.clone(),
@@ -106,7 +125,11 @@ impl Work {
                     acknowledge(&control, name.as_str()),
                 ];
                 let mut chunks = vec![
-                    Attempt::CreateConsumer { stream: data.clone(), name: Some(cursor.clone()), filter: of(Kind::Data) },
+                    Attempt::CreateConsumer {
+                        stream: data.clone(),
+                        name: Some(cursor.clone()),
+                        filter: of(Kind::Data),
+                    },
                     info(&data, &cursor),
                     pull(&data, &cursor),
                     acknowledge(&data, &cursor),
@@ -122,8 +145,16 @@ impl Work {
                 vec![
                     required("receive", inbox, "nothing can be received as this receiver"),
                     required("receive chunks", chunks, "only small files can be received"),
-                    optional("say what became of it", speak, "senders do not know who has what, and nothing is repaired"),
-                    optional("list, replay", look(&channels).into(), "what is stored on these channels cannot be listed"),
+                    optional(
+                        "say what became of it",
+                        speak,
+                        "senders do not know who has what, and nothing is repaired",
+                    ),
+                    optional(
+                        "list, replay",
+                        look(&channels).into(),
+                        "what is stored on these channels cannot be listed",
+                    ),
                     optional("rejected, retry", rejected, "what was rejected cannot be listed, nor tried again"),
                     around,
                 ]
@@ -155,24 +186,28 @@ impl Work {
     }
 }
 
+/// Nothing can be asked like this.
+pub(super) fn deaf(violation: &str) -> Finding {
+    let change = "run it with the inbox that this user may subscribe to (--inbox-prefix), or have this one permitted";
+    Finding::fail("rights: hear answers", format!("no answer can be heard: {violation}"), change)
+}
+
 /// Judges one part of the work by what was tried of it.
 pub(super) fn judge(task: &Task, tried: &[(String, Permission)]) -> Vec<Finding> {
-    let check = format!("may {}", task.name);
+    let check = format!("rights: {}", task.name);
     let mut findings = Vec::new();
     for (right, permission) in tried {
         let found = match permission {
             Permission::Allowed => continue,
             Permission::Denied(_) => format!("not permitted: {right}; {}", task.otherwise),
-            Permission::Deaf(violation) => {
-                let found = format!("no answer can be heard: {violation}");
-                let change = "run it with the inbox that this user may subscribe to (--inbox-prefix), or permit it";
-                return vec![Finding::fail(check, found, change)];
-            }
+            Permission::Deaf(violation) => return vec![deaf(violation)],
             Permission::Unknown(why) => format!("no telling about {right}: {why}"),
         };
         findings.push(match task.need {
             Need::Required => Finding::fail(&check, found, "have it permitted (docs/security.md)"),
-            Need::Optional => Finding::warn(&check, found, "have it permitted, if this user is to do that (docs/security.md)"),
+            Need::Optional => {
+                Finding::warn(&check, found, "have it permitted, if this user is to do that (docs/security.md)")
+            }
         });
     }
     if findings.is_empty() {
@@ -189,7 +224,7 @@ mod tests {
     fn works() -> [Work; 3] {
         let channels: ChannelFilter = "invoices.>".parse().unwrap();
         [
-            Work::Send("invoices.eu".parse().unwrap()),
+            Work::Send("invoices.eu".parse().unwrap(), vec!["billing".parse().unwrap()]),
             Work::Receive("billing".parse().unwrap(), channels.clone()),
             Work::Read(channels),
         ]

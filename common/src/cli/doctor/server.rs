@@ -28,7 +28,9 @@ pub(super) fn no_connection(error: &BrokerError) -> Finding {
         BrokerError::LoginRefused { .. } => {
             "log in as a user that the server knows: --creds, --nkey, --user and --password-file, --token-file or --context"
         }
-        BrokerError::Untrusted { .. } => "give the authority behind its certificate (--tlsca), or this side's (--tlscert, --tlskey)",
+        BrokerError::Untrusted { .. } => {
+            "give the authority behind its certificate (--tlsca), or this side's (--tlscert, --tlskey)"
+        }
         BrokerError::Access(_) => "correct this file, or give another one",
         _ => "see what the server's log says",
     };
@@ -64,7 +66,11 @@ pub(super) fn version(facts: &ServerFacts) -> Finding {
         }
         Some(version) if version < ADVISED => {
             let found = format!("{place} works; newer ones hold users more strictly to their rights");
-            Finding::warn(check, found, "use nats-server 2.14.3 or newer where users do not trust each other (docs/security.md)")
+            Finding::warn(
+                check,
+                found,
+                "use nats-server 2.14.3 or newer where users do not trust each other (docs/security.md)",
+            )
         }
         Some(version) if version < COUNTS_CONSUMERS => Finding::ok(check, place),
         Some(_) => Finding::ok(check, format!("{place}; a stream takes 1,000 consumers unless it is set up otherwise")),
@@ -104,9 +110,11 @@ pub(super) fn max_payload(bytes: usize) -> Finding {
     let text = human_bytes(bytes as u64);
     match ChunkSizing::default().choose(LinkEstimate::default(), bytes) {
         Ok(_) => Finding::ok("message size", format!("up to {text}")),
-        Err(error) => {
-            Finding::fail("message size", format!("up to {text}: {error}"), "set the server's max_payload to 1MB or more")
-        }
+        Err(error) => Finding::fail(
+            "message size",
+            format!("up to {text}: {error}"),
+            "set the server's max_payload to 1MB or more",
+        ),
     }
 }
 
@@ -116,7 +124,8 @@ pub(super) fn round_trip(took: Option<Duration>) -> Finding {
         None => Finding::fail(check, "the connection was closed", "see what the server's log says"),
         Some(took) if took >= SLOW => {
             let found = format!("{} ms: small files take several each", took.as_millis());
-            Finding::warn(check, found, "send many files at once (--concurrency), in larger chunks (--chunk-size) and a larger window (--window)")
+            let change = "send many files at once (--concurrency), in larger chunks (--chunk-size) and a larger window (--window)";
+            Finding::warn(check, found, change)
         }
         Some(took) => Finding::ok(check, format!("{:.1} ms", took.as_secs_f64() * 1_000.0)),
     }
@@ -132,7 +141,9 @@ pub(super) fn clock(ahead: Option<(i64, i64)>) -> Finding {
     let seconds = ahead.unsigned_abs() as f64 / 1_000.0;
     let way = if ahead >= 0 { "behind" } else { "ahead of" };
     if differs > MOST_CLOCK {
-        let found = format!("this machine's is {seconds:.1} s {way} the server's: ages, `prune --older-than` and certificates go by it");
+        let found = format!(
+            "this machine's is {seconds:.1} s {way} the server's: ages, `prune --older-than` and certificates go by it"
+        );
         Finding::warn(check, found, "let both synchronise their clocks (NTP)")
     } else {
         Finding::ok(check, format!("within {} ms of the server's", ahead.unsigned_abs().max(off.unsigned_abs())))
@@ -146,10 +157,18 @@ pub(super) fn no_account(error: &BrokerError) -> Result<Vec<Finding>, Finding> {
               (--js-domain, --js-api-prefix)";
     match error {
         // Not to be asked what the account has is no harm.
-        BrokerError::Denied { .. } => Ok(vec![Finding::ok(check, "there; this user may not ask how full the account is")]),
-        BrokerError::NoResponders { .. } => Err(Finding::fail(check, "nothing answers: it is not enabled at the server", on)),
+        BrokerError::Denied { .. } => {
+            Ok(vec![Finding::ok(check, "there; this user may not ask how full the account is")])
+        }
+        BrokerError::NoResponders { .. } => {
+            Err(Finding::fail(check, "nothing answers: it is not enabled at the server", on))
+        }
         BrokerError::Refused { description, .. } => Err(Finding::fail(check, description.clone(), on)),
-        error => Err(Finding::fail(check, error.to_string(), "see what the server's log says: a cluster may have lost its quorum")),
+        error => Err(Finding::fail(
+            check,
+            error.to_string(),
+            "see what the server's log says: a cluster may have lost its quorum",
+        )),
     }
 }
 
@@ -157,23 +176,19 @@ pub(super) fn account(account: &AccountFacts) -> Vec<Finding> {
     let check = "JetStream";
     let AccountFacts { storage, streams, consumers, limits } = account;
     let limit = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
-    let of = |number: u64, most: i64, what: &str| match limit(most) {
-        Some(most) => format!("{number} of {}", count(most, what)),
-        None => count(number, what),
-    };
     let bytes = match limit(limits.max_storage) {
         Some(most) => format!("{} of {}", human_bytes(*storage), human_bytes(most)),
         None => human_bytes(*storage),
     };
-    let found = format!(
-        "the account has {bytes}, {}, {}",
-        of(*streams, limits.max_streams, "stream"),
-        of(*consumers, limits.max_consumers, "consumer"),
-    );
+    let mut found = format!("the account has {bytes} in {}", count(*streams, "stream"));
+    // Without a limit it says little: those that look around, as this did, stay for a second.
+    if let Some(most) = limit(limits.max_consumers) {
+        found += &format!(", {consumers} of {}", count(most, "consumer"));
+    }
     let mut findings = Vec::new();
     let mut full = |used: u64, most: i64, what: &str, comes: &str| {
         let Some(most) = limit(most) else { return };
-        let change = format!("raise the account's limit, or make room (`natsfer-producer prune`)");
+        let change = "raise the account's limit, or make room (`natsfer-producer prune`)";
         if used >= most {
             findings.push(Finding::fail(check, format!("the account's {what} are used up: {comes}"), change));
         } else if used.saturating_mul(100) >= most.saturating_mul(NEARLY_FULL) {

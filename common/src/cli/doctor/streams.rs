@@ -19,10 +19,15 @@ pub(super) fn no_stream(name: &str, error: &BrokerError) -> Finding {
         );
     }
     match error {
-        BrokerError::Denied { .. } => {
-            Finding::ok(check(name), "not looked at: this user may not, and need not; `doctor` as an operator looks at it")
-        }
-        error => Finding::fail(check(name), error.to_string(), "see what the server's log says: the stream may have no leader"),
+        BrokerError::Denied { .. } => Finding::ok(
+            check(name),
+            "not looked at: this user may not, and need not; `doctor` as an operator looks at it",
+        ),
+        error => Finding::fail(
+            check(name),
+            error.to_string(),
+            "see what the server's log says: the stream may have no leader",
+        ),
     }
 }
 
@@ -36,8 +41,8 @@ pub(super) fn stream(facts: &StreamFacts, differences: &[StreamDifference], max_
     let name = &facts.name;
     let config = &facts.config;
     let room = [
-        (limit(config.max_bytes), facts.bytes, max_payload, format!("--max-bytes=N")),
-        (limit(config.max_msgs), facts.messages, 1, format!("--max-msgs=N")),
+        (limit(config.max_bytes), facts.bytes, max_payload, "--max-bytes=N"),
+        (limit(config.max_msgs), facts.messages, 1, "--max-msgs=N"),
     ];
     for (most, used, next, flag) in room {
         let Some(most) = most else { continue };
@@ -51,12 +56,21 @@ pub(super) fn stream(facts: &StreamFacts, differences: &[StreamDifference], max_
     }
     if let Some(most) = limit(config.max_consumers).filter(|most| facts.consumers.saturating_add(1) > *most) {
         let found = format!("has its {} consumers: receivers and lists wait for one", most);
-        let change = format!("nats stream edit {name} --max-consumers=-1, or `natsfer-consumer forget` receivers that are gone");
+        let change =
+            format!("nats stream edit {name} --max-consumers=-1, or `natsfer-consumer forget` receivers that are gone");
         findings.push(Finding::fail(check(name), found, change));
     }
     if let Some(most) = limit(config.max_msg_size).filter(|most| *most < max_payload) {
-        let found = format!("takes messages up to {}, the server up to {}: larger chunks are refused", human_bytes(most), human_bytes(max_payload));
-        findings.push(Finding::warn(check(name), found, format!("nats stream edit {name} --max-msg-size=-1, or `send --chunk-size`")));
+        let found = format!(
+            "takes messages up to {}, the server up to {}: larger chunks are refused",
+            human_bytes(most),
+            human_bytes(max_payload)
+        );
+        findings.push(Finding::warn(
+            check(name),
+            found,
+            format!("nats stream edit {name} --max-msg-size=-1, or `send --chunk-size`"),
+        ));
     }
     if findings.is_empty() {
         let age = match config.max_age {
@@ -66,7 +80,8 @@ pub(super) fn stream(facts: &StreamFacts, differences: &[StreamDifference], max_
                 format!(", removed after {}", human_age(age))
             }
         };
-        let replicas = if config.num_replicas == 1 { "1 copy".into() } else { format!("{} copies", config.num_replicas) };
+        let replicas =
+            if config.num_replicas == 1 { "1 copy".into() } else { format!("{} copies", config.num_replicas) };
         findings.push(Finding::ok(check(name), format!("{}, {replicas}{age}", filled(facts))));
     }
     findings
@@ -120,9 +135,10 @@ mod tests {
     #[test]
     fn a_stream_is_full_when_the_next_message_does_not_fit() {
         let limited = |bytes| facts(bytes, |config| config.max_bytes = 10_000);
-        assert_eq!([0, 7_999, 8_000, 9_000, 9_001, 20_000].map(|bytes| verdict(&limited(bytes))), [
-            Verdict::Ok, Verdict::Ok, Verdict::Warn, Verdict::Warn, Verdict::Fail, Verdict::Fail
-        ]);
+        assert_eq!(
+            [0, 7_999, 8_000, 9_000, 9_001, 20_000].map(|bytes| verdict(&limited(bytes))),
+            [Verdict::Ok, Verdict::Ok, Verdict::Warn, Verdict::Warn, Verdict::Fail, Verdict::Fail]
+        );
         assert_eq!(verdict(&facts(u64::MAX, |config| config.max_bytes = -1)), Verdict::Ok);
         assert_eq!(verdict(&facts(0, |config| config.max_msgs = 10)), Verdict::Fail);
         assert_eq!(verdict(&facts(0, |config| config.max_consumers = 2)), Verdict::Fail);
@@ -138,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_not_there_is_no_failure() {
-        let missing = BrokerError::Refused { what: String::new(), code: code::STREAM_NOT_FOUND, description: String::new() };
+        let missing =
+            BrokerError::Refused { what: String::new(), code: code::STREAM_NOT_FOUND, description: String::new() };
         assert_eq!(no_stream("NATSFER", &missing).verdict, Verdict::Warn);
         let away = BrokerError::TimedOut { what: String::new(), after: std::time::Duration::ZERO };
         assert_eq!(no_stream("NATSFER", &away).verdict, Verdict::Fail);

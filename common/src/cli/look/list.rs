@@ -9,7 +9,8 @@ use crate::{
     ChannelFilter, ShortIds,
     broker::{Broker, CatalogEntry, TransferState},
     cli::{
-        Column, Outcome, Table, count, human_age, human_bytes, note, parse_glob, parse_time, print_line, select::matches,
+        Column, Outcome, Table, count, human_age, human_bytes, note, parse_glob, parse_time, print_line,
+        select::matches,
     },
 };
 
@@ -157,9 +158,7 @@ fn print(selected: &[CatalogEntry], ids: ShortIds) -> std::io::Result<()> {
 }
 
 fn totals(selected: &[CatalogEntry]) -> String {
-    let sum = |bytes: fn(&CatalogEntry) -> Option<u64>| {
-        selected.iter().filter_map(bytes).fold(0, u64::saturating_add)
-    };
+    let sum = |bytes: fn(&CatalogEntry) -> Option<u64>| selected.iter().filter_map(bytes).fold(0, u64::saturating_add);
     let (size, stored) = (sum(CatalogEntry::size), sum(CatalogEntry::stored_bytes));
     format!("{}, {}, {} stored", count(selected.len() as u64, "transfer"), human_bytes(size), human_bytes(stored))
 }

@@ -31,7 +31,9 @@ impl Receivers {
         let receivers = broker.receivers(self.name.as_ref()).await?;
         if let (Some(name), true) = (&self.name, receivers.is_empty()) {
             let stream = broker.stream();
-            return Err(anyhow!("there is no receiver '{name}' on stream {stream}: `receivers` without a name lists them"));
+            return Err(anyhow!(
+                "there is no receiver '{name}' on stream {stream}: `receivers` without a name lists them"
+            ));
         }
         if receivers.is_empty() {
             note(&format!("stream {} has no receiver", broker.stream()));

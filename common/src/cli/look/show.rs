@@ -170,7 +170,9 @@ fn print(entry: &CatalogEntry, found: Found) -> std::io::Result<()> {
         field("metadata", format!("{}={}", key.escape_debug(), value.escape_debug()))?;
     }
     match (&found.stored, &manifest.inline) {
-        (_, Some(inline)) => field("stored", format!("{} inside its manifest, {}", stored_size(entry), inline.encoding))?,
+        (_, Some(inline)) => {
+            field("stored", format!("{} inside its manifest, {}", stored_size(entry), inline.encoding))?
+        }
         (Some(stored), None) => {
             field("chunk size", human_bytes(u64::from(manifest.chunk_size.bytes())))?;
             field("stored", stored.to_text(entry))?;
@@ -269,7 +271,8 @@ fn json_line(entry: &CatalogEntry, found: &Found) -> Value {
     });
     line["receivers"] = receivers.collect();
     let repairs = found.repairs.iter();
-    let repairs = repairs.map(|(request, at)| json!({"receiver": request.receiver, "chunks": request.chunks, "at": at}));
+    let repairs =
+        repairs.map(|(request, at)| json!({"receiver": request.receiver, "chunks": request.chunks, "at": at}));
     line["repairs"] = repairs.collect();
     line["not_permitted"] = json!(found.denied);
     line

@@ -22,7 +22,10 @@ pub(super) fn judge(into: &Path, facts: io::Result<DirectoryFacts>, waiting: Opt
     let at = facts.at.display();
     let mut findings = vec![match &facts.landed {
         Ok(()) if facts.exists => Finding::ok(check, format!("{at}: files are written, synced and renamed there")),
-        Ok(()) => Finding::ok(check, format!("{} will be made in {at}, where files are written, synced and renamed", into.display())),
+        Ok(()) => Finding::ok(
+            check,
+            format!("{} will be made in {at}, where files are written, synced and renamed", into.display()),
+        ),
         Err(failure) => Finding::fail(
             check,
             format!("cannot {} in {at}: {}", failure.step, failure.source),
@@ -30,8 +33,14 @@ pub(super) fn judge(into: &Path, facts: io::Result<DirectoryFacts>, waiting: Opt
         ),
     }];
     if !facts.one_file_system {
-        let found = format!("{at}/.natsfer, where unfinished files are kept, is on another file system: they cannot be renamed");
-        findings.push(Finding::fail(check, found, "have .natsfer on the file system of the directory: nothing mounted, no link"));
+        let found = format!(
+            "{at}/.natsfer, where unfinished files are kept, is on another file system: they cannot be renamed"
+        );
+        findings.push(Finding::fail(
+            check,
+            found,
+            "have .natsfer on the file system of the directory: nothing mounted, no link",
+        ));
     }
     findings.push(space(&facts, waiting));
     if let Some(files) = facts.free_files.filter(|files| *files < FEW) {

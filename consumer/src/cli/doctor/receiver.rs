@@ -26,7 +26,8 @@ pub(super) fn judge(name: &ReceiverName, wanted: Option<&ChannelFilter>, known: 
             findings.push(Finding::fail(&check, found, "choose another name, or remove that consumer"));
         }
         ([one], Some(wanted)) if one != wanted => {
-            let change = format!("say -c '{channels}', choose another name, or remove it: `natsfer-consumer forget -n {name}`");
+            let change =
+                format!("say -c '{channels}', choose another name, or remove it: `natsfer-consumer forget -n {name}`");
             findings.push(Finding::fail(&check, format!("listens on {channels}, not on {wanted}"), change));
         }
         _ => {
@@ -35,7 +36,8 @@ pub(super) fn judge(name: &ReceiverName, wanted: Option<&ChannelFilter>, known: 
         }
     }
     if matches!(receiver.connection, Connection::Listening | Connection::Receiving) {
-        let found = format!("a process of this name is {}: another one would share its files", receiver.connection.as_str());
+        let found =
+            format!("a process of this name is {}: another one would share its files", receiver.connection.as_str());
         findings.push(Finding::ok(&check, found));
     }
     if let Some(rejected) = receiver.rejected.filter(|rejected| *rejected > 0) {
