@@ -52,7 +52,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     #[command(flatten)]
-    Connected(Connected),
+    Connected(Box<Connected>),
     Doctor(doctor::Doctor),
 }
 
@@ -74,7 +74,7 @@ enum Connected {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     arguments.server.start_logging();
     let command = match arguments.command {
-        Command::Connected(command) => command,
+        Command::Connected(command) => *command,
         Command::Doctor(doctor) => return doctor.run(&arguments.server).await,
     };
     // A receiver that runs as a service waits for its server.
