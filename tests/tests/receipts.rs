@@ -55,7 +55,7 @@ async fn a_sender_waits_for_those_it_names_and_sees_the_others() {
     assert_eq!(landed.len(), 12, "{landed:?}");
     assert_eq!(status(&server, big).await, standing(&[("a", "landed"), ("b", "landed")]));
     let text = producer(["status", big]).server(&server).run().await.success().text();
-    assert!(text.contains("big.bin") && text.contains("a  landed     since 20"), "{text}");
+    assert!(text.contains("big.bin") && text.contains("a         landed  since 20"), "{text}");
     b.terminate();
     let _ = b.wait().await.success();
     nothing_left_but(&server, &["a", "b", "elsewhere"]).await;

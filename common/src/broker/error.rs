@@ -40,7 +40,7 @@ pub enum BrokerError {
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The account's permissions do not allow it.
-    #[error("not permitted: {what} ({violation})")]
+    #[error("not permitted: {what} ({violation}); `doctor` shows what this user may do")]
     Denied {
         /// What was asked.
         what: String,
@@ -62,7 +62,7 @@ pub enum BrokerError {
         what: String,
     },
     /// Nothing listens: JetStream is off, the stream does not exist, or the server is just starting.
-    #[error("nothing answers: {what} (is JetStream enabled, and does the stream exist?)")]
+    #[error("nothing answers: {what} (is JetStream enabled, and does the stream exist? `doctor` looks)")]
     NoResponders {
         /// What was asked.
         what: String,

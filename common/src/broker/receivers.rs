@@ -61,15 +61,18 @@ impl Connection {
     }
 }
 
-/// What a receiver has said about a transfer.
+/// Which transfer.
 type Key = (Channel, TransferId);
+
+/// What each receiver has rejected, and stands to that: a transfer, or a message in which none could be read, by its sequence.
+type Rejected = BTreeMap<ReceiverName, BTreeSet<(Option<Key>, u64)>>;
 
 /// What all receivers have said.
 #[derive(Default)]
 struct Words {
     landed: BTreeMap<Key, Vec<(ReceiverName, Digest, u64)>>,
     /// None where this user may not look.
-    rejected: Option<BTreeMap<ReceiverName, BTreeSet<(Option<Key>, u64)>>>,
+    rejected: Option<Rejected>,
 }
 
 impl Broker {
@@ -196,7 +199,7 @@ impl Broker {
 }
 
 /// The last word of a receiver about a transfer counts.
-fn note_rejection(rejected: &mut BTreeMap<ReceiverName, BTreeSet<(Option<Key>, u64)>>, word: super::Word) {
+fn note_rejection(rejected: &mut Rejected, word: super::Word) {
     let Said::Rejected(rejection) = word.said else { return };
     let key = word.subject.map(|subject| (subject.channel, subject.transfer));
     // A message without a transfer has no name but its place.

@@ -94,6 +94,7 @@ impl Progresses {
             ProgressMode::Auto if stderr().is_terminal() => {
                 let total = terminal::bars().add(ProgressBar::new_spinner());
                 total.set_style(style("{spinner} {msg}  {elapsed}"));
+                total.enable_steady_tick(REDRAW);
                 let (bars, files, bytes) = Default::default();
                 Screen::Bars { total, bars, files, bytes }
             }

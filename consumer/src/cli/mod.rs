@@ -64,7 +64,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     #[command(flatten)]
-    Connected(Connected),
+    Connected(Box<Connected>),
     Doctor(doctor::Doctor),
     Hooks(hooks::List),
     #[command(flatten)]
@@ -89,7 +89,7 @@ enum Connected {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let server = &arguments.globals.server;
     let command = match arguments.command {
-        Command::Connected(command) => command,
+        Command::Connected(command) => *command,
         Command::Doctor(doctor) => return doctor.run(server).await,
         Command::Hooks(hooks) => return hooks.run(),
         Command::Offline(command) => return command.run::<Arguments>().await,

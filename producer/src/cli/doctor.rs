@@ -5,7 +5,7 @@ use natsfer_common::cli::{
     Outcome, ServerArguments,
     doctor::{Work, examine, print},
 };
-use natsfer_producer::Channel;
+use natsfer_producer::{Channel, ReceiverName};
 
 /// Check server, streams and permissions for sending, and say what to change. Leaves nothing behind
 ///
@@ -16,6 +16,9 @@ pub(crate) struct Doctor {
     /// Channel to send on
     #[arg(short, long, default_value_t)]
     channel: Channel,
+    /// Receivers that are to be waited for; comma-separated
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    wait_for: Vec<ReceiverName>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -23,7 +26,7 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn run(self, server: &ServerArguments) -> anyhow::Result<Outcome> {
-        let examined = examine(server, super::Arguments::command(), &Work::Send(self.channel)).await;
+        let examined = examine(server, super::Arguments::command(), &Work::Send(self.channel, self.wait_for)).await;
         if let Some(broker) = examined.broker {
             broker.close().await;
         }

@@ -15,8 +15,8 @@ pub use rights::Work;
 
 use super::ServerArguments;
 use crate::{
-    ReceiverName, TransferId,
-    broker::{Broker, BrokerError, Permission, StreamSettings, code},
+    Channel, ReceiverName, TransferId,
+    broker::{Attempt, Broker, BrokerError, Permission, StreamSettings, code},
 };
 
 /// Rights that are tried at once.
@@ -38,6 +38,12 @@ pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Wo
         Err(error) => return Examined { findings: vec![server::no_connection(&error)], broker: None },
     };
     let mut findings = connection(&broker).await;
+    if let Permission::Deaf(violation) = broker.may(&Attempt::Ask("INFO".into())).await {
+        // Nothing else can be found out.
+        findings.push(rights::deaf(&violation));
+        broker.close().await;
+        return Examined { findings, broker: None };
+    }
     let there = match broker.account().await {
         Err(error) => server::no_account(&error),
         Ok(account) => Ok(server::account(&account)),
@@ -52,6 +58,9 @@ pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Wo
     }
     findings.extend(streams(&broker).await);
     findings.extend(permissions(&broker, work).await);
+    if let Work::Send(channel, receivers) = work {
+        findings.extend(awaited(&broker, channel, receivers).await);
+    }
     Examined { findings, broker: Some(broker) }
 }
 
@@ -98,13 +107,28 @@ async fn permissions(broker: &Broker, work: &Work) -> Vec<Finding> {
             (work.as_permitted(&broker.right(attempt), nobodys), broker.may(attempt).await)
         });
         let tried: Vec<(String, Permission)> = stream::iter(tries).buffered(AT_ONCE).collect().await;
-        let judged = rights::judge(&task, &tried);
-        let deaf = tried.iter().any(|(_, permission)| matches!(permission, Permission::Deaf(_)));
-        findings.extend(judged);
-        if deaf {
-            // Nothing else can be found out.
-            break;
-        }
+        findings.extend(rights::judge(&task, &tried));
+    }
+    findings
+}
+
+/// Looks for the receivers that are to be waited for.
+async fn awaited(broker: &Broker, channel: &Channel, receivers: &[ReceiverName]) -> Vec<Finding> {
+    let Ok(nobodys) = TransferId::random() else { return Vec::new() };
+    let subject = broker.subjects().open(channel, nobodys);
+    let mut findings = Vec::new();
+    for name in receivers {
+        let check = format!("receiver {name}");
+        // That it may not be looked for is told with the permissions.
+        let Ok(inbox) = broker.consumer(broker.stream().control(), name.as_str()).await else { continue };
+        findings.push(match inbox {
+            Some(inbox) if inbox.listens_to(&subject) => Finding::ok(check, format!("listens on channel {channel}")),
+            Some(_) => {
+                let change = "send on a channel that it listens on: `receivers` shows them";
+                Finding::warn(check, format!("does not listen on channel {channel}"), change)
+            }
+            None => Finding::warn(check, "is not there (yet)", "see `receivers` for those that are"),
+        });
     }
     findings
 }

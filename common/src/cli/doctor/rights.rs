@@ -11,8 +11,8 @@ use crate::{
 /// What somebody wants to do.
 #[derive(Debug, Clone)]
 pub enum Work {
-    /// Send on this channel.
-    Send(Channel),
+    /// Send on this channel, and wait for these receivers.
+    Send(Channel, Vec<ReceiverName>),
     /// Receive on these channels.
     Receive(ReceiverName, ChannelFilter),
     /// Read what is stored on these channels, without being a receiver.
@@ -43,7 +43,7 @@ const ANY: &str = "doctor";
 impl Work {
     fn channels(&self) -> ChannelFilter {
         match self {
-            Self::Send(channel) => channel.clone().into(),
+            Self::Send(channel, _) => channel.clone().into(),
             Self::Receive(_, channels) | Self::Read(channels) => channels.clone(),
         }
     }
@@ -79,7 +79,7 @@ impl Work {
         around.extend([&control, &data].map(|stream| Attempt::Ask(format!("STREAM.INFO.{stream}"))));
         let around = optional("look around", around, "`list` without -c, `status`, `receivers` do not work");
         match self {
-            Self::Send(_) => {
+            Self::Send(_, receivers) => {
                 let mut again = vec![
                     last(Kind::Open),
                     last(Kind::Close),
@@ -87,7 +87,9 @@ impl Work {
                     read(&control, of(Kind::Repair)),
                 ];
                 again.extend(flow());
-                let wait = [Kind::Receipt, Kind::Reject, Kind::Close].map(|kind| read(&control, of(kind)));
+                let mut wait: Vec<_> =
+                    [Kind::Receipt, Kind::Reject, Kind::Close].map(|kind| read(&control, of(kind))).into();
+                wait.extend(receivers.iter().map(|name| Attempt::Ask(format!("CONSUMER.INFO.{control}.{name}"))));
                 let both = |attempt: fn(String) -> Attempt| [control.clone(), data.clone()].map(attempt);
                 let remove = [both(Attempt::Purge), both(Attempt::AskLeader)].concat();
                 vec![
@@ -97,7 +99,7 @@ impl Work {
                         "nothing can be sent on this channel",
                     ),
                     required("send again", again, "what was interrupted cannot be sent on, nor closed"),
-                    optional("--wait-for", wait.into(), "who has what is not heard"),
+                    optional("--wait-for", wait, "who has what is not heard"),
                     around,
                     optional("cancel, prune", remove, "nothing can be removed"),
                     optional("init", both(Attempt::CreateStream).into(), "an operator must make the streams"),
@@ -184,19 +186,21 @@ impl Work {
     }
 }
 
+/// Nothing can be asked like this.
+pub(super) fn deaf(violation: &str) -> Finding {
+    let change = "run it with the inbox that this user may subscribe to (--inbox-prefix), or have this one permitted";
+    Finding::fail("rights: hear answers", format!("no answer can be heard: {violation}"), change)
+}
+
 /// Judges one part of the work by what was tried of it.
 pub(super) fn judge(task: &Task, tried: &[(String, Permission)]) -> Vec<Finding> {
-    let check = format!("may {}", task.name);
+    let check = format!("rights: {}", task.name);
     let mut findings = Vec::new();
     for (right, permission) in tried {
         let found = match permission {
             Permission::Allowed => continue,
             Permission::Denied(_) => format!("not permitted: {right}; {}", task.otherwise),
-            Permission::Deaf(violation) => {
-                let found = format!("no answer can be heard: {violation}");
-                let change = "run it with the inbox that this user may subscribe to (--inbox-prefix), or permit it";
-                return vec![Finding::fail(check, found, change)];
-            }
+            Permission::Deaf(violation) => return vec![deaf(violation)],
             Permission::Unknown(why) => format!("no telling about {right}: {why}"),
         };
         findings.push(match task.need {
@@ -220,7 +224,7 @@ mod tests {
     fn works() -> [Work; 3] {
         let channels: ChannelFilter = "invoices.>".parse().unwrap();
         [
-            Work::Send("invoices.eu".parse().unwrap()),
+            Work::Send("invoices.eu".parse().unwrap(), vec!["billing".parse().unwrap()]),
             Work::Receive("billing".parse().unwrap(), channels.clone()),
             Work::Read(channels),
         ]

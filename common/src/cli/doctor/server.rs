@@ -124,11 +124,8 @@ pub(super) fn round_trip(took: Option<Duration>) -> Finding {
         None => Finding::fail(check, "the connection was closed", "see what the server's log says"),
         Some(took) if took >= SLOW => {
             let found = format!("{} ms: small files take several each", took.as_millis());
-            Finding::warn(
-                check,
-                found,
-                "send many files at once (--concurrency), in larger chunks (--chunk-size) and a larger window (--window)",
-            )
+            let change = "send many files at once (--concurrency), in larger chunks (--chunk-size) and a larger window (--window)";
+            Finding::warn(check, found, change)
         }
         Some(took) => Finding::ok(check, format!("{:.1} ms", took.as_secs_f64() * 1_000.0)),
     }
@@ -179,23 +176,19 @@ pub(super) fn account(account: &AccountFacts) -> Vec<Finding> {
     let check = "JetStream";
     let AccountFacts { storage, streams, consumers, limits } = account;
     let limit = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
-    let of = |number: u64, most: i64, what: &str| match limit(most) {
-        Some(most) => format!("{number} of {}", count(most, what)),
-        None => count(number, what),
-    };
     let bytes = match limit(limits.max_storage) {
         Some(most) => format!("{} of {}", human_bytes(*storage), human_bytes(most)),
         None => human_bytes(*storage),
     };
-    let found = format!(
-        "the account has {bytes}, {}, {}",
-        of(*streams, limits.max_streams, "stream"),
-        of(*consumers, limits.max_consumers, "consumer"),
-    );
+    let mut found = format!("the account has {bytes} in {}", count(*streams, "stream"));
+    // Without a limit it says little: those that look around, as this did, stay for a second.
+    if let Some(most) = limit(limits.max_consumers) {
+        found += &format!(", {consumers} of {}", count(most, "consumer"));
+    }
     let mut findings = Vec::new();
     let mut full = |used: u64, most: i64, what: &str, comes: &str| {
         let Some(most) = limit(most) else { return };
-        let change = format!("raise the account's limit, or make room (`natsfer-producer prune`)");
+        let change = "raise the account's limit, or make room (`natsfer-producer prune`)";
         if used >= most {
             findings.push(Finding::fail(check, format!("the account's {what} are used up: {comes}"), change));
         } else if used.saturating_mul(100) >= most.saturating_mul(NEARLY_FULL) {

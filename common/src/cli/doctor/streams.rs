@@ -41,8 +41,8 @@ pub(super) fn stream(facts: &StreamFacts, differences: &[StreamDifference], max_
     let name = &facts.name;
     let config = &facts.config;
     let room = [
-        (limit(config.max_bytes), facts.bytes, max_payload, format!("--max-bytes=N")),
-        (limit(config.max_msgs), facts.messages, 1, format!("--max-msgs=N")),
+        (limit(config.max_bytes), facts.bytes, max_payload, "--max-bytes=N"),
+        (limit(config.max_msgs), facts.messages, 1, "--max-msgs=N"),
     ];
     for (most, used, next, flag) in room {
         let Some(most) = most else { continue };

@@ -10,7 +10,9 @@ use serde_json::json;
 use crate::{
     Channel, ChannelFilter, Closing, FileName, Kind, Manifest, RejectionState, ShortIds, TransferId,
     broker::{Broker, BrokerError, Follow, Said, StartAt, Word},
-    cli::{Outcome, human_bytes, note, parse_glob, parse_time, print_line, select::matches, stop_signal},
+    cli::{
+        Column, Outcome, Table, human_bytes, note, parse_glob, parse_time, print_line, select::matches, stop_signal,
+    },
 };
 
 /// Events that are kept at once, at most; the newest.
@@ -60,9 +62,7 @@ impl History {
         if words.is_empty() && !follow {
             note(&format!("nothing that matches has happened on stream {}", broker.stream()));
         }
-        for (again, word) in repetitions(words.into_values()) {
-            teller.tell(&word, again)?;
-        }
+        teller.tell_past(words)?;
         if !follow {
             return Ok(Outcome::Done);
         }
@@ -168,22 +168,28 @@ impl Teller {
     }
 
     fn tell(&self, word: &Word, again: bool) -> std::io::Result<()> {
-        print_line(&if self.options.json { self.json(word, again) } else { self.text(word, again) })
+        print_line(&if self.options.json { self.json(word, again) } else { self.cells(word, again).join("  ") })
     }
 
-    fn text(&self, word: &Word, again: bool) -> String {
+    /// Tells what has happened; to people in columns.
+    fn tell_past(&self, words: BTreeMap<u64, Word>) -> std::io::Result<()> {
+        let words = repetitions(words.into_values());
+        if self.options.json {
+            return words.into_iter().try_for_each(|(again, word)| self.tell(&word, again));
+        }
+        let mut table = Table::new(&["TIME", "EVENT", "TRANSFER", "CHANNEL", "NAME", ""].map(Column::Left));
+        words.for_each(|(again, word)| table.row(self.cells(&word, again)));
+        if table.is_empty() { Ok(()) } else { table.print(0) }
+    }
+
+    fn cells(&self, word: &Word, again: bool) -> [String; 6] {
         let (id, channel) = match &word.subject {
-            Some(subject) => (self.ids.show(subject.transfer), subject.channel.as_str()),
-            None => ("-".into(), "-"),
+            Some(subject) => (self.ids.show(subject.transfer), subject.channel.to_string()),
+            None => ("-".into(), "-".into()),
         };
         let name = name_of(&self.names, word).map_or("-", FileName::as_str);
-        let line = format!(
-            "{:.0}  {:9}  {id:8}  {channel}  {name}  {}",
-            word.at,
-            word.said.as_str(),
-            detail(&word.said, again)
-        );
-        line.trim_end().to_owned()
+        let event = word.said.as_str();
+        [format!("{:.0}", word.at), format!("{event:9}"), id, channel, name.into(), detail(&word.said, again)]
     }
 
     fn json(&self, word: &Word, again: bool) -> String {

@@ -6,7 +6,7 @@ use super::{receivers, show};
 use crate::{
     ChannelFilter, IdPrefix,
     broker::{Broker, BrokerError, CatalogEntry, Standing, StandingState, StreamFacts, TransferState, code, standings},
-    cli::{Column, Outcome, Table, WhichTransfer, count, human_bytes, note, print_line},
+    cli::{Column, Outcome, Table, WhichTransfer, human_bytes, note, print_line},
 };
 
 /// Show who has a transfer, and how far the others are; without an id, the streams, what they hold, and every receiver
@@ -159,8 +159,7 @@ async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow
         return Ok(Outcome::Done);
     }
     use Column::{Left, Right};
-    let mut table =
-        Table::new(&[Left("STREAM"), Right("MESSAGES"), Right("BYTES"), Right("LIMIT"), Right("CONSUMERS")]);
+    let mut table = Table::new(&[Left("STREAM"), Right("MESSAGES"), Right("BYTES"), Right("LIMIT")]);
     for stream in &streams {
         let limit = u64::try_from(stream.config.max_bytes).ok().filter(|limit| *limit > 0);
         table.row([
@@ -168,7 +167,6 @@ async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow
             stream.messages.to_string(),
             human_bytes(stream.bytes),
             limit.map_or_else(|| "-".into(), human_bytes),
-            stream.consumers.to_string(),
         ]);
     }
     table.print(0)?;
@@ -179,12 +177,11 @@ async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow
     }
     table.print(0)?;
     if receivers.is_empty() {
-        note(&format!("stream {} has no {}", broker.stream(), "receiver"));
+        note(&format!("stream {} has no receiver", broker.stream()));
     } else {
         print_line("")?;
         receivers::print(&receivers, 0)?;
     }
-    tracing::debug!("{} listed", count(catalog.len() as u64, "transfer"));
     Ok(Outcome::Done)
 }
 
@@ -196,7 +193,6 @@ fn stream_json(stream: &StreamFacts) -> String {
         "messages": stream.messages,
         "bytes": stream.bytes,
         "max_bytes": limit,
-        "consumers": stream.consumers,
     })
     .to_string()
 }

@@ -24,7 +24,7 @@ pub(crate) struct Doctor {
     /// Durable name of the receiver
     #[arg(short, long)]
     name: Option<ReceiverName>,
-    /// Channels to listen on; wildcards allowed. Those the receiver has, where it is there already [default: >]
+    /// Channels to listen on, or to read; wildcards allowed [default: >]
     #[arg(short, long)]
     channel: Option<ChannelFilter>,
     /// Directory to land files in
