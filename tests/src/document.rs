@@ -8,11 +8,12 @@ const DOCUMENT: &str = include_str!("../../docs/security.md");
 pub const SECRET: &str = "secret-of-the-tests";
 
 /// The variables that the document takes from the server's environment.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
     "OPERATOR_PASSWORD",
     "PRODUCER_PASSWORD",
     "BILLING_PASSWORD",
     "AUDITOR_PASSWORD",
+    "INDEXER_PASSWORD",
     "ARCHIVE_PASSWORD",
     "RED_PASSWORD",
     "BLUE_PASSWORD",

@@ -235,6 +235,54 @@ async fn producer_and_receiver_resume_and_repair_on_their_channels() {
     assert!(drain(billing.as_str(), "billing", &inbox, &BELOW_INVOICES).await.is_empty());
 }
 
+/// A service that does something with what has landed, with a NATS client alone.
+#[tokio::test]
+async fn a_service_hears_of_what_lands_on_its_channels_and_of_nothing_else() {
+    let (server, home) = (start(&block("conf users")).await, tempfile::tempdir().unwrap());
+    let [operator, producer_url, billing] = ["operator", "producer", "billing"].map(|user| url(&server.url(), user));
+    let service = Cheat::login(&server, "indexer").await;
+    let mut live = service.client.subscribe("natsfer.receipt.invoices.>").await.unwrap();
+    service.client.flush().await.unwrap();
+    send(producer_url.as_str(), &ON_INVOICES, &[outbox(home.path(), 1).join(".")]).await;
+    send(operator.as_str(), &["-c", "payroll"], &[home.path().join("outbox/small.bin")]).await;
+    drain(billing.as_str(), "billing", home.path().join("inbox"), &BELOW_INVOICES).await;
+    drain(url(&server.url(), "archive").as_str(), "archive", home.path().join("archive"), &["-c", "payroll"]).await;
+
+    let stream = jetstream::new(service.client.clone()).get_stream_no_info("NATSFER").await.unwrap();
+    let config = jetstream::consumer::pull::Config {
+        durable_name: Some("indexer".into()),
+        filter_subject: "natsfer.receipt.invoices.>".into(),
+        ..Default::default()
+    };
+    let durable = stream.create_consumer(config).await.unwrap();
+    let mut messages = durable.messages().await.unwrap();
+    for _ in 0..2 {
+        let heard = tokio::time::timeout(SOON, live.next()).await.unwrap().unwrap();
+        let told = tokio::time::timeout(SOON, messages.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(heard.subject, told.subject);
+        let receipt = told.headers.as_ref().unwrap().get("Natsfer-Receipt").unwrap().as_str();
+        let receipt: Value = serde_json::from_str(receipt).unwrap();
+        assert!(home.path().join("inbox").join(text(&receipt, "path")).exists(), "{receipt}");
+        told.double_ack().await.unwrap();
+    }
+    // Of the other channel it hears nothing, and it says nothing.
+    assert_eq!(durable.get_info().await.unwrap().num_pending, 0);
+    let id = "0".repeat(32);
+    service.cannot_subscribe("natsfer.open.>").await;
+    service.cannot_subscribe("natsfer.receipt.>").await;
+    service.is_denied(&format!("natsfer.receipt.invoices.eu.{id}")).await;
+    service.is_denied("$JS.API.CONSUMER.CREATE.NATSFER.indexer.natsfer.open.invoices.>").await;
+    service.is_denied("$JS.API.CONSUMER.CREATE.NATSFER.billing.natsfer.receipt.invoices.>").await;
+    service.is_denied("$JS.API.DIRECT.GET.NATSFER").await;
+    service.is_denied("$JS.API.CONSUMER.MSG.NEXT.NATSFER.billing").await;
+    let everything = json!({ "durable_name": "indexer", "filter_subject": "natsfer.>", "ack_policy": "explicit" });
+    service.is_refused("$JS.API.CONSUMER.CREATE.NATSFER.indexer.natsfer.receipt.invoices.>", everything).await;
+    Cheat::login(&server, "producer")
+        .await
+        .is_denied("$JS.API.CONSUMER.CREATE.NATSFER.indexer.natsfer.receipt.invoices.>")
+        .await;
+}
+
 /// Chunks that are stored, and damaged on the way into the cursor's sight: read by their places, without the right to read by
 /// sequence.
 #[tokio::test]

@@ -196,7 +196,7 @@ mod tests {
                     }
                     Step::Look => {
                         let known = schedule.known();
-                        let mut unknown = on_disk.keys().filter(|run| !known.contains(run)).copied();
+                        let mut unknown = on_disk.keys().copied().filter(|run| !known.contains(run));
                         let found: Vec<_> = unknown.by_ref().take(window).collect();
                         let all = unknown.next().is_none();
                         schedule.looked(found, all);
