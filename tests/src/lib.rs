@@ -49,6 +49,7 @@ pub use capture::Lines;
 pub use cluster::{Cluster, ClusterBuilder};
 pub use commands::{Address, Command, Running, consumer, producer, program};
 pub use config::Builder;
+pub use http::get_text;
 pub use output::Output;
 pub use pipe::Pipe;
 pub use proxy::Proxy;

@@ -18,6 +18,9 @@ const MOST_READ: u64 = 1024;
 
 /// Ask a program that runs with --http whether it is connected
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  {program} health 127.0.0.1:8223")]
 pub struct Health {
     /// Where it listens
     #[arg(default_value = DEFAULT_ADDRESS, value_name = "ADDR")]

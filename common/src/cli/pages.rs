@@ -10,11 +10,11 @@ use super::{Outcome, Program, program};
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_long_help = "\
 Examples:
-  natsfer-producer completions bash > ~/.local/share/bash-completion/completions/natsfer-producer
-  natsfer-producer completions zsh > ~/.zfunc/_natsfer-producer     # with ~/.zfunc in fpath
-  natsfer-producer completions fish > ~/.config/fish/completions/natsfer-producer.fish")]
+  {program} completions bash > ~/.local/share/bash-completion/completions/{program}
+  {program} completions zsh > ~/.zfunc/_{program}     # with ~/.zfunc in fpath
+  {program} completions fish > ~/.config/fish/completions/{program}.fish")]
 pub struct Completions {
     /// The shell
     shell: Shell,
@@ -22,6 +22,9 @@ pub struct Completions {
 
 /// Write man pages, one for each command
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  {program} man ~/.local/share/man/man1")]
 pub struct Man {
     /// Directory to write them to, as ~/.local/share/man/man1; it must exist
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]

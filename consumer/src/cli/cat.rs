@@ -10,6 +10,10 @@ use tokio::io::AsyncWriteExt;
 
 /// Write a stored file, or a part of it, to standard output
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} cat 4be6c1e2 | tar x
+  {program} cat 4be6c1e2 --range 0-1023")]
 pub(crate) struct Cat {
     #[command(flatten)]
     which: WhichTransfer,

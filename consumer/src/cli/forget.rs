@@ -9,6 +9,9 @@ use natsfer_consumer::Receiver;
 
 /// Remove a receiver from the server; one of the same name begins anew
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  {program} forget -n billing")]
 pub(crate) struct Forget {
     /// Durable name
     #[arg(short, long)]

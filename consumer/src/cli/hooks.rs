@@ -14,6 +14,10 @@ use serde_json::json;
 
 /// Show the commands that have failed for good or are still to be run (receive --exec), or have them run again
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} hooks --into inbox
+  {program} hooks --into inbox --retry-all")]
 pub(crate) struct List {
     /// Directory that files land in
     #[arg(long, value_name = "DIR")]

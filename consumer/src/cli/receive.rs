@@ -28,6 +28,14 @@ use super::{
 
 /// Land files in a directory, verified and whole
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} receive -n billing -c 'invoices.>' --into inbox          # until SIGINT or SIGTERM
+  {program} receive -n billing --into inbox --drain                 # what is there now, then exit
+  {program} receive -n billing --into inbox --layout '{channel/}/{date}/{name}'
+  {program} receive -n billing --match '**/*.csv' --into inbox --exec './import \"$NATSFER_PATH\"'
+  {program} receive -n billing --into inbox --max-size 1GiB --max-disk 50GiB --refuse hidden,executable
+  {program} receive -n billing --into inbox --rate 20MiB --http 127.0.0.1:8223")]
 pub(crate) struct Receive {
     /// Durable name: receivers of different names each get every file, processes of one name share them
     #[arg(short, long)]

@@ -10,6 +10,10 @@ use serde_json::json;
 
 /// Show what a receiver has rejected, and why
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} rejected -n billing
+  {program} rejected -n billing -c 'invoices.>' --json")]
 pub(crate) struct List {
     /// Durable name of the receiver
     #[arg(short, long)]

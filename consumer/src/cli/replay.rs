@@ -14,6 +14,10 @@ use super::{event::Format, landing::LandingArguments, selection::SelectionArgume
 /// Land past transfers again, without disturbing any receiver
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["id", "channel"]))]
+#[command(after_long_help = "\
+Examples:
+  {program} replay 4be6c1e2 --into again
+  {program} replay -c 'invoices.>' --since 2h --match '**/*.csv' --into again")]
 pub(crate) struct Replay {
     /// Transfer to replay: its id, or the first digits of it, as `list` shows them
     #[arg(conflicts_with = "selection")]

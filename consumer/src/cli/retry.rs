@@ -12,6 +12,10 @@ use super::{event::Format, landing::LandingArguments, selection::SelectionArgume
 /// Try again to land what a receiver has rejected
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["id", "all"]))]
+#[command(after_long_help = "\
+Examples:
+  {program} retry -n billing 4be6c1e2 --into inbox
+  {program} retry -n billing --all --into inbox --max-size 100GiB")]
 pub(crate) struct Retry {
     /// Transfer to try again: its id, or the first digits of it
     #[arg(conflicts_with = "selection")]

@@ -9,6 +9,9 @@ use natsfer_consumer::Replays;
 
 /// Read every stored byte of a transfer, and say whether it is whole
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  {program} verify 4be6c1e2")]
 pub(crate) struct Verify {
     #[command(flatten)]
     which: WhichTransfer,

@@ -8,6 +8,9 @@ use natsfer_producer::{Cancellation, TransferState, cancel};
 
 /// Take a transfer back: its chunks are removed, and receivers drop what they have of it. What has landed stays
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  {program} cancel 4be6c1e2")]
 pub(crate) struct Cancel {
     #[command(flatten)]
     which: WhichTransfer,

@@ -12,6 +12,9 @@ use natsfer_producer::{Channel, ReceiverName};
 /// Each line is one check: 'ok'; 'warn', which works, but not everything or not as well as it could; or 'FAIL'. Exit code 1 if
 /// anything has failed.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  {program} doctor -c invoices.eu")]
 pub(crate) struct Doctor {
     /// Channel to send on
     #[arg(short, long, default_value_t)]

@@ -12,6 +12,10 @@ use natsfer_common::{
 /// A stream that exists is left as it is. Where it differs from what is asked for, or does not work for natsfer, that is an error,
 /// which says how to change it.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} init
+  {program} init --replicas 3 --max-bytes 100GiB --max-age 30d")]
 pub(crate) struct Init {
     /// Copies of every message, on as many servers; one where it is not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]

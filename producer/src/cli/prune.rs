@@ -23,6 +23,10 @@ use serde_json::json;
 /// What is still open or complete is never selected by its state alone: open transfers need --older-than, complete ones
 /// --older-than or --delivered-to. Cancelled ones need neither. See what it comes to with --dry-run.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} prune --delivered-to billing,archive      # what both have
+  {program} prune --older-than 30d --dry-run           # what is untouched for 30 days, received or not")]
 pub(crate) struct Prune {
     /// Channels to prune; wildcards allowed
     #[arg(short, long, default_value = ">")]

@@ -20,6 +20,13 @@ use super::{
 
 /// Send files, directories (with all that is in them) or standard input
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} send report.pdf photos/                 # files; directories with all that is in them
+  {program} send -c invoices.eu 2026/.              # the same, without the directory's own name
+  pg_dump shop | {program} send --name shop.sql -   # standard input
+  {program} send --wait-for billing,archive report.pdf
+  {program} send --rate 20MiB --meta project=x disk.img")]
 pub(crate) struct Send {
     #[command(flatten)]
     sending: SendArguments,

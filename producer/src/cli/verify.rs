@@ -14,6 +14,9 @@ use super::sources::{Item, walk};
 
 /// Read the stored copies of files to their end, and compare them with the files
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  {program} verify report.pdf")]
 pub(crate) struct Verify {
     /// Channel they were sent on
     #[arg(short, long, default_value_t)]

@@ -22,6 +22,10 @@ const MOST: usize = 1_000_000;
 ///
 /// Times are the server's. What was pruned is not in it any more, nor what max_age has removed.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} history --since 1h
+  {program} history -c 'invoices.>' --follow")]
 pub struct History {
     /// Channels to show; wildcards allowed
     #[arg(short, long, default_value = ">")]

@@ -16,6 +16,10 @@ use crate::{
 
 /// Show what is stored: id, state, size, age, channel, name
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} list
+  {program} list '*.csv' -c 'invoices.>' --since 2h")]
 pub struct List {
     /// Names to show: '*.csv', 'reports/**' ('*' stays within a directory, '**' does not)
     #[arg(value_name = "PATTERN", value_parser = parse_glob)]

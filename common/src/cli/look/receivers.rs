@@ -17,6 +17,10 @@ use crate::{
 /// done: there are no more. TAKEN are the files it was given and is not done with. A receiver is 'listening' when a process of it
 /// asks for files, 'receiving' when all its processes have their hands full, else 'absent'.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} receivers
+  {program} receivers billing --json")]
 pub struct Receivers {
     /// Show only this one
     #[arg(value_name = "NAME")]

@@ -14,6 +14,9 @@ use crate::{
 
 /// Show all of one transfer: what it is, how much of it is stored, and who has it
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  {program} show 4be6c1e2")]
 pub struct Show {
     #[command(flatten)]
     which: WhichTransfer,

@@ -11,6 +11,10 @@ use crate::{
 
 /// Show who has a transfer, and how far the others are; without an id, the streams, what they hold, and every receiver
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} status
+  {program} status 4be6c1e2")]
 pub struct Status {
     /// Transfer: its id, or the first digits of it, as `list` shows them
     #[arg(value_name = "ID")]

@@ -20,6 +20,10 @@ use natsfer_consumer::examine_directory;
 /// Each line is one check: 'ok'; 'warn', which works, but not everything or not as well as it could; or 'FAIL'. Exit code 1 if
 /// anything has failed. Without --name, what is needed to list and replay is looked at; without --into, no directory.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} doctor
+  {program} doctor -n billing -c 'invoices.>' --into inbox")]
 pub(crate) struct Doctor {
     /// Durable name of the receiver
     #[arg(short, long)]

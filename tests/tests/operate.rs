@@ -1,0 +1,230 @@
+//! What who runs natsfer sees and sets: configuration, health and metrics, logs, progress, rates, completions, man pages.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use natsfer_tests::steps::{drain, number, receiving, send, send_stdin, sending, text};
+use natsfer_tests::{Server, consumer, eventually, files, get_text, producer};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
+
+fn write(path: impl AsRef<Path>, text: &str) {
+    std::fs::write(path, text).unwrap();
+}
+
+/// What is given counts more than a variable, and that more than the file.
+#[tokio::test]
+async fn flags_then_variables_then_the_file() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    write(home.path().join("a.txt"), "a");
+    let config = home.path().join("config.toml");
+    write(&config, "[send]\nchannel = 'from.file'\nmeta = ['site=x', 'line=2']\n[receive]\nname = 'billing'\n");
+    let sends = async |variables: &[(&'static str, &'static str)], options: &[&str]| {
+        // A new version each time, as the same would be the same transfer.
+        let file = home.path().join("a.txt");
+        let mut command = producer(["send", "--json", "--config"]).arg(&config).args(options).arg(file).server(&server);
+        for (name, value) in variables {
+            command = command.env(*name, *value);
+        }
+        let events = command.run().await.success().json_lines();
+        text(&events[0], "channel").to_owned()
+    };
+    let variable = [("NATSFER_SEND_CHANNEL", "from.variable")];
+    assert_eq!(sends(&[], &[]).await, "from.file");
+    assert_eq!(sends(&variable, &[]).await, "from.variable");
+    assert_eq!(sends(&variable, &["-c", "from.flag"]).await, "from.flag");
+    // The same file for the other program, which is required to have a name; and from its usual place.
+    let usual = home.path().join("configuration/natsfer");
+    std::fs::create_dir_all(&usual).unwrap();
+    std::fs::copy(&config, usual.join("config.toml")).unwrap();
+    let received = consumer(["receive", "--drain", "--json", "--into"])
+        .arg(home.path().join("inbox"))
+        .env("XDG_CONFIG_HOME", home.path().join("configuration"))
+        .server(&server);
+    assert_eq!(received.run().await.success().json_lines().len(), 3);
+    let receivers = consumer(["receivers", "--json"]).server(&server).run().await.success();
+    assert!(receivers.text().contains("billing"), "{}", receivers.text());
+}
+
+/// Where the server is may stand in the file, too; what is wrong in it is told with its name, and nothing is done.
+#[tokio::test]
+async fn the_file_says_where_the_server_is_and_what_is_wrong_in_it() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let config = home.path().join("config.toml");
+    write(&config, &format!("server = '{}'\nstream = 'OTHER'\nlog-format = 'json'\n", server.url()));
+    let sent = producer(["send", "--config"]).arg(&config).arg(&config).run().await.success();
+    assert!(sent.text().starts_with("sent"), "{}", sent.text());
+    let jetstream = server.jetstream().await;
+    assert!(jetstream.get_stream("OTHER").await.is_ok() && jetstream.get_stream("NATSFER").await.is_err());
+    write(&config, "[send]\nchanel = 'x'\n");
+    let wrong = producer(["send", "x", "--config"]).arg(&config).server(&server).run().await.exited(2).errors();
+    assert!(wrong.contains("config.toml") && wrong.contains("'chanel' is no option of send"), "{wrong}");
+    let absent = producer(["send", "x", "--config", "/nonexistent"]).server(&server).run().await.exited(2).errors();
+    assert!(absent.contains("/nonexistent"), "{absent}");
+}
+
+/// The value of a metric, whatever its labels; 0 if it has none yet.
+fn metric(page: &str, name: &str) -> f64 {
+    let lines = page
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{')));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test]
+async fn a_receiver_serves_health_and_metrics() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    files::random_file(home.path().join("big"), 3 * MIB, 1);
+    write(home.path().join("small"), "small");
+    send(&server, &[], &[home.path().join("big"), home.path().join("small")]).await;
+    let receiver = receiving(&server, "r", home.path().join("inbox"), &["--http", "127.0.0.1:0"]).spawn().await;
+    let line = receiver.log_line(SOON, |line| line.contains("serving /metrics")).await;
+    let port: u16 = line.rsplit(':').next().unwrap().trim().parse().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    let get = async |path: &str| get_text(port, path).await.unwrap_or_default();
+    eventually("both files are counted", SOON, || async {
+        (metric(&get("/metrics").await.1, "natsfer_received_files_total") == 2.0).then_some(())
+    })
+    .await;
+    let page = get("/metrics").await.1;
+    assert_eq!(metric(&page, "natsfer_received_bytes_total"), (3 * MIB + 5) as f64);
+    assert!(metric(&page, "natsfer_read_chunks_total") >= 3.0 && metric(&page, "natsfer_connected") == 1.0, "{page}");
+    assert!(page.contains("# TYPE natsfer_delivery_seconds histogram") && page.contains("# HELP"), "{page}");
+    assert_eq!(get("/healthz").await.0, 200);
+    let health = async || consumer(["health", address.as_str()]).run().await;
+    let _ = health().await.success();
+    server.kill().await;
+    eventually("it is not ready without a server", SOON, || async { (get("/readyz").await.0 == 503).then_some(()) })
+        .await;
+    assert!(health().await.exited(1).errors().contains("not connected"));
+    assert_eq!(get("/healthz").await.0, 200, "it waits, and need not be restarted");
+    server.restart().await;
+    eventually("it is ready again", SOON, || async { (get("/readyz").await.0 == 200).then_some(()) }).await;
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+    assert!(health().await.exited(1).errors().contains("nothing answers"));
+}
+
+/// Each rate is kept to by all files together. A limit on what passes is a limit from below on the time.
+#[tokio::test]
+async fn rates_are_kept_to() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    for (seed, name) in ["a", "b"].into_iter().enumerate() {
+        files::random_file(home.path().join(name), 2 * MIB, seed as u64);
+    }
+    let started = Instant::now();
+    send(&server, &["--rate", "2MiB"], &[home.path().join("a"), home.path().join("b")]).await;
+    // The last chunk passes when those before it have taken their time.
+    assert!(started.elapsed() >= Duration::from_millis(1_300), "{:?}", started.elapsed());
+    let started = Instant::now();
+    let received = drain(&server, "r", home.path().join("inbox"), &["--rate", "2MiB/s"]).await;
+    assert!(started.elapsed() >= Duration::from_millis(1_300), "{:?}", started.elapsed());
+    assert_eq!(received.len(), 2);
+    // Slower than one chunk in the time that a sender may be silent: that is no silence.
+    let slow = drain(&server, "slow", home.path().join("slow"), &["--rate", "512KiB", "--patience", "1s"]).await;
+    assert_eq!(slow.len(), 2);
+    assert!(slow.iter().all(|event| number(event, "refetched_bytes") == 0), "{slow:?}");
+}
+
+#[tokio::test]
+async fn progress_is_told_as_events_and_only_on_request() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    files::random_file(home.path().join("big"), 4 * MIB, 1);
+    let options = ["--rate", "1MiB", "--progress", "events"];
+    let is_progress = |event: &&Value| event["event"] == "progress";
+    let sent = send(&server, &options, &[home.path().join("big")]).await;
+    let received = drain(&server, "r", home.path().join("inbox"), &options).await;
+    for (events, end) in [(&sent, "sent"), (&received, "received")] {
+        let progress: Vec<_> = events.iter().filter(is_progress).collect();
+        assert!(progress.len() >= 2 && progress.iter().all(|event| event["name"] == "big"), "{events:?}");
+        let bytes: Vec<_> = progress.iter().map(|event| number(event, "bytes")).collect();
+        assert!(bytes.is_sorted() && bytes.last().is_some_and(|last| (1..=4 * MIB).contains(last)), "{bytes:?}");
+        assert!(progress.iter().all(|event| event["size"] == 4 * MIB), "{progress:?}");
+        assert_eq!(text(events.last().unwrap(), "event"), end);
+    }
+    let quiet = drain(&server, "quiet", home.path().join("quiet"), &["--rate", "2MiB"]).await;
+    assert_eq!(quiet.len(), 1, "{quiet:?}");
+}
+
+/// Who is interrupted is told how to go on, and does.
+#[tokio::test]
+async fn an_interrupted_send_says_how_to_go_on() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let big = home.path().join("big");
+    files::random_file(&big, 8 * MIB, 1);
+    let slow = sending(&server, &["--rate", "1MiB", "--progress", "events"], &[&big]).spawn().await;
+    slow.event(SOON, |event| event["bytes"].as_u64() > Some(MIB)).await;
+    slow.interrupt();
+    assert!(slow.wait().await.exited(1).errors().contains("run the same command again to go on from here"));
+    let resumed = send(&server, &[], &[&big]).await;
+    assert!(number(&resumed[0], "resumed_from") >= MIB, "{resumed:?}");
+}
+
+#[tokio::test]
+async fn logs_are_json_on_request() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let log = async |options: &[&str]| {
+        let inbox = home.path().join("inbox");
+        receiving(&server, "r", inbox, &[&["--drain", "-v"], options].concat()).run().await.success().errors()
+    };
+    send_stdin(&server, &[], "x", b"x".to_vec()).await;
+    let lines = log(&["--log-format", "json"]).await;
+    let parsed: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!parsed.is_empty());
+    for line in &parsed {
+        assert!(line["timestamp"].is_string() && line["level"].is_string() && line["message"].is_string(), "{line}");
+    }
+}
+
+/// What is generated is taken by what it is generated for.
+#[tokio::test]
+async fn completions_and_man_pages_are_generated() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, command) in [
+        ("natsfer-producer", producer(["completions", "bash"])),
+        ("natsfer-consumer", consumer(["completions", "bash"])),
+    ] {
+        let script = command.run().await.success().text();
+        assert!(script.contains(name) && script.contains("--channel"), "{script}");
+        let path = home.path().join(name);
+        write(&path, &script);
+        let checked = std::process::Command::new("bash").arg("-n").arg(&path).stdin(Stdio::null()).status().unwrap();
+        assert!(checked.success());
+    }
+    for shell in ["zsh", "fish"] {
+        assert!(producer(["completions", shell]).run().await.success().text().contains("natsfer-producer"));
+    }
+    let _ = producer(["man"]).arg(home.path()).run().await.success();
+    let page = std::fs::read_to_string(home.path().join("natsfer-producer-send.1")).unwrap();
+    assert!(page.contains("natsfer\\-producer send") && page.contains("\\-\\-channel"), "{page}");
+    assert!(home.path().join("natsfer-producer.1").exists());
+    assert!(producer(["man", "/nonexistent"]).run().await.exited(1).errors().contains("/nonexistent"));
+}
+
+/// The command that a line of help begins with; none, where it goes on with the line before.
+fn command_of(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("  ")?;
+    line.split(' ').next().filter(|word| !word.is_empty())
+}
+
+/// Each command's help has an example of how it is used.
+#[tokio::test]
+async fn help_teaches_by_example() {
+    for (name, help) in [("natsfer-producer", producer(["--help"])), ("natsfer-consumer", consumer(["--help"]))] {
+        let help = help.run().await.success().text();
+        let commands = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+        let commands: Vec<_> = commands.take_while(|line| !line.is_empty()).filter_map(command_of).collect();
+        assert!(commands.len() > 8, "{help}");
+        for command in commands.into_iter().filter(|command| *command != "help") {
+            let arguments = [command, "--help"];
+            let own = if name.ends_with("producer") { producer(arguments) } else { consumer(arguments) };
+            let own = own.run().await.success().text();
+            assert!(own.contains(&format!("{name} {command} ")), "`{name} {command} --help` has no example:\n{own}");
+        }
+    }
+}
