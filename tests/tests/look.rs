@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_nats::jetstream::{AckKind, consumer::PullConsumer};
 use futures_util::StreamExt;
 use natsfer_tests::steps::{drain, list, number, receiving, send, send_stdin, sending, staged_files, text};
-use natsfer_tests::{Command, Output, Proxy, Server, consumer, eventually, files, our_binary, producer, program};
+use natsfer_tests::{
+    Command, Output, Proxy, Server, consumer, document, eventually, files, our_binary, producer, program,
+};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -400,6 +402,28 @@ async fn a_receiver_that_is_not_there_is_told_at_once_and_waited_for() {
     sender.kill();
     let quiet = sending(&server, &["--wait-for", "billing"], &[&source]).run().await.success();
     assert!(!quiet.errors().contains("receiver '"), "{}", quiet.errors());
+}
+
+/// Who may read some channels alone, and look at no other receiver, says which channels.
+#[tokio::test]
+async fn a_limited_user_looks_around_on_its_channels() {
+    let server = document::start(&document::block("conf users")).await;
+    let home = tempfile::tempdir().unwrap();
+    let [operator, billing] = ["operator", "billing"].map(|user| document::url(&server.url(), user));
+    files::random_file(home.path().join("big.bin"), 2 * MIB, 1);
+    let sent = send(operator.as_str(), &["-c", "invoices.eu"], &[home.path().join("big.bin")]).await.remove(0);
+    drain(billing.as_str(), "billing", home.path().join("inbox"), &["-c", "invoices.>"]).await;
+    let id = &text(&sent, "transfer")[..8];
+    let run = async |line: &str| consumer(line.split(' ')).server(billing.as_str()).run().await;
+    assert_eq!(run(&format!("cat {id} -c invoices.>")).await.success().stdout.len() as u64, 2 * MIB);
+    let _ = run(&format!("verify {id} -c invoices.>")).await.success();
+    let shown = run(&format!("show {id} -c invoices.> --json")).await.success().json_lines().remove(0);
+    assert_eq!((&shown["receivers"][0]["state"], &shown["chunks_stored"]), (&json!("landed"), &shown["chunks"]));
+    assert_eq!(shown["not_permitted"], json!(["receivers that have not landed it"]));
+    assert_eq!(number(&run("receivers billing --json").await.success().json_lines()[0], "waiting_files"), 0);
+    assert_eq!(run("history -c invoices.> --json").await.success().json_lines().len(), 3);
+    let denied = run(&format!("cat {id}")).await.exited(1);
+    assert!(denied.errors().contains("`doctor` shows what this user may do"), "{}", denied.errors());
 }
 
 #[tokio::test]
