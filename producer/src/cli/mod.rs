@@ -10,6 +10,7 @@ mod send_options;
 mod sources;
 mod status;
 mod verify;
+mod watch;
 
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ Examples:
     pg_dump shop | natsfer-producer send -c backups --name shop.sql -
   Send, and return when two receivers have it:
     natsfer-producer send --wait-for billing,archive report.pdf
+  Send what comes into a directory, from now on, and move it away once two receivers have it:
+    natsfer-producer watch outbox/ --after-delivery billing,archive --then move --move-to sent/
   See who has it, and whether the stored copy is whole:
     natsfer-producer status 4be6c1e2d4b0f7a09c1d2e3f40516273
     natsfer-producer verify report.pdf
@@ -49,6 +52,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Send(send::Send),
+    Watch(watch::Watch),
     Status(status::Status),
     Verify(verify::Verify),
     Cancel(cancel::Cancel),
@@ -62,12 +66,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     match &arguments.command {
         Command::Send(send) => send.check_usage(),
         Command::Prune(prune) => prune.check_usage(),
+        Command::Watch(watch) => watch.check_usage(),
         _ => {}
+    }
+    // It looks at its directory first, and can be stopped while it waits for a server.
+    if let Command::Watch(watch) = arguments.command {
+        return watch.run(&arguments.server).await;
     }
     let patience = if let Command::Send(send) = &arguments.command { send.patience() } else { Duration::ZERO };
     let broker = arguments.server.connect("natsfer-producer", patience).await?;
     let result = match arguments.command {
         Command::Send(send) => send.run(&broker).await,
+        Command::Watch(_) => Ok(Outcome::Done),
         Command::Status(status) => status.run(&broker).await,
         Command::Verify(verify) => verify.run(&broker).await,
         Command::Cancel(cancel) => cancel.run(&broker).await,
