@@ -131,4 +131,4 @@ impl Open {
 
 #[cfg(test)]
 #[path = "state_tests.rs"]
-mod tests;
+pub(in crate::cli::watch) mod tests;
