@@ -44,12 +44,12 @@ pub struct Deliveries {
 }
 
 /// When there is nothing more to hear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Ends {
     /// When nobody is awaited any more.
     WithTheLast,
-    /// Never: more may be awaited.
-    Never,
+    /// Never: more may be awaited, on this channel.
+    Never(Channel),
 }
 
 /// Which transfer.
@@ -169,14 +169,18 @@ impl Deliveries {
         let start = match broker.last_control_sequence().await {
             _ if !awaited.is_empty() => 1,
             Ok(last) => last + 1,
-            // Who may not look hears old words, too; where there is no stream, there are none.
+            // Who may not look hears old words, too.
             Err(BrokerError::Denied { .. } | BrokerError::TimedOut { .. }) => 1,
             Err(error) if error.is(code::STREAM_NOT_FOUND) => 1,
             Err(error) => return Err(error.into()),
         };
-        let filters = by_channels(broker, vec![channel.clone()]);
-        let follows = follow(broker, filters.clone(), filters, start).await?;
-        Ok(Self::new(broker, follows, awaited, Ends::Never))
+        let filters = by_channels(broker, [channel.clone()]);
+        let follows = match follow(broker, filters.clone(), filters, start).await {
+            // Where there is no stream, nothing was said; the first send makes one.
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => Vec::new(),
+            follows => follows?,
+        };
+        Ok(Self::new(broker, follows, awaited, Ends::Never(channel.clone())))
     }
 
     fn new(broker: &Broker, follows: Vec<Follow>, awaited: BTreeMap<Key, Awaited>, ends: Ends) -> Self {
@@ -219,9 +223,9 @@ impl Deliveries {
                 Err(ProducerError::Broker(error)) if error.is(code::STREAM_NOT_FOUND) => {
                     let keys: Vec<_> = self.awaited.keys().cloned().collect();
                     keys.iter().for_each(|key| self.end(key, &NotLanded::Removed));
-                    match (self.words.pop_front(), self.ends) {
+                    match (self.words.pop_front(), &self.ends) {
                         // The next send makes it anew.
-                        (None, Ends::Never) => tokio::time::sleep(NO_STREAM).await,
+                        (None, Ends::Never(_)) => tokio::time::sleep(NO_STREAM).await,
                         (word, _) => return Ok(word),
                     }
                 }
@@ -237,6 +241,13 @@ impl Deliveries {
             }
             if self.ends == Ends::WithTheLast && self.outstanding() == 0 {
                 return Ok(None);
+            }
+            if let Ends::Never(channel) = &self.ends
+                && self.follows.is_empty()
+                && self.outstanding() > 0
+            {
+                let filters = by_channels(&self.broker, [channel.clone()]);
+                self.follows = follow(&self.broker, filters.clone(), filters, 1).await?;
             }
             // Each is forgotten only when it is dealt with: this may be dropped at any await.
             if let Some((key, _, asked_at)) = &self.request {

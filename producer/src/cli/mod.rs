@@ -11,6 +11,7 @@ mod send;
 mod send_options;
 mod sources;
 mod verify;
+mod watch;
 
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ Examples:
     pg_dump shop | natsfer-producer send -c backups --name shop.sql -
   Send, and return when two receivers have it:
     natsfer-producer send --wait-for billing,archive report.pdf
+  Send what comes into a directory, from now on, and move it away once two receivers have it:
+    natsfer-producer watch outbox/ --after-delivery billing,archive --then move --move-to sent/
   See who has it, and whether the stored copy is whole:
     natsfer-producer status 4be6c1e2
     natsfer-producer verify report.pdf
@@ -63,6 +66,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 enum Command {
     #[command(flatten)]
     Connected(Box<Connected>),
+    Watch(Box<watch::Watch>),
     Doctor(doctor::Doctor),
     #[command(flatten)]
     Offline(Offline),
@@ -85,6 +89,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let server = &arguments.globals.server;
     let command = match arguments.command {
         Command::Connected(command) => *command,
+        Command::Watch(watch) => {
+            watch.check_usage();
+            // It looks at its directory first, and can be stopped while it waits for a server.
+            return watch.run(server).await;
+        }
         Command::Doctor(doctor) => return doctor.run(server).await,
         Command::Offline(command) => return command.run::<Arguments>().await,
     };

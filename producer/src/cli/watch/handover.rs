@@ -1,0 +1,96 @@
+//! What is awaited of receivers before a source may go. No I/O: it is fed with what was sent and said.
+
+use std::collections::BTreeMap;
+
+use natsfer_producer::{FileName, TransferId};
+
+use super::{state::Word, version::Version};
+
+/// The files that were sent, and that something is still to happen to.
+#[derive(Debug, Default)]
+pub(super) struct Handover {
+    held: BTreeMap<TransferId, Held>,
+}
+
+/// A file that was sent, in a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) name: FileName,
+    pub(super) version: Version,
+    /// Receivers that have said nothing yet.
+    pub(super) awaited: usize,
+    /// The worst that was heard.
+    pub(super) worst: Word,
+}
+
+/// What a source's turn has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Somebody is awaited.
+    Waits,
+    /// Everybody has it.
+    Goes,
+    /// Somebody will never have it.
+    Stays,
+}
+
+impl Held {
+    fn fate(&self) -> Fate {
+        match (self.awaited, self.worst) {
+            (0, Word::Landed) => Fate::Goes,
+            (0, Word::NotLanded) => Fate::Stays,
+            _ => Fate::Waits,
+        }
+    }
+}
+
+impl Handover {
+    /// A file was sent.
+    pub(super) fn hold(&mut self, transfer: TransferId, held: Held) -> Fate {
+        let fate = held.fate();
+        self.held.insert(transfer, held);
+        fate
+    }
+
+    /// A receiver has it, or will not.
+    pub(super) fn hear(&mut self, transfer: TransferId, word: Word) -> Fate {
+        let Some(held) = self.held.get_mut(&transfer) else { return Fate::Waits };
+        held.awaited = held.awaited.saturating_sub(1);
+        if word == Word::NotLanded {
+            held.worst = word;
+        }
+        held.fate()
+    }
+
+    /// Nothing more is to happen to it.
+    pub(super) fn release(&mut self, transfer: TransferId) -> Option<Held> {
+        self.held.remove(&transfer)
+    }
+
+    pub(super) fn get(&self, transfer: TransferId) -> Option<&Held> {
+        self.held.get(&transfer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::watch::version::Modified;
+
+    #[test]
+    fn a_source_goes_when_everybody_has_it_and_stays_if_anybody_will_not() {
+        let transfer = TransferId::random().unwrap();
+        let version = Version { size: 1, modified: Modified(1, 0), inode: 1 };
+        let held = |awaited| Held { name: "a".parse().unwrap(), version, awaited, worst: Word::Landed };
+        let mut handover = Handover::default();
+        assert_eq!(handover.hold(transfer, held(0)), Fate::Goes);
+        assert_eq!(handover.hold(transfer, held(2)), Fate::Waits);
+        assert_eq!(handover.hear(transfer, Word::Landed), Fate::Waits);
+        assert_eq!(handover.hear(transfer, Word::Landed), Fate::Goes);
+        assert_eq!(handover.hold(transfer, held(2)), Fate::Waits);
+        assert_eq!(handover.hear(transfer, Word::NotLanded), Fate::Waits);
+        assert_eq!(handover.hear(transfer, Word::Landed), Fate::Stays);
+        assert_eq!(handover.release(transfer).map(|held| held.awaited), Some(0));
+        assert_eq!(handover.hear(transfer, Word::Landed), Fate::Waits);
+    }
+}

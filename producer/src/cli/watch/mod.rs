@@ -1,0 +1,209 @@
+//! `watch`: a directory, from now on.
+
+mod changes;
+mod disposal;
+mod handover;
+mod look;
+mod outbox;
+mod pump;
+mod scan;
+mod selection;
+mod shipment;
+mod state;
+mod state_file;
+mod version;
+
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
+use globset::Glob;
+use natsfer_common::{
+    STAGING_DIRECTORY,
+    cli::{HttpArguments, Outcome, ServerArguments, stop_signal, wrong_usage},
+};
+use natsfer_producer::ReceiverName;
+
+use self::{
+    disposal::Disposal,
+    look::Root,
+    outbox::Order,
+    pump::Pump,
+    selection::{Hidden, Selection, parse_glob},
+    state::State,
+    state_file::StateFile,
+};
+use super::send_options::SendArguments;
+
+/// Send the files of a directory as they are complete, until SIGINT or SIGTERM
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  {program} watch outbox -c invoices.eu
+  {program} watch outbox --match '**/*.pdf' --exclude 'draft*' --then delete --after-delivery billing,archive
+  {program} watch outbox --in-order --then move --move-to sent --http 127.0.0.1:8223")]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    sending: SendArguments,
+    /// Only files whose path below DIR matches: '*.csv', 'reports/**'; repeatable
+    #[arg(long = "match", value_name = "GLOB", value_parser = parse_glob)]
+    matching: Vec<Glob>,
+    /// Not those whose path below DIR matches; repeatable
+    #[arg(long, value_name = "GLOB", value_parser = parse_glob)]
+    exclude: Vec<Glob>,
+    /// Also files and directories whose name begins with a dot
+    #[arg(long)]
+    hidden: bool,
+    /// A file that is neither closed nor renamed in is complete when it has not changed for so long
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    settle: Duration,
+    /// Send one at a time, oldest arrival first; one that fails holds up the rest
+    #[arg(long)]
+    in_order: bool,
+    /// What to do with a file that was sent
+    #[arg(long, value_enum, default_value_t = Then::Keep)]
+    then: Then,
+    /// Where --then move moves files to; on the same file system
+    #[arg(long, value_name = "DIR", required_if_eq("then", "move"))]
+    move_to: Option<PathBuf>,
+    /// Wait with --then until these receivers have landed the file; comma-separated. Chunks that they miss are sent again
+    /// meanwhile
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    after_delivery: Vec<ReceiverName>,
+    /// Where to remember what was sent [default: DIR/.natsfer]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Look through DIR so often for what the system does not tell of
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_rescan)]
+    rescan: Duration,
+    #[command(flatten)]
+    http: HttpArguments,
+    /// The directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Then {
+    /// Leave it
+    Keep,
+    /// Delete it
+    Delete,
+    /// Move it to the directory of --move-to
+    Move,
+}
+
+/// What is watched, and all that follows from the options.
+#[derive(Debug)]
+struct Setting {
+    /// Absolute, without symbolic links.
+    root: Arc<Path>,
+    directory: Root,
+    selection: Arc<Selection>,
+    disposal: Disposal,
+    order: Order,
+}
+
+fn parse_rescan(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_secs(1) { Err("at least 1s".into()) } else { Ok(time) }
+}
+
+impl Watch {
+    /// Ends the program, as clap does, where the options contradict each other.
+    pub(crate) fn check_usage(&self) {
+        if self.move_to.is_some() && self.then != Then::Move {
+            let wrong = "--move-to needs --then move";
+            wrong_usage(super::Arguments::command(), Some("watch"), ErrorKind::ArgumentConflict, wrong);
+        }
+    }
+
+    pub(crate) async fn run(self: Box<Self>, server: &ServerArguments) -> anyhow::Result<Outcome> {
+        let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
+        let setting = self.setting()?;
+        let (file, state) = self.open_state(&setting)?;
+        let result = tokio::select! {
+            // Whatever is under way.
+            () = &mut stop => {
+                tracing::info!("stopping; what is not finished goes on with the next run");
+                Ok(Outcome::Done)
+            }
+            result = self.watch(server, &setting, &file, state) => result,
+        };
+        file.close().await;
+        result
+    }
+
+    async fn watch(
+        &self, server: &ServerArguments, setting: &Setting, file: &StateFile, state: State,
+    ) -> anyhow::Result<Outcome> {
+        // For as long as it takes.
+        let broker = server.connect(super::Arguments::command(), Duration::MAX).await?;
+        let _http = self.http.serve(&broker).await?;
+        Pump::start(self, setting, file, &broker, state).await?.run().await
+    }
+
+    fn setting(&self) -> anyhow::Result<Setting> {
+        let what = || format!("cannot watch {}", self.directory.display());
+        let root = self.directory.canonicalize().with_context(what)?;
+        let metadata = std::fs::metadata(&root).with_context(what)?;
+        ensure!(metadata.is_dir(), "cannot watch {}: it is not a directory", self.directory.display());
+        let disposal = match (self.then, &self.move_to) {
+            (Then::Move, Some(to)) => Disposal::Move(target(to, &root, metadata.dev())?),
+            (Then::Delete, _) => Disposal::Delete,
+            _ => Disposal::Keep,
+        };
+        let mut own = Vec::new();
+        let state = self.state.as_deref().and_then(|state| std::path::absolute(state).ok());
+        for path in state.iter().chain(if let Disposal::Move(to) = &disposal { Some(to) } else { None }) {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            own.extend(path.strip_prefix(&root).ok().filter(|below| !below.as_os_str().is_empty()).map(Path::to_owned));
+        }
+        let hidden = if self.hidden { Hidden::Taken } else { Hidden::LeftOut };
+        let selection = Selection::new(&self.matching, &self.exclude, hidden, own).context("cannot use the globs")?;
+        Ok(Setting {
+            root: root.into(),
+            directory: Root::of(&metadata),
+            selection: Arc::new(selection),
+            disposal,
+            order: if self.in_order { Order::Kept } else { Order::Free },
+        })
+    }
+
+    fn open_state(&self, setting: &Setting) -> anyhow::Result<(StateFile, State)> {
+        let own = setting.root.join(STAGING_DIRECTORY);
+        StateFile::open(self.state.as_deref().unwrap_or(&own), &self.sending.channel)
+    }
+}
+
+/// Where files are moved to; made if it is not there.
+fn target(to: &Path, root: &Path, device: u64) -> anyhow::Result<PathBuf> {
+    let what = || format!("cannot move files to {}", to.display());
+    std::fs::create_dir_all(to).with_context(what)?;
+    let path = to.canonicalize().with_context(what)?;
+    let shown = to.display();
+    ensure!(path != root, "cannot move files to {shown}: it is the directory that is watched");
+    let there = std::fs::metadata(&path).with_context(what)?.dev();
+    ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_moved_within_one_file_system_and_not_onto_themselves() {
+        let root = tempfile::tempdir().unwrap();
+        let device = std::fs::metadata(root.path()).unwrap().dev();
+        let root = root.path().canonicalize().unwrap();
+        assert_eq!(target(&root.join("a/sent"), &root, device).unwrap(), root.join("a/sent"));
+        assert!(target(&root, &root, device).unwrap_err().to_string().contains("is watched"));
+        assert!(target(&root.join("a"), &root, device + 1).unwrap_err().to_string().contains("another file system"));
+    }
+}

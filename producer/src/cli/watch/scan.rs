@@ -1,0 +1,185 @@
+//! Looking through the outbox, on a thread of its own.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    changes::Watches,
+    outbox::{Extent, ScanOutcome},
+    selection::Selection,
+    version::Version,
+};
+
+/// Files told of at once.
+const BATCH: usize = 1_000;
+
+/// What a scan tells.
+#[derive(Debug)]
+pub(super) enum Report {
+    Found(Vec<(Arc<Path>, Version)>),
+    Ended(Extent, ScanOutcome),
+}
+
+/// Looks through the outbox, or directories of it, one scan at a time.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    root: Arc<Path>,
+    selection: Arc<Selection>,
+    watches: Arc<Mutex<Watches>>,
+    reports: mpsc::Sender<Report>,
+    wanted: Wanted,
+    progress: Progress,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    Nothing,
+    These(BTreeSet<PathBuf>),
+    Everything,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Idle,
+    UnderWay,
+}
+
+impl Scanner {
+    /// The other side is told what is found.
+    pub(super) fn new(root: Arc<Path>, selection: Arc<Selection>, watches: Watches) -> (Self, mpsc::Receiver<Report>) {
+        let (reports, receiver) = mpsc::channel(4);
+        let watches = Arc::new(Mutex::new(watches));
+        let (wanted, progress) = (Wanted::Nothing, Progress::Idle);
+        (Self { root, selection, watches, reports, wanted, progress }, receiver)
+    }
+
+    /// Everything is to be looked at.
+    pub(super) fn want_everything(&mut self) {
+        self.wanted = Wanted::Everything;
+    }
+
+    /// A directory, and what is below, is to be looked at.
+    pub(super) fn want(&mut self, directory: PathBuf) {
+        match &mut self.wanted {
+            Wanted::Nothing => self.wanted = Wanted::These(BTreeSet::from([directory])),
+            Wanted::These(directories) => _ = directories.insert(directory),
+            Wanted::Everything => {}
+        }
+    }
+
+    /// The last scan has told that it has ended.
+    pub(super) fn ended(&mut self) {
+        self.progress = Progress::Idle;
+    }
+
+    /// Begins with what is wanted, and says how much that is; unless there is nothing, or a scan is under way.
+    pub(super) fn begin(&mut self) -> Option<Extent> {
+        if self.progress == Progress::UnderWay {
+            return None;
+        }
+        let (extent, directories) = match std::mem::replace(&mut self.wanted, Wanted::Nothing) {
+            Wanted::Nothing => return None,
+            Wanted::Everything => (Extent::Everything, vec![PathBuf::new()]),
+            Wanted::These(directories) => (Extent::Part, directories.into_iter().collect()),
+        };
+        self.progress = Progress::UnderWay;
+        let scan = Scan {
+            root: self.root.clone(),
+            selection: self.selection.clone(),
+            watches: self.watches.clone(),
+            reports: self.reports.clone(),
+            found: Vec::new(),
+            outcome: ScanOutcome::Whole,
+        };
+        tokio::task::spawn_blocking(move || scan.run(directories, extent));
+        Some(extent)
+    }
+}
+
+struct Scan {
+    root: Arc<Path>,
+    selection: Arc<Selection>,
+    watches: Arc<Mutex<Watches>>,
+    reports: mpsc::Sender<Report>,
+    found: Vec<(Arc<Path>, Version)>,
+    outcome: ScanOutcome,
+}
+
+/// Nobody listens any more.
+struct Deserted;
+
+impl Scan {
+    fn run(mut self, directories: Vec<PathBuf>, extent: Extent) {
+        if self.look_through(directories).is_ok() && self.tell().is_ok() {
+            let _ = self.reports.blocking_send(Report::Ended(extent, self.outcome));
+        }
+    }
+
+    fn look_through(&mut self, mut directories: Vec<PathBuf>) -> Result<(), Deserted> {
+        while let Some(directory) = directories.pop() {
+            // Before the look: what comes in between is told twice, and not missed.
+            self.watches.lock().unwrap_or_else(PoisonError::into_inner).watch(&directory);
+            let path = self.root.join(&directory);
+            let entries = match std::fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.note(&path, &error, directory.as_os_str().is_empty());
+                    continue;
+                }
+            };
+            for entry in entries {
+                let entry = match entry {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        self.note(&path, &error, true);
+                        break;
+                    }
+                };
+                let below = directory.join(entry.file_name());
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => {
+                        if self.selection.looks_into(&below) {
+                            directories.push(below);
+                        }
+                    }
+                    Ok(kind) if kind.is_file() => {
+                        if self.selection.takes_file(&below) {
+                            self.find(below, &entry.metadata())?;
+                        }
+                    }
+                    Ok(_) => tracing::debug!("skipping {}: not a regular file", entry.path().display()),
+                    Err(error) => self.note(&entry.path(), &error, false),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, path: PathBuf, metadata: &io::Result<std::fs::Metadata>) -> Result<(), Deserted> {
+        match metadata {
+            Ok(metadata) => self.found.push((path.into(), Version::from(metadata))),
+            Err(error) => self.note(&path, error, false),
+        }
+        if self.found.len() >= BATCH { self.tell() } else { Ok(()) }
+    }
+
+    fn tell(&mut self) -> Result<(), Deserted> {
+        let found = std::mem::take(&mut self.found);
+        self.reports.blocking_send(Report::Found(found)).map_err(|_| Deserted)
+    }
+
+    /// What could not be looked at is not taken for gone, unless it is.
+    fn note(&mut self, path: &Path, error: &io::Error, needed: bool) {
+        if error.kind() == io::ErrorKind::NotFound && !needed {
+            return;
+        }
+        self.outcome = ScanOutcome::Partial;
+        tracing::warn!("cannot look at {}: {error}", path.display());
+    }
+}

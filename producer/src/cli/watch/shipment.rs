@@ -1,0 +1,109 @@
+//! Sending one version of one file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use natsfer_common::{blocking, cli::Progresses};
+use natsfer_producer::{FileName, Producer, ProducerError, SendOptions, Sent, TransferId};
+
+use super::{
+    look::{Seen, look},
+    version::Version,
+};
+use crate::cli::send_options::followed;
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// What was there was sent.
+    Sent(Box<Sent>, Now),
+    /// It was not sent: it is another version now.
+    Changed(Version),
+    /// It was not sent: it is gone.
+    Gone,
+    /// It was not sent, and may be another time.
+    Failed(anyhow::Error),
+    /// It was not sent, and will not be as it is.
+    Refused(anyhow::Error),
+    /// Somebody cancelled this transfer meanwhile, and does not want it sent again.
+    TakenBack(TransferId, anyhow::Error),
+}
+
+/// What is there now.
+#[derive(Debug)]
+pub(super) enum Now {
+    /// The version that was to be sent.
+    Same,
+    Changed(Version),
+    Gone,
+}
+
+/// Sends it if it is still that version. What is sent is only known for certain if it is that version afterwards, too.
+pub(super) async fn ship(
+    producer: Producer, progresses: Progresses, path: PathBuf, name: FileName, version: Version, options: SendOptions,
+) -> End {
+    match now(&path, version).await {
+        Ok(Now::Same) => {}
+        Ok(Now::Changed(version)) => return End::Changed(version),
+        Ok(Now::Gone) => return End::Gone,
+        Err(error) => return End::Failed(error),
+    }
+    let sending = producer.send_file(&path, options.with_name(name.clone()));
+    let sent = followed(sending, &name, &producer, &progresses).await;
+    let now = match now(&path, version).await {
+        Ok(now) => now,
+        Err(error) => return End::Failed(error),
+    };
+    match (sent, now) {
+        (Ok(sent), now) => End::Sent(Box::new(sent), now),
+        (Err(_), Now::Gone) => End::Gone,
+        (Err(_), Now::Changed(version)) => End::Changed(version),
+        (Err(error), Now::Same) => {
+            let kind = kind(&error);
+            let error = anyhow::Error::from(error).context(format!("cannot send {}", path.display()));
+            match kind {
+                Kind::Passing => End::Failed(error),
+                Kind::Final => End::Refused(error),
+                Kind::TakenBack(transfer) => End::TakenBack(transfer, error),
+            }
+        }
+    }
+}
+
+/// What a failure means.
+enum Kind {
+    Passing,
+    Final,
+    TakenBack(TransferId),
+}
+
+fn kind(error: &ProducerError) -> Kind {
+    match error {
+        ProducerError::Cancelled { transfer, .. } => Kind::TakenBack(*transfer),
+        ProducerError::Manifest { .. }
+        | ProducerError::Name { .. }
+        | ProducerError::NotUnicode { .. }
+        | ProducerError::NotAFile { .. } => Kind::Final,
+        _ => Kind::Passing,
+    }
+}
+
+async fn now(path: &Path, version: Version) -> anyhow::Result<Now> {
+    let seen = {
+        let path = path.to_owned();
+        blocking(move || look(&path)).await
+    };
+    match seen {
+        Seen::File(now) if now == version => Ok(Now::Same),
+        Seen::File(now) => Ok(Now::Changed(now)),
+        Seen::Directory | Seen::Other | Seen::Nothing => Ok(Now::Gone),
+        Seen::Unknown(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+    }
+}
+
+/// A path below the outbox, as a name.
+pub(super) fn name_of(path: &Path) -> anyhow::Result<FileName> {
+    let shown = path.display();
+    let text = path.to_str().with_context(|| format!("cannot send {shown}: its name is not Unicode (UTF-8)"))?;
+    text.parse().with_context(|| format!("cannot send {shown}"))
+}

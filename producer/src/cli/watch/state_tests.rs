@@ -1,0 +1,57 @@
+//! What is written down is what is read back, and what is damaged is not believed.
+
+use natsfer_producer::Sent;
+use proptest::prelude::*;
+
+use super::*;
+use crate::cli::watch::version::Modified;
+
+/// A transfer's id depends on the file and its version, as it does.
+pub(in crate::cli::watch) fn sent(name: u8, version: u8) -> Box<Sent> {
+    let id = format!("{:032x}", 256 * u32::from(name) + u32::from(version));
+    let text = format!(
+        r#"{{"transfer":"{id}","channel":"default","name":"{name}","size":9,"chunks":0,"stored_bytes":9,"published_chunks":0,
+        "published_bytes":9,"resumed_from":0,"digest":"blake3:{}","status":"sent"}}"#,
+        "0".repeat(64)
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+pub(in crate::cli::watch) fn record() -> impl Strategy<Value = Record> {
+    let receiver = prop_oneof![Just("a"), Just("b")].prop_map(|name| name.parse().unwrap());
+    let word = prop_oneof![Just(Word::Landed), Just(Word::NotLanded)];
+    (0u8..4, 0u8..3, 0u8..6, receiver, word).prop_map(|(name, version, kind, receiver, word)| {
+        let sent = sent(name, version);
+        let transfer = sent.transfer;
+        let version = Version { size: 9, modified: Modified(version.into(), 5), inode: 7 };
+        match kind {
+            0 => Record::Sent { name: sent.name.clone(), version, transfer },
+            1 | 2 => Record::Open { version, sent },
+            3 => Record::Heard { transfer, receiver, word },
+            4 => Record::Done { transfer },
+            _ => Record::Gone { name: sent.name.clone() },
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_fewest_records_say_the_same(records in proptest::collection::vec(record(), 0..40)) {
+        let (mut state, mut again) = (State::default(), State::default());
+        records.into_iter().for_each(|record| state.take(record));
+        state.records().for_each(|record| again.take(record));
+        prop_assert_eq!(&again, &state);
+    }
+
+    #[test]
+    fn a_line_that_is_torn_or_altered_is_none(record in record(), at in any::<prop::sample::Index>(), change in 1u8..) {
+        let line = record.to_line().unwrap();
+        let line = line.trim_end().as_bytes();
+        prop_assert_eq!(Record::from_line(line), Some(record));
+        let at = at.index(line.len());
+        prop_assert_eq!(Record::from_line(&line[..at]), None);
+        let mut altered = line.to_vec();
+        altered[at] ^= change;
+        prop_assert_eq!(Record::from_line(&altered), None);
+    }
+}
