@@ -226,7 +226,7 @@ async fn the_image_has_both_programs_and_is_built_from_all_their_source() {
     }
     // Cargo finds every member of the workspace.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let metadata = ["metadata", "--locked", "--offline", "--format-version", "1"];
+    let metadata = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
     let _ = natsfer_tests::program(cargo, metadata).current_dir(&context).run().await.success();
     for foreign in [".env", ".git", "docs", "inbox", "outbox"] {
         assert!(!context.join(foreign).exists(), "{foreign} is sent to the engine");
