@@ -24,7 +24,7 @@ fn watching(server: &(impl Address + ?Sized), outbox: &Path, options: &[&str]) -
 /// Started, and done with looking at what is there.
 async fn watch(server: &(impl Address + ?Sized), outbox: &Path, options: &[&str]) -> Running {
     let running = watching(server, outbox, options).spawn().await;
-    running.log_line(SOON, |line| line.contains("files are there")).await;
+    running.log_line(SOON, |line| line.contains("files there")).await;
     running
 }
 
@@ -135,7 +135,7 @@ async fn a_restart_sends_what_came_meanwhile_and_nothing_twice() {
     // Also when nothing is stored any more.
     prune_everything(&server).await;
     let third = watch(&server, &outbox, &settle).await;
-    third.log_line(SOON, |line| line.contains("22 files are there, 0 of them to send")).await;
+    third.log_line(SOON, |line| line.contains("files there: 22, to send: 0")).await;
     fs::write(outbox.join("last"), "last").unwrap();
     event(&third, "sent", "last").await;
     let output = stop(third).await;
@@ -165,7 +165,7 @@ async fn a_state_that_is_lost_costs_a_look_at_the_stream() {
     assert_eq!((text(&again, "status"), number(&again, "published_bytes")), ("unchanged", 0));
     let _ = stop(second).await;
     let third = watch(&server, &outbox, &options).await;
-    third.log_line(SOON, |line| line.contains("1 files are there, 0 of them to send")).await;
+    third.log_line(SOON, |line| line.contains("files there: 1, to send: 0")).await;
     let _ = stop(third).await;
     assert!(!outbox.join(".natsfer").exists());
 }
@@ -238,7 +238,7 @@ async fn what_the_server_has_is_deleted_or_moved() {
     assert_eq!(fs::read(sent.join("d/a.txt")).unwrap(), b"an earlier one");
     // Nothing is remembered of what is gone.
     let again = watch(&server, &outbox, &[]).await;
-    again.log_line(SOON, |line| line.contains("3 files are there, 3 of them to send")).await;
+    again.log_line(SOON, |line| line.contains("files there: 3, to send: 3")).await;
     let _ = stop(again).await;
 }
 
@@ -496,7 +496,7 @@ async fn ten_thousand_small_files_are_sent_and_remembered() {
     let output = stop(watcher).await;
     assert!(output.peak_rss_bytes < 200 * MIB, "{}", output.peak_rss_bytes);
     let again = watch(&server, &outbox, &[]).await;
-    again.log_line(SOON, |line| line.contains("10000 files are there, 0 of them to send")).await;
+    again.log_line(SOON, |line| line.contains("files there: 10000, to send: 0")).await;
     let _ = stop(again).await;
     assert_eq!(number(&stream(&server, "NATSFER").await["state"], "messages"), COUNT as u64);
 }
@@ -588,7 +588,7 @@ async fn more_directories_than_the_system_watches_are_looked_through() {
     let options = ["watch", "--json", "--settle", "100ms", "--rescan", "1s"];
     let watcher = limited.args(options).arg(&outbox).server(&server).spawn().await;
     watcher.log_line(SOON, |line| line.contains("fs.inotify.max_user_watches")).await;
-    watcher.log_line(SOON, |line| line.contains("files are there")).await;
+    watcher.log_line(SOON, |line| line.contains("files there")).await;
     for number in 0..20 {
         fs::write(outbox.join(format!("d{number}/file")), "file").unwrap();
     }

@@ -119,11 +119,10 @@ impl Progresses {
         Followed { progresses: self.clone(), task }
     }
 
-    /// Says what is waited for when no transfer is under way.
-    pub fn waiting(&self, what: &str) {
+    /// Says what is waited for when no transfer is under way. What that is, is only asked where somebody looks.
+    pub fn waiting(&self, what: impl FnOnce() -> String) {
         if let Screen::Bars { total, .. } = &*self.0 {
-            total.set_message(harmless(what).into_owned());
-            total.enable_steady_tick(REDRAW);
+            total.set_message(harmless(&what()).into_owned());
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `hooks`: the commands that are to be run for what has landed, or have failed too often.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
+use anyhow::ensure;
 use natsfer_common::{
-    ReceiverName, TransferId,
+    IdPrefix, ReceiverName,
     cli::{Outcome, print_line, report},
 };
 use natsfer_consumer::{
@@ -17,7 +18,7 @@ use serde_json::json;
 #[command(after_long_help = "\
 Examples:
   {program} hooks --into inbox
-  {program} hooks --into inbox --retry-all")]
+  {program} hooks --into inbox --retry 4be6c1e2")]
 pub(crate) struct List {
     /// Directory that files land in
     #[arg(long, value_name = "DIR")]
@@ -25,9 +26,10 @@ pub(crate) struct List {
     /// Only those of this receiver
     #[arg(short, long)]
     name: Option<ReceiverName>,
-    /// Have the command that failed for this transfer run again by its receiver: at once, or when it is next started
+    /// Have the command that failed for this transfer run again by its receiver, at once or when it is next started: its id, or
+    /// the first digits of it
     #[arg(long, value_name = "ID", conflicts_with = "retry_all")]
-    retry: Option<TransferId>,
+    retry: Option<IdPrefix>,
     /// Have every command that failed run again
     #[arg(long)]
     retry_all: bool,
@@ -39,7 +41,7 @@ pub(crate) struct List {
 impl List {
     pub(crate) fn run(self) -> anyhow::Result<Outcome> {
         // Looking makes none.
-        anyhow::ensure!(self.into.is_dir(), "there is no directory {}", self.into.display());
+        ensure!(self.into.is_dir(), "there is no directory {}", self.into.display());
         let target = TargetDirectory::open(&self.into)?;
         let mut names = Queue::receivers(&target)?;
         names.retain(|name| self.name.as_ref().is_none_or(|wanted| wanted == name));
@@ -100,19 +102,26 @@ impl List {
     }
 
     fn retry(&self, queues: &[Queue]) -> anyhow::Result<Outcome> {
-        let mut again = 0;
+        let mut chosen = Vec::new();
         for queue in queues {
-            for id in queue.list(Shelf::Failed)? {
-                if self.retry.is_none_or(|transfer| transfer == id.transfer) {
-                    queue.retry(id)?;
-                    again += 1;
-                }
-            }
+            let failed = queue.list(Shelf::Failed)?.into_iter();
+            let wanted = failed.filter(|id| self.retry.as_ref().is_none_or(|wanted| wanted.begins(id.transfer)));
+            chosen.extend(wanted.map(|id| (queue, id)));
         }
-        if let (Some(transfer), 0) = (self.retry, again) {
-            anyhow::bail!("no command has failed for transfer {transfer} in {}", self.into.display());
+        if let Some(wanted) = &self.retry {
+            let transfers: BTreeSet<_> = chosen.iter().map(|(_, id)| id.transfer.to_string()).collect();
+            let into = self.into.display();
+            ensure!(!transfers.is_empty(), "no command has failed for transfer {wanted} in {into}");
+            let several = transfers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            ensure!(transfers.len() == 1, "{wanted} stands for several transfers in {into}: {several}");
         }
-        tracing::info!("{again} to be run again, by a receiver with --exec: at once, or when it is next started");
+        for (queue, id) in &chosen {
+            queue.retry(*id)?;
+        }
+        tracing::info!(
+            "{} to be run again, by a receiver with --exec: at once, or when it is next started",
+            chosen.len()
+        );
         Ok(Outcome::Done)
     }
 }

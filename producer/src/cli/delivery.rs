@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use natsfer_common::cli::{Outcome, report};
+use natsfer_common::cli::{Outcome, Progresses, report};
 use natsfer_producer::{
     Deliveries, FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId, Word,
 };
@@ -20,6 +20,7 @@ const REMINDER: Duration = Duration::from_secs(60);
 /// What was sent, and how to send it again.
 pub(crate) struct Delivery<'a> {
     pub(crate) producer: &'a Producer,
+    pub(crate) progresses: &'a Progresses,
     pub(crate) receivers: &'a [ReceiverName],
     pub(crate) json: bool,
     /// The files, and the options they were sent with.
@@ -39,6 +40,7 @@ impl Delivery<'_> {
         let mut outcome = Outcome::Done;
         tracing::info!("everything is stored; {}", awaited(&deliveries, &names));
         loop {
+            self.progresses.waiting(|| awaited(&deliveries, &names));
             let word = tokio::select! {
                 word = deliveries.next() => word?,
                 _ = reminder.tick() => {

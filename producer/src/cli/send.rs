@@ -82,7 +82,14 @@ impl Send {
             .buffer_unordered(self.sending.concurrency());
         let mut outcome = Outcome::Done;
         let (receivers, json) = (&self.wait_for[..], self.sending.json);
-        let mut delivery = Delivery { producer: &producer, receivers, json, sources: HashMap::new(), sent: Vec::new() };
+        let mut delivery = Delivery {
+            producer: &producer,
+            progresses: &progresses,
+            receivers,
+            json,
+            sources: HashMap::new(),
+            sent: Vec::new(),
+        };
         let all_sent = async {
             while let Some(done) = sends.next().await {
                 match done.and_then(|done| self.sending.print(&done.1).map(|()| done)) {

@@ -306,9 +306,7 @@ impl<'a> Pump<'a> {
         }
         let (directory, channel) = (self.watch.directory.display(), &self.watch.sending.channel);
         let (files, pending) = (self.outbox.len(), self.outbox.pending());
-        tracing::info!(
-            "watching {directory} for channel {channel}: {files} files are there, {pending} of them to send"
-        );
+        tracing::info!("watching {directory} for channel {channel}; files there: {files}, to send: {pending}");
     }
 
     async fn forget(&self, gone: Vec<Arc<Path>>) {
