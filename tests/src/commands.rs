@@ -27,7 +27,7 @@ const SERVER_VARIABLE: &str = "NATS_URL";
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// A command to run, described step by step. Its child gets the test's
-/// environment but for the `NATS_` variables, and dies with the [`Running`] that stands for it.
+/// environment but for the `NATS_` and `NATSFER_` variables, and dies with the [`Running`] that stands for it.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Command {
@@ -74,8 +74,9 @@ impl Command {
         Self {
             program,
             args: Vec::new(),
-            environment: Vec::new(),
-            hidden: vec!["NATS_"],
+            // What whoever runs the tests has configured is no part of them.
+            environment: vec![("NATSFER_CONFIG".into(), "/dev/null".into())],
+            hidden: vec!["NATS_", "NATSFER_"],
             directory: None,
             stdin: Stdin::Nothing,
             limit: LIMIT,
@@ -105,7 +106,7 @@ impl Command {
         self
     }
 
-    /// Keeps variables of the test's environment that begin with `prefix` from it, as those with `NATS_` always are.
+    /// Keeps variables of the test's environment that begin with `prefix` from it, as those with `NATS_` and `NATSFER_` always are.
     pub fn hide_env(mut self, prefix: &'static str) -> Self {
         self.hidden.push(prefix);
         self

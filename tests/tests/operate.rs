@@ -44,6 +44,7 @@ async fn flags_then_variables_then_the_file() {
     std::fs::copy(&config, usual.join("config.toml")).unwrap();
     let received = consumer(["receive", "--drain", "--json", "--into"])
         .arg(home.path().join("inbox"))
+        .env("NATSFER_CONFIG", "")
         .env("XDG_CONFIG_HOME", home.path().join("configuration"))
         .server(&server);
     assert_eq!(received.run().await.success().json_lines().len(), 3);

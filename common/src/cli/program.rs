@@ -106,6 +106,10 @@ fn find(
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some((path, text))),
         Err(error) if !named && error.kind() == ErrorKind::NotFound => Ok(None),
+        // Another user's home, as it is left in the environment of who is started by another.
+        Err(error) if !named && error.kind() == ErrorKind::PermissionDenied && path.symlink_metadata().is_err() => {
+            Ok(None)
+        }
         Err(source) => Err(ConfigError::Unreadable { path, source }),
     }
 }

@@ -39,5 +39,10 @@ fn with_variable(arg: Arg, words: &[&str]) -> Arg {
     if arg.get_env().is_some() || ["help", "version"].contains(&arg.get_id().as_str()) {
         return arg;
     }
-    arg.env(words.join("_").replace('-', "_").to_ascii_uppercase()).hide_env(true)
+    let variable = words.join("_").replace('-', "_").to_ascii_uppercase();
+    // One that is empty counts as not set, as those of the connection do.
+    match std::env::var_os(&variable) {
+        Some(value) if value.is_empty() => arg,
+        _ => arg.env(variable).hide_env(true),
+    }
 }
