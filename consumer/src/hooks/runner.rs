@@ -201,6 +201,9 @@ impl Noting {
     }
 }
 
+/// A run that was tried, what follows, and how the command ended.
+type Tried = (Run, HookState, End);
+
 struct Runner {
     noting: Noting,
     options: Arc<HookOptions>,
@@ -211,7 +214,7 @@ struct Runner {
     started: Instant,
     /// The number that the next run noted here would have had at the start.
     since: u64,
-    tries: JoinSet<(RunId, Result<(Run, HookState, End), io::Error>)>,
+    tries: JoinSet<(RunId, io::Result<Tried>)>,
     summary: Summary,
 }
 
