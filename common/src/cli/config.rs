@@ -71,7 +71,7 @@ impl Config {
     /// # Errors
     /// In words: what is not known, and what would be.
     pub(super) fn read(text: &str, mut command: Command) -> Result<Self, String> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
+        let table: Table = text.parse().map_err(|error| in_line(text, &error))?;
         let server = ServerArguments::augment_args(Command::new("server").no_binary_name(true));
         let mut server_line = Vec::new();
         for (key, value) in &table {
@@ -90,6 +90,12 @@ impl Config {
         let server = server.try_get_matches_from(server_line).and_then(|it| ServerArguments::from_arg_matches(&it));
         Ok(Self { command, server: server.map_err(|error| first_line(&error))? })
     }
+}
+
+/// An error of TOML's on one line.
+fn in_line(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 /// An error of clap's without its advice, which is about command lines.

@@ -199,7 +199,7 @@ mod tests {
             ("[receive]\nname = 'a'\nconcurrency = 0", "FILE: invalid value '0' for '--concurrency"),
             ("[receive]\nname = 1979-05-27", "'name' must be a text, a number, true or false"),
             ("js-domain = 'a b'", "FILE: invalid value 'a b' for '--js-domain"),
-            ("server", "FILE: TOML parse error at line 1"),
+            ("[receive]\nname = [", "FILE: line 2: "),
         ] {
             let error = parsed(text, "receive --name x").unwrap_err();
             assert!(error.contains(expected), "{text:?}: {error}");

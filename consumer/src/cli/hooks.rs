@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use anyhow::ensure;
 use natsfer_common::{
     IdPrefix, ReceiverName,
-    cli::{Outcome, print_line, report},
+    cli::{Outcome, note, print_line, report},
 };
 use natsfer_consumer::{
     TargetDirectory,
@@ -49,12 +49,17 @@ impl List {
         if self.retry.is_some() || self.retry_all {
             return self.retry(&queues);
         }
+        let mut shown = 0_u64;
         for queue in &queues {
             for shelf in [Shelf::Failed, Shelf::Pending] {
                 for id in queue.list(shelf)? {
                     self.show(queue, shelf, id)?;
+                    shown += 1;
                 }
             }
+        }
+        if shown == 0 {
+            note(&format!("no command has failed, nor is one to be run, in {}", self.into.display()));
         }
         Ok(Outcome::Done)
     }
