@@ -34,8 +34,9 @@ impl LoggingArguments {
     /// Begins to log. `RUST_LOG` decides what; without it, how often `-v` was given.
     pub(super) fn start(&self) {
         let default = match self.verbose {
-            0 => "warn,natsfer=info",
-            1 => "info,natsfer=debug,natsfer_common=debug,natsfer_producer=debug,natsfer_consumer=debug",
+            // notify warns of every watched directory that is removed.
+            0 => "warn,notify=error,natsfer=info",
+            1 => "info,notify=error,natsfer=debug,natsfer_common=debug,natsfer_producer=debug,natsfer_consumer=debug",
             _ => "debug,natsfer=trace,natsfer_common=trace,natsfer_producer=trace,natsfer_consumer=trace",
         };
         let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));

@@ -32,6 +32,8 @@ pub(super) struct Scanner {
     root: Arc<Path>,
     selection: Arc<Selection>,
     watches: Arc<Mutex<Watches>>,
+    /// What could not be looked at, which was said.
+    said: Arc<Mutex<BTreeSet<PathBuf>>>,
     reports: mpsc::Sender<Report>,
     wanted: Wanted,
     progress: Progress,
@@ -56,7 +58,7 @@ impl Scanner {
         let (reports, receiver) = mpsc::channel(4);
         let watches = Arc::new(Mutex::new(watches));
         let (wanted, progress) = (Wanted::Nothing, Progress::Idle);
-        (Self { root, selection, watches, reports, wanted, progress }, receiver)
+        (Self { root, selection, watches, said: Arc::default(), reports, wanted, progress }, receiver)
     }
 
     /// Everything is to be looked at.
@@ -93,6 +95,7 @@ impl Scanner {
             root: self.root.clone(),
             selection: self.selection.clone(),
             watches: self.watches.clone(),
+            said: self.said.clone(),
             reports: self.reports.clone(),
             found: Vec::new(),
             outcome: ScanOutcome::Whole,
@@ -106,6 +109,7 @@ struct Scan {
     root: Arc<Path>,
     selection: Arc<Selection>,
     watches: Arc<Mutex<Watches>>,
+    said: Arc<Mutex<BTreeSet<PathBuf>>>,
     reports: mpsc::Sender<Report>,
     found: Vec<(Arc<Path>, Version)>,
     outcome: ScanOutcome,
@@ -180,6 +184,8 @@ impl Scan {
             return;
         }
         self.outcome = ScanOutcome::Partial;
-        tracing::warn!("cannot look at {}: {error}", path.display());
+        if self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(path.into()) {
+            tracing::warn!("cannot look at {}: {error}", path.display());
+        }
     }
 }
