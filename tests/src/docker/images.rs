@@ -128,6 +128,7 @@ fn stand_ins() -> Result<[(&'static str, TempDir); 3]> {
     let rust = Root::new()?
         .with_programs(&["sh", "mkdir", "cp"])?
         .with_script("/usr/local/bin/cargo", CARGO)?
+        .with_file("/etc/ssl/certs/ca-certificates.crt", "")?
         .with_stripped(&producer, "/compiled/natsfer-producer")?
         .with_stripped(&consumer, "/compiled/natsfer-consumer")?
         .into_context("")

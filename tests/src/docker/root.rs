@@ -64,10 +64,16 @@ impl Root {
 
     /// An executable script.
     pub(super) fn with_script(self, at: &str, text: &str) -> Result<Self> {
+        let root = self.with_file(at, text)?;
+        fs::set_permissions(root.inside(at), fs::Permissions::from_mode(0o755))?;
+        Ok(root)
+    }
+
+    /// A file that all may read.
+    pub(super) fn with_file(self, at: &str, text: &str) -> Result<Self> {
         let path = self.inside(at);
-        fs::create_dir_all(path.parent().context("a script without a directory")?)?;
-        fs::write(&path, text)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        fs::create_dir_all(path.parent().context("a file without a directory")?)?;
+        fs::write(path, text)?;
         Ok(self)
     }
 
