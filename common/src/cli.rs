@@ -188,6 +188,8 @@ pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        // The terminal has written `^C` below them: what is drawn anew would wipe out what is said about the end.
+        terminal::clear_bars();
     })
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::OnceLock,
 };
 
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The bars of this process, once there are any.
@@ -24,11 +24,12 @@ pub(super) fn above_bars<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Takes the bars away: the program ends.
+/// Takes the bars away for good: the program ends. What is said from now on stays where it is written.
 pub(super) fn clear_bars() {
     if let Some(bars) = BARS.get() {
         // A terminal that has gone shows none.
         let _ = bars.clear();
+        bars.set_draw_target(ProgressDrawTarget::hidden());
     }
 }
 

@@ -53,7 +53,7 @@ impl List {
                 let transfer = transfer.map_or_else(|| format!("message {sequence}"), |transfer| transfer.to_string());
                 let name = name.map_or_else(|| "-".to_owned(), |name| name.to_string());
                 // It may quote what a stranger wrote.
-                format!("{transfer:32}  {:13}  {name}  {}", reason.as_str(), detail.escape_debug())
+                format!("{transfer:32}  {:13}  {name}  {}", reason.as_str(), detail)
             })?;
         }
         Ok(Outcome::Done)

@@ -132,7 +132,7 @@ pub(crate) async fn followed(
             about: json!({ "name": name }),
             moved: sending.progress().map(|Progress { bytes_stored: bytes, size, .. }| Moved { bytes, size }),
             awaited: Box::new(move || match broker.is_connected() {
-                true => "waiting for the source, or the server to store",
+                true => "waiting for the source, the server to store, or the rate",
                 false => "waiting for the server",
             }),
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
+use natsfer_common::STAGING_DIRECTORY;
 use natsfer_producer::FileName;
 use walkdir::WalkDir;
 
@@ -39,7 +40,10 @@ fn file(path: PathBuf, name: Option<&FileName>) -> anyhow::Result<Item> {
 fn directory(root: PathBuf) -> impl Iterator<Item = anyhow::Result<Item>> {
     let nameless = root.as_os_str().to_string_lossy().ends_with("/.");
     let prefix = if nameless { None } else { root.file_name().map(PathBuf::from) };
-    WalkDir::new(&root).sort_by_file_name().into_iter().filter_map(move |entry| {
+    // What natsfer itself keeps in directories is nobody's file.
+    let own = |entry: &walkdir::DirEntry| entry.depth() > 0 && entry.file_name() == STAGING_DIRECTORY;
+    let entries = WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(move |entry| !own(entry));
+    entries.filter_map(move |entry| {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => return Some(Err(anyhow!(error))),
@@ -92,6 +96,8 @@ mod tests {
         for file in ["z", "a b", "b/c/ü"] {
             std::fs::write(photos.join(file), "").unwrap();
         }
+        std::fs::create_dir(photos.join(".natsfer")).unwrap();
+        std::fs::write(photos.join(".natsfer/watch.lock"), "").unwrap();
         std::os::unix::fs::symlink("z", photos.join("link")).unwrap();
         assert_eq!(names(std::slice::from_ref(&photos)), ["photos/a b", "photos/b/c/ü", "photos/z"]);
         assert_eq!(names(&[photos.join(".")]), ["a b", "b/c/ü", "z"]);

@@ -46,7 +46,7 @@ impl Observer {
                 about: json!({ "transfer": transfer, "channel": channel, "name": name }),
                 moved: incoming.progress().map(|Progress { bytes_received: bytes, size, .. }| Moved { bytes, size }),
                 awaited: Box::new(move || match broker.is_connected() {
-                    true => "waiting for its sender, or for room here",
+                    true => "waiting for its sender, for room here, or the rate",
                     false => "waiting for the server",
                 }),
             }

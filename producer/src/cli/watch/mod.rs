@@ -38,7 +38,7 @@ use self::{
     state::State,
     state_file::StateFile,
 };
-use super::send_options::SendArguments;
+use super::{awaited, send_options::SendArguments};
 
 /// Send the files of a directory as they are complete, until SIGINT or SIGTERM
 #[derive(Debug, clap::Args)]
@@ -145,6 +145,7 @@ impl Watch {
         // For as long as it takes.
         let broker = server.connect(super::Arguments::command(), Duration::MAX).await?;
         let _http = self.http.serve(&broker).await?;
+        awaited::warn_of_strangers(&broker, &self.sending.channel, &self.after_delivery).await;
         Pump::start(self, setting, file, &broker, state).await?.run().await
     }
 
