@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::{ReceiveError, flow::Flow, staging::Owner};
 
-/// The server delivers what it holds in less, and a lost consumer is made anew.
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+/// The server delivers in less what it says that it holds, and a lost consumer is made anew.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a reading that nobody waits for may take to end.
 const HURRY: Duration = Duration::from_secs(10);
@@ -29,11 +29,11 @@ pub(crate) struct Cursor {
     pacer: Pacer,
     /// Up to here in the stream, an earlier run was given everything.
     earlier: u64,
-    /// What was pending at the last silence.
+    /// What was outstanding at the last silence.
     silent_with: Option<Option<u64>>,
     /// When the transfer was opened.
     opened_at: Timestamp,
-    /// The server's clock when the cursor was opened, as long as it matters.
+    /// The server's clock when the cursor was opened.
     server_time: Option<(Timestamp, Instant)>,
 }
 
@@ -80,7 +80,7 @@ impl Cursor {
                 broker.create_consumer(&mut spec).await?
             }
         };
-        let follow = Follow::standing(broker, spec, flow.window).await?;
+        let follow = Follow::standing(broker, spec, state.delivered, flow.window).await?;
         let pacer = flow.pacer.clone();
         let server_time = state.at.map(|at| (at, Instant::now()));
         Ok(Self { manifest: manifest.clone(), kind, follow, pacer, earlier, silent_with: None, opened_at, server_time })
@@ -128,9 +128,11 @@ impl Cursor {
     }
 
     /// Until when to wait for the next message, of so long in all since the sender stored the last one, by the server's clock: for
-    /// what was abandoned long ago nobody waits again. What is held up here, for a rate's sake, is no silence.
+    /// what was abandoned long ago nobody waits again. What is held up here, for a rate's sake, is no silence; nor is what the server
+    /// has said, to [`Cursor::will_go_on`], that it holds.
     pub(crate) fn silent_at(&self, limit: Duration) -> Instant {
-        self.pacer.free_at() + self.patience(limit)
+        let patience = if self.silent_with.is_some() { DELIVERY_PATIENCE } else { self.patience(limit) };
+        self.pacer.free_at() + patience
     }
 
     fn patience(&self, limit: Duration) -> Duration {
@@ -138,20 +140,15 @@ impl Cursor {
         let last = self.follow.last_stored_at().map_or(self.opened_at, |stored_at| stored_at.max(self.opened_at));
         // What was stored since the cursor was opened is younger than that.
         let silent = then.duration_since(last) + SignedDuration::try_from(at.elapsed()).unwrap_or_default();
-        limit.saturating_sub(Duration::try_from(silent).unwrap_or_default()).max(LEAST_PATIENCE.min(limit))
-    }
-
-    /// Something was asked for, and may come however long nothing was stored.
-    pub(crate) fn expect(&mut self) {
-        self.server_time = None;
+        limit.saturating_sub(Duration::try_from(silent).unwrap_or_default())
     }
 
     /// Whether a silence was the server's, and not the sender's: more is stored than has come, and will come by itself. Asked
     /// again, with nothing delivered in between, it is the sender's.
     pub(crate) async fn will_go_on(&mut self) -> Result<bool, ReceiveError> {
-        let pending = self.follow.pending().await?;
-        let before = self.silent_with.replace(pending);
-        Ok(pending != Some(0) && before != Some(pending))
+        let outstanding = self.follow.outstanding().await?;
+        let before = self.silent_with.replace(outstanding);
+        Ok(outstanding != Some(0) && before != Some(outstanding))
     }
 
     /// Nobody waits for what is read any more: a server that is away is not waited for either, for long.

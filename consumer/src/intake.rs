@@ -276,7 +276,6 @@ impl<'a> Intake<'a> {
         };
         report.ask_once(&missing, copies).await?;
         self.extra.asked = missing;
-        self.cursor.expect();
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::files::exclusive;
 /// The workspace, for cargo to run in.
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-const PACKAGES: [&str; 2] = ["natsfer-producer", "natsfer-consumer"];
+const BINARIES: [&str; 2] = ["natsfer-producer", "natsfer-consumer"];
 
 /// The path of one of our binaries, `natsfer-producer` or `natsfer-consumer`,
 /// built in the profile of the running test. The first call in a process
@@ -47,15 +47,27 @@ fn profile_dir() -> Result<PathBuf> {
     profile.map(Path::to_owned).with_context(|| format!("odd place for a program: {}", exe.display()))
 }
 
+/// Whether this is `cargo test`. What is shown, or measured, is built as it is installed.
+fn runs_in_a_test() -> Result<bool> {
+    let exe = std::env::current_exe().context("where is this program?")?;
+    let is = |end: &str, folder: Option<&Path>| folder.is_some_and(|folder| folder.ends_with(end));
+    Ok(is("deps", exe.parent()) && is("debug", exe.parent().and_then(Path::parent)))
+}
+
 fn build() -> Result<PathBuf> {
     let directory = profile_dir()?;
     let target = target_dir()?;
     let _held = exclusive(&target.join("natsfer-build.lock"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
-    command.current_dir(WORKSPACE).args(["build", "--bins"]);
-    for package in PACKAGES {
-        command.args(["-p", package]);
+    command.current_dir(WORKSPACE).arg("build");
+    for name in BINARIES {
+        command.args(["--bin", name]);
+    }
+    match runs_in_a_test()? {
+        // With the smallest test beside them, features are those of `cargo test --workspace`, and nothing is compiled twice.
+        true => drop(command.args(["--workspace", "--test", "units"])),
+        false => drop(command.args(BINARIES.map(|name| format!("-p{name}")))),
     }
     command.arg("--target-dir").arg(&target);
     // The directory's name is the profile's, but for the oldest one.

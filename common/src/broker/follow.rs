@@ -45,6 +45,8 @@ enum Reading {
 enum State {
     Standing {
         reading: Reading,
+        /// Up to here in the consumer's sequence, its deliveries came.
+        seen: u64,
         /// Held by this consumer's acknowledgements.
         consumer: Arc<()>,
     },
@@ -76,7 +78,7 @@ impl Broker {
     pub async fn follow(&self, filters: Vec<String>, from: u64) -> Result<Follow, BrokerError> {
         let start = StartAt::Sequence(from.max(1));
         let (headers, _) = self.headers(self.stream().control(), filters.clone(), start).await?;
-        let (source, state) = (Source::Headers { filters }, State::read(Reading::Headers(headers)));
+        let (source, state) = (Source::Headers { filters }, State::read(Reading::Headers(headers), 0));
         Ok(Follow { broker: self.clone(), source, state, last: None })
     }
 
@@ -89,12 +91,14 @@ impl Broker {
 }
 
 impl Follow {
-    /// Reads a consumer that stands, with so many bytes asked for ahead.
+    /// Reads a consumer that stands, and has delivered so many messages before, with so many bytes asked for ahead.
     ///
     /// # Errors
     /// When the connection is closed.
-    pub async fn standing(broker: &Broker, spec: ConsumerSpec, window: u64) -> Result<Self, BrokerError> {
-        let state = State::read(pull(broker, &spec, window).await?);
+    pub async fn standing(
+        broker: &Broker, spec: ConsumerSpec, delivered: u64, window: u64,
+    ) -> Result<Self, BrokerError> {
+        let state = State::read(pull(broker, &spec, window).await?, delivered);
         Ok(Self { broker: broker.clone(), source: Source::Consumer { spec, window }, state, last: None })
     }
 
@@ -107,7 +111,7 @@ impl Follow {
     /// When the connection is closed, or the server refuses.
     pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
         loop {
-            let State::Standing { reading, .. } = &mut self.state else {
+            let State::Standing { reading, seen, .. } = &mut self.state else {
                 match self.renew().await {
                     // It has been waited for, and is waited for on.
                     Err(error) if error.is_passing() => {}
@@ -117,6 +121,7 @@ impl Follow {
             };
             match reading.next().await {
                 Ok(delivery) => {
+                    *seen = delivery.consumer_sequence;
                     let (sequence, stored_at) = (delivery.stream_sequence, delivery.published_at);
                     self.last = Some(Last { sequence, subject: delivery.subject().to_owned(), stored_at });
                     return Ok(delivery);
@@ -144,15 +149,17 @@ impl Follow {
         self.last.as_ref().map(|last| last.stored_at)
     }
 
-    /// How many messages the consumer has not delivered yet, or delivered and not been acknowledged; `None` if it is gone, or
-    /// nobody can tell, as where headers are followed.
+    /// How many messages are still to come by themselves: that the consumer has not delivered, or that are on their way. `None` if
+    /// it is gone, or nobody can tell, as where headers are followed.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn pending(&self) -> Result<Option<u64>, BrokerError> {
-        let Source::Consumer { spec, .. } = &self.source else { return Ok(None) };
+    pub async fn outstanding(&self) -> Result<Option<u64>, BrokerError> {
+        let (Source::Consumer { spec, .. }, State::Standing { seen, .. }) = (&self.source, &self.state) else {
+            return Ok(None);
+        };
         let state = self.broker.consumer(&spec.stream, &spec.name).await?;
-        Ok(state.map(|state| state.pending + state.unacknowledged))
+        Ok(state.map(|state| state.pending + state.delivered.saturating_sub(*seen)))
     }
 
     /// Goes on behind the last message if that is still where it was, otherwise from the beginning.
@@ -184,7 +191,7 @@ impl Follow {
                 Reading::Headers(headers)
             }
         };
-        self.state = State::read(reading);
+        self.state = State::read(reading, 0);
         Ok(())
     }
 
@@ -212,8 +219,8 @@ impl Follow {
 }
 
 impl State {
-    fn read(reading: Reading) -> Self {
-        Self::Standing { reading, consumer: Arc::default() }
+    fn read(reading: Reading, seen: u64) -> Self {
+        Self::Standing { reading, seen, consumer: Arc::default() }
     }
 }
 

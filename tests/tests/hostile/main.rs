@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use futures_util::StreamExt as _;
 use natsfer_tests::steps::{receipts, receiving, sending, staged_files, text};
 use natsfer_tests::{Server, consumer, eventually, files, producer};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -340,6 +341,34 @@ async fn what_is_never_finished_is_bounded() {
     let _ = consumer(["retry", "-n", "r", "--all", "--into"]).arg(&inbox).server(&server).run().await.success();
     assert_eq!(receipts(&server).await.len(), 13);
     assert_eq!(fs::read_dir(&inbox).unwrap().count(), 13 + 1);
+}
+
+/// However many transfers are opened and left, or closed with holes: none holds a hand until its sender's patience is over.
+#[tokio::test]
+async fn thousands_that_never_finish_hold_nobody_up() {
+    let (server, home) = start().await;
+    let inbox = home.path().join("inbox");
+    let forger = Forger::new(&server).await;
+    let left = (1..=2_000).map(|number| {
+        let mut left = Forgery::new(number, &format!("left-{number}"), &[1; 3 * CHUNK]);
+        match number % 3 {
+            // Nothing but the manifest.
+            0 => left.chunks.clear(),
+            1 => left.chunks.truncate(1),
+            // A hole, which nobody mends.
+            _ => drop(left.chunks.remove(1)),
+        }
+        if number % 3 < 2 {
+            left.closing = Value::Null;
+        }
+        left
+    });
+    futures_util::stream::iter(left).for_each_concurrent(100, async |left| forger.publish(&left).await).await;
+    forger.publish(&Forgery::new(GOOD, "good", &[1; 1_500])).await;
+    let daemon = receiving(&server, "r", &inbox, &[]).spawn().await;
+    daemon.event(SOON, |event| event["name"] == "good").await;
+    daemon.terminate();
+    let _ = daemon.wait().await.success();
 }
 
 /// Names that are one elsewhere are one here, if that is asked for.
