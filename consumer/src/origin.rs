@@ -17,6 +17,8 @@ use crate::{
 
 /// Longest time a transfer that could not be received now is left alone before it is tried again.
 const LONGEST_REST: Duration = Duration::from_secs(15);
+/// Transfers that may wait before they are left alone for longer.
+const MANY: u64 = 500;
 
 /// Where a transfer comes from, and what is to be done with it afterwards.
 #[derive(Debug)]
@@ -98,16 +100,20 @@ impl Origin {
     pub(crate) async fn ensure_few_wait(
         &self, broker: &Broker, manifest: &Manifest, limits: &Limits,
     ) -> Result<(), ReceiveError> {
-        let Self::Inbox { owner: Owner::Receiver(receiver), .. } = self else { return Ok(()) };
-        let inbox = match broker.consumer(broker.stream().control(), receiver.as_str()).await {
-            // Who may not look does not count.
-            Err(BrokerError::Denied { .. }) => return Ok(()),
-            inbox => inbox?,
-        };
-        let (waiting, limit) = (inbox.map_or(0, |inbox| inbox.unacknowledged), limits.max_open);
+        let (waiting, limit) = (self.waiting(broker).await?, limits.max_open);
         match waiting > limit {
             true => Err(ReceiveError::Abandoned { transfer: manifest.transfer, waiting, limit }),
             false => Ok(()),
+        }
+    }
+
+    /// How many transfers the receiver was given that are neither done nor given up.
+    async fn waiting(&self, broker: &Broker) -> Result<u64, BrokerError> {
+        let Self::Inbox { owner: Owner::Receiver(receiver), .. } = self else { return Ok(0) };
+        match broker.consumer(broker.stream().control(), receiver.as_str()).await {
+            // Who may not look does not count.
+            Err(BrokerError::Denied { .. }) => Ok(0),
+            inbox => Ok(inbox?.map_or(0, |inbox| inbox.unacknowledged)),
         }
     }
 
@@ -122,7 +128,11 @@ impl Origin {
         let acknowledgement = match error.map(ReceiveError::failure) {
             None | Some(Failure::Cancelled | Failure::PassedOver) => Acknowledgement::Done,
             Some(Failure::Final) => Acknowledgement::Never,
-            Some(Failure::Passing) => Acknowledgement::Again(rest(delivered)),
+            Some(Failure::Passing) => {
+                // A server that is away is not waited for.
+                let waiting = self.waiting(&broker.with_patience(Duration::ZERO)).await.unwrap_or(0);
+                Acknowledgement::Again(rest(delivered, waiting))
+            }
         };
         self.finish(acknowledgement).await;
     }
@@ -163,8 +173,22 @@ impl Origin {
     }
 }
 
-/// How long to leave a transfer alone after so many deliveries: 1 s, doubling up to 15 s.
-fn rest(delivered: u64) -> Duration {
+/// How long to leave a transfer alone after so many deliveries: 1 s, doubling up to 15 s; and longer where so many wait that looking
+/// at them would be all that is done.
+fn rest(delivered: u64, waiting: u64) -> Duration {
     let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
-    Duration::from_secs(1 << doublings).min(LONGEST_REST)
+    let rest = Duration::from_secs(1 << doublings).min(LONGEST_REST);
+    // Within a u32: the server keeps count of fewer than a million.
+    rest.saturating_mul((waiting / MANY).clamp(1, 10_000) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_received_is_looked_at_less_often_the_more_there_is_of_it() {
+        assert_eq!([1, 2, 4, 5, 100].map(|delivered| rest(delivered, 1).as_secs()), [1, 2, 8, 15, 15]);
+        assert_eq!([0, 500, 999, 1_000, 1_000_000].map(|waiting| rest(9, waiting).as_secs()), [15, 15, 15, 30, 30_000]);
+    }
 }
