@@ -1,11 +1,14 @@
 //! `watch`: a directory, from now on.
 
 mod changes;
+mod departures;
 mod disposal;
 mod handover;
+mod listening;
 mod look;
 mod outbox;
 mod pump;
+mod repairs;
 mod scan;
 mod selection;
 mod shipment;
