@@ -1,8 +1,10 @@
 //! `watch`: a directory, from now on.
 
+mod agenda;
 mod changes;
 mod departures;
 mod disposal;
+mod file;
 mod handover;
 mod listening;
 mod look;
@@ -33,9 +35,9 @@ use natsfer_common::{
 use natsfer_producer::ReceiverName;
 
 use self::{
+    agenda::Order,
     disposal::Disposal,
     look::Root,
-    outbox::Order,
     pump::Pump,
     selection::{Hidden, Selection, parse_glob},
     state::State,

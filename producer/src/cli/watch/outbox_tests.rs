@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cli::watch::version::Modified;
 
 const SETTLE: Duration = Duration::from_millis(2_000);
 
@@ -183,8 +184,9 @@ proptest! {
         // Versions are never used again, so that one that is sent twice was sent twice as what it was.
         prop_assert!(world.sent.values().all(|times| *times == 1), "{:?}", world.sent);
         prop_assert_eq!(world.outbox.len(), world.files.len());
-        let outbox = &world.outbox;
-        prop_assert!(outbox.pending() == 0 && outbox.sending == 0 && outbox.queue.is_empty() && outbox.due.is_empty());
+        let agenda = &world.outbox.agenda;
+        prop_assert!(agenda.pending() == 0 && agenda.sending() == 0);
+        prop_assert!(agenda.first().is_none() && agenda.next_look().is_none());
     }
 
     /// What came while nobody looked goes by age and name, what comes later in the order in which it is told of.
