@@ -19,6 +19,7 @@ mod state_file;
 mod version;
 
 use std::{
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -189,14 +190,23 @@ impl Watch {
 
 /// Where files are moved to; made if it is not there.
 fn target(to: &Path, root: &Path, device: u64) -> anyhow::Result<PathBuf> {
-    let what = || format!("cannot move files to {}", to.display());
+    let shown = to.display();
+    let what = || format!("cannot move files to {shown}");
+    // Before anything is made: nothing is left behind where it cannot be.
+    let there = device_of(&std::path::absolute(to).with_context(what)?).with_context(what)?;
+    ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
     std::fs::create_dir_all(to).with_context(what)?;
     let path = to.canonicalize().with_context(what)?;
-    let shown = to.display();
     ensure!(path != root, "cannot move files to {shown}: it is the directory that is watched");
-    let there = std::fs::metadata(&path).with_context(what)?.dev();
-    ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
     Ok(path)
+}
+
+/// The file system that an absolute path is on, or will be: that of what is there of it.
+fn device_of(path: &Path) -> io::Result<u64> {
+    match (std::fs::metadata(path), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => device_of(parent),
+        (metadata, _) => Ok(metadata?.dev()),
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +220,8 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         assert_eq!(target(&root.join("a/sent"), &root, device).unwrap(), root.join("a/sent"));
         assert!(target(&root, &root, device).unwrap_err().to_string().contains("is watched"));
-        assert!(target(&root.join("a"), &root, device + 1).unwrap_err().to_string().contains("another file system"));
+        let elsewhere = |path: &str| target(&root.join(path), &root, device + 1).unwrap_err().to_string();
+        assert!(elsewhere("a").contains("another file system") && elsewhere("b/c").contains("another file system"));
+        assert!(!root.join("b").exists());
     }
 }
