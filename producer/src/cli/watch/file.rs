@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::version::Version;
+use super::{version::Version, writers::Completion};
 
 #[derive(Debug)]
 pub(super) struct File {
@@ -13,6 +13,8 @@ pub(super) struct File {
     pub(super) scan: u32,
     /// How often in a row it failed.
     pub(super) failures: u32,
+    /// How this version is known to be complete, if it is.
+    pub(super) completion: Completion,
     pub(super) state: State,
 }
 

@@ -12,7 +12,7 @@ const DEAF: Duration = Duration::from_secs(5);
 pub(super) enum Listening {
     /// Nobody is waited for.
     ToNobody,
-    To(Deliveries),
+    To(Box<Deliveries>),
 }
 
 impl Listening {
@@ -26,7 +26,7 @@ impl Listening {
                     tracing::warn!("cannot listen to receivers ({error}). Trying again.");
                     tokio::time::sleep(DEAF).await;
                 }
-                deliveries => return Ok(Self::To(deliveries?)),
+                deliveries => return Ok(Self::To(Box::new(deliveries?))),
             }
         }
     }

@@ -6,6 +6,7 @@ mod departures;
 mod disposal;
 mod file;
 mod handover;
+mod lease;
 mod listening;
 mod look;
 mod outbox;
@@ -17,6 +18,7 @@ mod shipment;
 mod state;
 mod state_file;
 mod version;
+mod writers;
 
 use std::{
     io,
@@ -43,6 +45,7 @@ use self::{
     selection::{Hidden, Selection, parse_glob},
     state::State,
     state_file::StateFile,
+    writers::Completion,
 };
 use super::{awaited, send_options::SendArguments};
 
@@ -77,6 +80,9 @@ pub(crate) struct Watch {
     /// Where --then move moves files to; on the same file system
     #[arg(long, value_name = "DIR", required_if_eq("then", "move"))]
     move_to: Option<PathBuf>,
+    /// Delete or move also files that have only settled where the system does not tell whether somebody still writes to them
+    #[arg(long)]
+    trust_settled: bool,
     /// Wait with --then until these receivers have landed the file; comma-separated. Chunks that they miss are sent again
     /// meanwhile
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
@@ -112,6 +118,8 @@ struct Setting {
     directory: Root,
     selection: Arc<Selection>,
     disposal: Disposal,
+    /// How well files must be known to be complete to go where their writers are not known.
+    trusted: Completion,
     order: Order,
 }
 
@@ -123,10 +131,12 @@ fn parse_rescan(text: &str) -> Result<Duration, String> {
 impl Watch {
     /// Ends the program, as clap does, where the options contradict each other.
     pub(crate) fn check_usage(&self) {
-        if self.move_to.is_some() && self.then != Then::Move {
-            let wrong = "--move-to needs --then move";
-            wrong_usage(super::Arguments::command(), Some("watch"), ErrorKind::ArgumentConflict, wrong);
-        }
+        let wrong = match self.then {
+            Then::Keep | Then::Delete if self.move_to.is_some() => "--move-to needs --then move",
+            Then::Keep if self.trust_settled => "--trust-settled needs --then delete or move",
+            _ => return,
+        };
+        wrong_usage(super::Arguments::command(), Some("watch"), ErrorKind::ArgumentConflict, wrong);
     }
 
     pub(crate) async fn run(self: Box<Self>, server: &ServerArguments) -> anyhow::Result<Outcome> {
@@ -178,6 +188,7 @@ impl Watch {
             directory: Root::of(&metadata),
             selection: Arc::new(selection),
             disposal,
+            trusted: if self.trust_settled { Completion::Settled } else { Completion::Told },
             order: if self.in_order { Order::Kept } else { Order::Free },
         })
     }

@@ -15,6 +15,7 @@ use super::{
     agenda::{Agenda, Order},
     file::{File, State},
     version::Version,
+    writers::Completion,
 };
 
 /// Rest before what failed is tried again; doubled with every failure.
@@ -75,7 +76,8 @@ impl Outbox {
 
     /// This version was sent by an earlier run.
     pub(super) fn remember(&mut self, path: Arc<Path>, version: Version) {
-        let file = File { version, turn: 0, scan: 0, failures: 0, state: State::Sent };
+        let completion = Completion::Settled;
+        let file = File { version, turn: 0, scan: 0, failures: 0, completion, state: State::Sent };
         self.files.insert(path, file);
     }
 
@@ -98,7 +100,8 @@ impl Outbox {
         match self.files.get_mut(&path) {
             None => {
                 let state = State::Settling { due: now + self.settle };
-                self.insert(path, File { version, turn, scan, failures: 0, state });
+                let completion = Completion::Settled;
+                self.insert(path, File { version, turn, scan, failures: 0, completion, state });
             }
             Some(file) => {
                 file.scan = scan;
@@ -123,14 +126,19 @@ impl Outbox {
 
     /// What was seen when a file was looked at: after a hint, or because [`Outbox::next_look`] said so.
     pub(super) fn looked(&mut self, path: Arc<Path>, version: Version, hint: Option<Hint>, now: Instant) {
-        let fresh =
-            if hint == Some(Hint::Complete) { State::Ready } else { State::Settling { due: now + self.settle } };
+        let (fresh, completion) = match hint {
+            Some(Hint::Complete) => (State::Ready, Completion::Told),
+            _ => (State::Settling { due: now + self.settle }, Completion::Settled),
+        };
         let Some(file) = self.files.get_mut(&path) else {
             let turn = self.next_turn();
-            self.insert(path, File { version, turn, scan: self.scan, failures: 0, state: fresh });
+            self.insert(path, File { version, turn, scan: self.scan, failures: 0, completion, state: fresh });
             return;
         };
         file.scan = self.scan;
+        if file.version == version {
+            file.completion = file.completion.max(completion);
+        }
         if let State::Sending { complete } = &mut file.state {
             if hint.is_some() {
                 *complete = (hint == Some(Hint::Complete)).then_some(version);
@@ -140,7 +148,7 @@ impl Outbox {
         if file.version != version {
             let turn = self.next_turn();
             self.alter(&path, |file| {
-                *file = File { version, turn, failures: 0, state: fresh, ..*file };
+                *file = File { version, turn, failures: 0, completion, state: fresh, ..*file };
             });
             return;
         }
@@ -222,8 +230,9 @@ impl Outbox {
         let settling = State::Settling { due: now + self.settle };
         self.alter(path, |file| {
             let complete = matches!(file.state, State::Sending { complete } if complete == Some(version));
-            let state = if complete { State::Ready } else { settling };
-            *file = File { version, turn, failures: 0, state, ..*file };
+            let (state, completion) =
+                if complete { (State::Ready, Completion::Told) } else { (settling, Completion::Settled) };
+            *file = File { version, turn, failures: 0, completion, state, ..*file };
         });
     }
 
@@ -262,6 +271,11 @@ impl Outbox {
     /// Whether this version of a file was sent and nothing else is known since.
     pub(super) fn is_sent(&self, path: &Path, version: &Version) -> bool {
         self.files.get(path).is_some_and(|file| file.version == *version && file.state == State::Sent)
+    }
+
+    /// How this version of a file is known to be complete, if it is.
+    pub(super) fn completion(&self, path: &Path, version: &Version) -> Completion {
+        self.files.get(path).filter(|file| file.version == *version).map_or(Completion::Settled, |file| file.completion)
     }
 
     /// How many files there are.

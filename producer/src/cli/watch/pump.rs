@@ -21,7 +21,7 @@ use super::{
     Setting, Watch,
     changes::{Changes, Lost, Watches},
     departures::{Departure, Departures},
-    disposal::{Disposal, Disposed},
+    disposal::{Disposal, Disposed, Source},
     handover::{Fate, Handover, Held},
     listening::Listening,
     look::{Seen, look},
@@ -39,6 +39,8 @@ use crate::cli::said;
 const LOOKS: usize = 4_000;
 /// Changes are taken so often at most: of what is written to all the time, a look now and then is enough.
 const REST: Duration = Duration::from_millis(5);
+/// Rest before those are asked for again who write to what is to go.
+const WRITERS: Duration = Duration::from_secs(2);
 /// How often to say what is awaited.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -105,7 +107,7 @@ impl<'a> Pump<'a> {
             handover: Handover::default(),
             listening: Listening::ToNobody,
             repairs: Repairs::default(),
-            departures: Departures::new(setting.root.clone(), setting.disposal.clone(), watch.sending.json),
+            departures: Departures::new(setting, watch.sending.json),
             greeting: Greeting::Due,
         };
         let mut awaited = Vec::new();
@@ -116,6 +118,7 @@ impl<'a> Pump<'a> {
             let held = Held {
                 name: open.sent.name.clone(),
                 version: open.version,
+                completion: open.completion,
                 awaited: unheard.len(),
                 worst: worst.copied().unwrap_or(state::Word::Landed),
             };
@@ -136,6 +139,8 @@ impl<'a> Pump<'a> {
         let mut rescan = tokio::time::interval_at(tokio::time::Instant::now() + self.watch.rescan, self.watch.rescan);
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reminder = tokio::time::interval_at(tokio::time::Instant::now() + REMINDER, REMINDER);
+        let mut writers = tokio::time::interval(WRITERS);
+        writers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes_due = tokio::time::Instant::now();
         loop {
             self.begin_what_is_due();
@@ -163,6 +168,7 @@ impl<'a> Pump<'a> {
                 }
                 () = wake, if wakes_at.is_some() && self.to_look.len() < LOOKS => {}
                 _ = rescan.tick() => self.scanner.want_everything(),
+                _ = writers.tick(), if self.departures.awaits_writers() => self.departures.try_in_use(),
                 _ = reminder.tick() => self.remind(),
             }
         }
@@ -204,7 +210,12 @@ impl<'a> Pump<'a> {
                 (path, version, end)
             });
         }
-        self.departures.begin(|transfer| self.handover.get(transfer).map(|held| (held.name.clone(), held.version)));
+        self.departures.begin(|transfer| {
+            let Held { name, version, completion, .. } = self.handover.get(transfer)?;
+            // More may have become known since.
+            let completion = self.outbox.completion(Path::new(name.as_str()), version).max(*completion);
+            Some(Source { name: name.clone(), version: *version, completion })
+        });
         self.repairs.begin(&self.producer, |transfer| {
             let name = &self.handover.get(transfer)?.name;
             Some((self.setting.root.join(name.as_str()), self.watch.sending.options(name.clone())))
@@ -364,8 +375,9 @@ impl<'a> Pump<'a> {
             return self.file.keep(Record::Sent { name, version, transfer }).await;
         }
         self.listening.add(&sent, receivers);
-        self.file.keep(Record::Open { version, sent }).await;
-        let held = Held { name, version, awaited: receivers.len(), worst: state::Word::Landed };
+        let completion = self.outbox.completion(Path::new(name.as_str()), &version);
+        self.file.keep(Record::Open { version, completion, sent }).await;
+        let held = Held { name, version, completion, awaited: receivers.len(), worst: state::Word::Landed };
         let fate = self.handover.hold(transfer, held);
         self.decide(transfer, fate).await;
     }
