@@ -344,6 +344,51 @@ async fn a_source_that_changes_before_it_goes_stays_and_is_sent_again() {
     let _ = stop(watcher).await;
 }
 
+/// It pauses for longer than files take to settle. What it writes then is not lost.
+#[tokio::test]
+async fn a_source_is_not_taken_away_under_its_writer() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (outbox(&home), home.path().join("r"));
+    let watcher = watch(&server, &outbox, &["--settle", "100ms", "--then", "delete"]).await;
+    let mut writer = File::create(outbox.join("slow")).unwrap();
+    writer.write_all(b"one half").unwrap();
+    watcher.event(SOON, |event| event["event"] == "sent" && event["size"] == 8).await;
+    watcher.log_line(SOON, |line| line.contains("open for writing")).await;
+    writer.write_all(b", and the other").unwrap();
+    drop(writer);
+    let whole = watcher.event(SOON, |event| event["event"] == "sent" && event["size"] == 23).await;
+    assert_eq!(event(&watcher, "deleted", "slow").await["transfer"], whole["transfer"]);
+    is_gone(&outbox.join("slow")).await;
+    let output = stop(watcher).await;
+    assert_eq!(names(&output, "deleted"), ["slow"]);
+    assert_eq!(output.errors().matches("open for writing").count(), 1, "{}", output.errors());
+    drain(&server, "r", &inbox, &["--on-conflict", "overwrite", "--concurrency", "1"]).await;
+    assert_eq!(fs::read(inbox.join("slow")).unwrap(), b"one half, and the other");
+}
+
+#[tokio::test]
+async fn a_writer_is_waited_for_also_after_a_restart() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, sent) = (outbox(&home), home.path().join("sent"));
+    fs::write(outbox.join("closed"), "nobody writes to it").unwrap();
+    let mut writer = File::create(outbox.join("open")).unwrap();
+    writer.write_all(b"all of it").unwrap();
+    let options = ["--settle", "100ms", "--then", "move", "--move-to", sent.to_str().unwrap()];
+    let first = watch(&server, &outbox, &options).await;
+    event(&first, "moved", "closed").await;
+    event(&first, "sent", "open").await;
+    first.log_line(SOON, |line| line.contains("open for writing")).await;
+    first.kill();
+    let _ = first.wait().await;
+    let second = watch(&server, &outbox, &options).await;
+    second.log_line(SOON, |line| line.contains("open for writing")).await;
+    assert!(outbox.join("open").exists());
+    drop(writer);
+    event(&second, "moved", "open").await;
+    assert_eq!(names(&stop(second).await, "sent"), [""; 0]);
+    assert_eq!(fs::read(sent.join("open")).unwrap(), b"all of it");
+}
+
 #[tokio::test]
 async fn a_source_that_changes_while_it_is_sent_is_sent_as_what_it_has_become() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
@@ -572,6 +617,42 @@ async fn what_cannot_be_sent_is_said_once_and_holds_up_others_only_where_order_i
     let output = stop(watcher).await;
     assert_eq!(names(&output, "sent"), ["a", "c"]);
     assert_eq!(output.errors().matches("Permission denied").count(), 1, "{}", output.errors());
+}
+
+/// Who is not the owner of files cannot know who writes to them.
+#[tokio::test]
+async fn where_writers_are_not_known_what_was_closed_goes_and_what_has_settled_stays() {
+    if !rustix_is_root() {
+        return;
+    }
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let outbox = outbox(&home);
+    set_mode(home.path(), 0o755);
+    set_mode(&outbox, 0o777);
+    for name in ["a", "b"] {
+        fs::write(outbox.join(name), "there before").unwrap();
+    }
+    let options = ["watch", "--json", "--settle", "100ms", "--rescan", "1s", "--then", "delete"];
+    let watcher = unprivileged(home.path(), &server, &options, &outbox).spawn().await;
+    event(&watcher, "sent", "a").await;
+    event(&watcher, "sent", "b").await;
+    put(&outbox, "c", "renamed in");
+    event(&watcher, "deleted", "c").await;
+    watcher.log_line(SOON, |line| line.contains("--trust-settled")).await;
+    assert!(outbox.join("a").exists() && outbox.join("b").exists());
+    // Its writer was there all the time, and has closed it now.
+    drop(File::options().append(true).open(outbox.join("a")).unwrap());
+    event(&watcher, "deleted", "a").await;
+    let output = stop(watcher).await;
+    assert_eq!(output.errors().matches("--trust-settled").count(), 1, "{}", output.errors());
+    assert!(outbox.join("b").exists());
+
+    let trusting = [&options[..], &["--trust-settled"]].concat();
+    let watcher = unprivileged(home.path(), &server, &trusting, &outbox).spawn().await;
+    event(&watcher, "deleted", "b").await;
+    assert_eq!(names(&stop(watcher).await, "sent"), [""; 0]);
+    // It would do nothing here.
+    let _ = watching(&server, &outbox, &["--trust-settled"]).run().await.exited(2);
 }
 
 /// Where the system tells nothing, looking does: that is what the rescan is for.

@@ -14,7 +14,11 @@ use cap_std::fs::{Dir, OpenOptions};
 use natsfer_common::{ReceiverName, STAGING_DIRECTORY, TransferId};
 
 use super::{Run, RunId};
-use crate::{ReceiveError, TargetDirectory, durable::replace_file, target::Names};
+use crate::{
+    ReceiveError, TargetDirectory,
+    durable::{remove_abandoned, replace_file},
+    target::Names,
+};
 
 /// Where runs are, below [`STAGING_DIRECTORY`].
 const EXEC: &str = "exec";
@@ -55,7 +59,7 @@ impl Shelf {
 }
 
 impl Queue {
-    /// Opens it, creating what is missing.
+    /// Opens it, creating what is missing, and removes what processes that were killed were about to note.
     ///
     /// # Errors
     /// When the directory cannot be used.
@@ -66,6 +70,12 @@ impl Queue {
         };
         let opened = open(&[]).and_then(|root| Ok((root, open(&["pending"])?, open(&["failed"])?)));
         let (root, pending, failed) = opened.map_err(ReceiveError::disk("cannot keep commands to run in", path))?;
+        for shelf in [&pending, &failed] {
+            if let Err(error) = remove_abandoned(shelf) {
+                // In nobody's way but for the room that it takes.
+                tracing::debug!(%receiver, "cannot remove what was left by others: {error}");
+            }
+        }
         Ok(Self { receiver: receiver.clone(), root, pending, failed, last: AtomicU64::new(0) })
     }
 

@@ -1,8 +1,10 @@
-//! What receivers have said, told to the user: the same words whoever waits for them.
+//! What became of files that were sent, told to the user: the same words whoever waits for it.
+
+use std::path::Path;
 
 use anyhow::anyhow;
 use natsfer_common::cli::{print_line, report};
-use natsfer_producer::{NotLanded, Receipt, ReceiverName, TransferId};
+use natsfer_producer::{FileName, NotLanded, Receipt, ReceiverName, TransferId};
 use serde_json::json;
 
 /// A receiver has a file.
@@ -40,4 +42,22 @@ pub(crate) fn not_landed(
     }
     report(&anyhow!(why).context(format!("'{receiver}' has not landed {name} ({transfer})")));
     Ok(())
+}
+
+/// A source was deleted.
+pub(crate) fn deleted(json: bool, transfer: TransferId, name: &FileName) -> std::io::Result<()> {
+    print_line(&if json {
+        json!({ "event": "deleted", "transfer": transfer, "name": name }).to_string()
+    } else {
+        format!("deleted  {transfer}  {name}")
+    })
+}
+
+/// A source was moved.
+pub(crate) fn moved(json: bool, transfer: TransferId, name: &FileName, to: &Path) -> std::io::Result<()> {
+    print_line(&if json {
+        json!({ "event": "moved", "transfer": transfer, "name": name, "to": to.to_string_lossy() }).to_string()
+    } else {
+        format!("moved  {transfer}  {name}  to {}", to.display())
+    })
 }

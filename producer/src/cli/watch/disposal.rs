@@ -13,7 +13,11 @@ use rustix::{
     io::Errno,
 };
 
-use super::version::Version;
+use super::{
+    lease,
+    version::Version,
+    writers::{Completion, Leave, Why},
+};
 
 /// Names tried beside one that is taken.
 const MOST_NUMBERS: u32 = 10_000;
@@ -36,19 +40,33 @@ pub(super) enum Disposed {
     Moved(PathBuf),
     /// Another version is there than was sent.
     Changed,
+    /// Somebody has it open for writing.
+    InUse,
+    /// It is not known whether somebody writes to it.
+    Doubtful(Why),
     /// It was not there any more.
     Gone,
 }
 
+/// What was sent, and is to go.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) name: FileName,
+    pub(super) version: Version,
+    pub(super) completion: Completion,
+}
+
 impl Disposal {
-    /// Does it, if the version that was sent is what is there. Blocking.
+    /// Does it, if the version that was sent is what is there, and nobody writes to it. Blocking.
     ///
     /// Between the comparison and the removal a moment remains: who replaces the file in it loses what they put there, or finds
-    /// it moved. Who has it open, and writes on, writes into what is removed.
-    pub(super) fn act(&self, root: &Path, name: &FileName, version: &Version) -> io::Result<Disposed> {
+    /// it moved. Nobody writes to the file in that moment if its writers are known: who begins to, waits, and then writes into
+    /// what was removed.
+    pub(super) fn act(&self, root: &Path, source: &Source, trusted: Completion) -> io::Result<Disposed> {
         if *self == Self::Keep {
             return Ok(Disposed::Kept);
         }
+        let Source { name, version, completion } = source;
         let (directories, file) = name.split();
         let parent = root.join(directories.unwrap_or_default());
         let (parent, source) = match open_source(&parent, file) {
@@ -58,8 +76,15 @@ impl Disposal {
             Err(Errno::LOOP) => return Ok(Disposed::Changed),
             Err(error) => return Err(error.into()),
         };
+        // Before the comparison: what nobody writes to stays what it is, until it is closed.
+        let leave = lease::ask(&source).leave(*completion, trusted);
         if Version::from(&source.metadata()?) != *version || !is_named(&parent, file, &source)? {
             return Ok(Disposed::Changed);
+        }
+        match leave {
+            Leave::Granted => {}
+            Leave::Later => return Ok(Disposed::InUse),
+            Leave::Doubtful(why) => return Ok(Disposed::Doubtful(why)),
         }
         match self {
             Self::Keep => Ok(Disposed::Kept),
@@ -119,38 +144,62 @@ mod tests {
 
     use super::*;
 
-    fn outbox() -> (tempfile::TempDir, FileName, Version) {
+    fn outbox() -> (tempfile::TempDir, Source) {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("d")).unwrap();
         fs::write(root.path().join("d/a.txt"), "a").unwrap();
         let version = Version::from(&fs::symlink_metadata(root.path().join("d/a.txt")).unwrap());
-        (root, "d/a.txt".parse().unwrap(), version)
+        (root, Source { name: "d/a.txt".parse().unwrap(), version, completion: Completion::Told })
+    }
+
+    fn act(disposal: &Disposal, root: &tempfile::TempDir, source: &Source) -> Disposed {
+        disposal.act(root.path(), source, Completion::Told).unwrap()
     }
 
     #[test]
     fn only_the_version_that_was_sent_is_deleted() {
-        let (root, name, version) = outbox();
+        let (root, mut source) = outbox();
         let path = root.path().join("d/a.txt");
         let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        assert_eq!(Disposal::Delete.act(root.path(), &name, &version).unwrap(), Disposed::Changed);
-        let version = Version::from(&fs::symlink_metadata(&path).unwrap());
-        assert_eq!(Disposal::Keep.act(root.path(), &name, &version).unwrap(), Disposed::Kept);
-        assert_eq!(Disposal::Delete.act(root.path(), &name, &version).unwrap(), Disposed::Deleted);
-        assert_eq!(Disposal::Delete.act(root.path(), &name, &version).unwrap(), Disposed::Gone);
+        drop(file);
+        assert_eq!(act(&Disposal::Delete, &root, &source), Disposed::Changed);
+        source.version = Version::from(&fs::symlink_metadata(&path).unwrap());
+        assert_eq!(act(&Disposal::Keep, &root, &source), Disposed::Kept);
+        assert_eq!(act(&Disposal::Delete, &root, &source), Disposed::Deleted);
+        assert_eq!(act(&Disposal::Delete, &root, &source), Disposed::Gone);
         // Its directory stays.
         assert!(root.path().join("d").is_dir());
         std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
-        assert_eq!(Disposal::Delete.act(root.path(), &name, &version).unwrap(), Disposed::Changed);
+        assert_eq!(act(&Disposal::Delete, &root, &source), Disposed::Changed);
+    }
+
+    /// Where the file system does not say who writes, a file that was closed goes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_somebody_writes_to_stays_until_it_is_closed() {
+        let (root, mut source) = outbox();
+        source.completion = Completion::Settled;
+        let writer = fs::File::options().append(true).open(root.path().join("d/a.txt")).unwrap();
+        let sent = root.path().join("sent");
+        for disposal in [Disposal::Delete, Disposal::Move(sent.clone())] {
+            match act(&disposal, &root, &source) {
+                Disposed::Doubtful(Why::Unsupported) => return,
+                disposed => assert_eq!(disposed, Disposed::InUse),
+            }
+        }
+        assert!(!sent.exists());
+        drop(writer);
+        assert_eq!(act(&Disposal::Delete, &root, &source), Disposed::Deleted);
     }
 
     #[test]
     fn a_name_that_is_taken_gets_a_number() {
-        let (root, name, version) = outbox();
+        let (root, source) = outbox();
         let sent = root.path().join("sent");
         fs::create_dir_all(sent.join("d")).unwrap();
         fs::write(sent.join("d/a.txt"), "another").unwrap();
-        let moved = Disposal::Move(sent.clone()).act(root.path(), &name, &version).unwrap();
+        let moved = act(&Disposal::Move(sent.clone()), &root, &source);
         assert_eq!(moved, Disposed::Moved(sent.join("d/a (1).txt")));
         assert_eq!(fs::read(sent.join("d/a (1).txt")).unwrap(), b"a");
         assert_eq!(fs::read(sent.join("d/a.txt")).unwrap(), b"another");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use natsfer_producer::{FileName, TransferId};
 
-use super::{state::Word, version::Version};
+use super::{state::Word, version::Version, writers::Completion};
 
 /// The files that were sent, and that something is still to happen to.
 #[derive(Debug, Default)]
@@ -17,6 +17,7 @@ pub(super) struct Handover {
 pub(super) struct Held {
     pub(super) name: FileName,
     pub(super) version: Version,
+    pub(super) completion: Completion,
     /// Receivers that have said nothing yet.
     pub(super) awaited: usize,
     /// The worst that was heard.
@@ -81,7 +82,8 @@ mod tests {
     fn a_source_goes_when_everybody_has_it_and_stays_if_anybody_will_not() {
         let transfer = TransferId::random().unwrap();
         let version = Version { size: 1, modified: Modified(1, 0), inode: 1 };
-        let held = |awaited| Held { name: "a".parse().unwrap(), version, awaited, worst: Word::Landed };
+        let (name, completion): (FileName, _) = ("a".parse().unwrap(), Completion::Told);
+        let held = |awaited| Held { name: name.clone(), version, completion, awaited, worst: Word::Landed };
         let mut handover = Handover::default();
         assert_eq!(handover.hold(transfer, held(0)), Fate::Goes);
         assert_eq!(handover.hold(transfer, held(2)), Fate::Waits);

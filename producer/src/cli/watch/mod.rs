@@ -1,19 +1,27 @@
 //! `watch`: a directory, from now on.
 
+mod agenda;
 mod changes;
+mod departures;
 mod disposal;
+mod file;
 mod handover;
+mod lease;
+mod listening;
 mod look;
 mod outbox;
 mod pump;
+mod repairs;
 mod scan;
 mod selection;
 mod shipment;
 mod state;
 mod state_file;
 mod version;
+mod writers;
 
 use std::{
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,13 +38,14 @@ use natsfer_common::{
 use natsfer_producer::ReceiverName;
 
 use self::{
+    agenda::Order,
     disposal::Disposal,
     look::Root,
-    outbox::Order,
     pump::Pump,
     selection::{Hidden, Selection, parse_glob},
     state::State,
     state_file::StateFile,
+    writers::Completion,
 };
 use super::{awaited, send_options::SendArguments};
 
@@ -71,6 +80,9 @@ pub(crate) struct Watch {
     /// Where --then move moves files to; on the same file system
     #[arg(long, value_name = "DIR", required_if_eq("then", "move"))]
     move_to: Option<PathBuf>,
+    /// Delete or move also files that have only settled where the system does not tell whether somebody still writes to them
+    #[arg(long)]
+    trust_settled: bool,
     /// Wait with --then until these receivers have landed the file; comma-separated. Chunks that they miss are sent again
     /// meanwhile
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
@@ -106,6 +118,8 @@ struct Setting {
     directory: Root,
     selection: Arc<Selection>,
     disposal: Disposal,
+    /// How well files must be known to be complete to go where their writers are not known.
+    trusted: Completion,
     order: Order,
 }
 
@@ -117,10 +131,12 @@ fn parse_rescan(text: &str) -> Result<Duration, String> {
 impl Watch {
     /// Ends the program, as clap does, where the options contradict each other.
     pub(crate) fn check_usage(&self) {
-        if self.move_to.is_some() && self.then != Then::Move {
-            let wrong = "--move-to needs --then move";
-            wrong_usage(super::Arguments::command(), Some("watch"), ErrorKind::ArgumentConflict, wrong);
-        }
+        let wrong = match self.then {
+            Then::Keep | Then::Delete if self.move_to.is_some() => "--move-to needs --then move",
+            Then::Keep if self.trust_settled => "--trust-settled needs --then delete or move",
+            _ => return,
+        };
+        wrong_usage(super::Arguments::command(), Some("watch"), ErrorKind::ArgumentConflict, wrong);
     }
 
     pub(crate) async fn run(self: Box<Self>, server: &ServerArguments) -> anyhow::Result<Outcome> {
@@ -172,6 +188,7 @@ impl Watch {
             directory: Root::of(&metadata),
             selection: Arc::new(selection),
             disposal,
+            trusted: if self.trust_settled { Completion::Settled } else { Completion::Told },
             order: if self.in_order { Order::Kept } else { Order::Free },
         })
     }
@@ -184,14 +201,23 @@ impl Watch {
 
 /// Where files are moved to; made if it is not there.
 fn target(to: &Path, root: &Path, device: u64) -> anyhow::Result<PathBuf> {
-    let what = || format!("cannot move files to {}", to.display());
+    let shown = to.display();
+    let what = || format!("cannot move files to {shown}");
+    // Before anything is made: nothing is left behind where it cannot be.
+    let there = device_of(&std::path::absolute(to).with_context(what)?).with_context(what)?;
+    ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
     std::fs::create_dir_all(to).with_context(what)?;
     let path = to.canonicalize().with_context(what)?;
-    let shown = to.display();
     ensure!(path != root, "cannot move files to {shown}: it is the directory that is watched");
-    let there = std::fs::metadata(&path).with_context(what)?.dev();
-    ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
     Ok(path)
+}
+
+/// The file system that an absolute path is on, or will be: that of what is there of it.
+fn device_of(path: &Path) -> io::Result<u64> {
+    match (std::fs::metadata(path), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => device_of(parent),
+        (metadata, _) => Ok(metadata?.dev()),
+    }
 }
 
 #[cfg(test)]
@@ -205,6 +231,8 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         assert_eq!(target(&root.join("a/sent"), &root, device).unwrap(), root.join("a/sent"));
         assert!(target(&root, &root, device).unwrap_err().to_string().contains("is watched"));
-        assert!(target(&root.join("a"), &root, device + 1).unwrap_err().to_string().contains("another file system"));
+        let elsewhere = |path: &str| target(&root.join(path), &root, device + 1).unwrap_err().to_string();
+        assert!(elsewhere("a").contains("another file system") && elsewhere("b/c").contains("another file system"));
+        assert!(!root.join("b").exists());
     }
 }

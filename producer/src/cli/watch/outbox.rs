@@ -11,7 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::version::{Modified, Version};
+use super::{
+    agenda::{Agenda, Order},
+    file::{File, State},
+    version::Version,
+    writers::Completion,
+};
 
 /// Rest before what failed is tried again; doubled with every failure.
 const FIRST_REST: Duration = Duration::from_secs(2);
@@ -25,28 +30,14 @@ pub(super) struct Outbox {
     /// Files sent at once.
     most: usize,
     files: BTreeMap<Arc<Path>, File>,
-    /// What may be sent, in this order; where order is kept, also what holds the others up.
-    queue: BTreeSet<Place>,
-    /// What is looked at, and when.
-    due: BTreeSet<(Instant, Arc<Path>)>,
+    agenda: Agenda,
     /// To be looked at as soon as can be.
     unclear: BTreeSet<Arc<Path>>,
-    sending: usize,
-    pending: usize,
     /// The place in the order that what is seen next gets.
     turn: u64,
     /// The number of the scan of everything that was begun last.
     scan: u32,
     scans: Scans,
-}
-
-/// Whether one file waits for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Whatever is complete is sent.
-    Free,
-    /// One at a time, oldest arrival first; one that fails holds up the rest.
-    Kept,
 }
 
 /// How a file was seen.
@@ -56,47 +47,6 @@ pub(super) enum Hint {
     Touched,
     /// A writer has closed it, or it was renamed in.
     Complete,
-}
-
-#[derive(Debug)]
-struct File {
-    version: Version,
-    turn: u64,
-    /// The scan of everything that has seen it last.
-    scan: u32,
-    /// How often in a row it failed.
-    failures: u32,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Known to be unchanged since, and looked at again when it is due.
-    Settling {
-        due: Instant,
-    },
-    /// Due: a last look is under way.
-    Looking,
-    Ready,
-    /// Under way. A version that was seen complete meanwhile need not settle.
-    Sending {
-        complete: Option<Version>,
-    },
-    /// It failed, and is tried again when it is due.
-    Resting {
-        due: Instant,
-    },
-    /// This version cannot be sent.
-    Refused,
-    Sent,
-}
-
-/// A place in the order: what is seen together, as by one scan, is ordered by age and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    turn: u64,
-    modified: Modified,
-    path: Arc<Path>,
 }
 
 /// Scans of the directory, or of one below it.
@@ -116,11 +66,8 @@ impl Outbox {
             order,
             most,
             files: BTreeMap::new(),
-            queue: BTreeSet::new(),
-            due: BTreeSet::new(),
+            agenda: Agenda::new(order),
             unclear: BTreeSet::new(),
-            sending: 0,
-            pending: 0,
             turn: 1,
             scan: 0,
             scans: Scans::default(),
@@ -129,7 +76,8 @@ impl Outbox {
 
     /// This version was sent by an earlier run.
     pub(super) fn remember(&mut self, path: Arc<Path>, version: Version) {
-        let file = File { version, turn: 0, scan: 0, failures: 0, state: State::Sent };
+        let completion = Completion::Settled;
+        let file = File { version, turn: 0, scan: 0, failures: 0, completion, state: State::Sent };
         self.files.insert(path, file);
     }
 
@@ -152,7 +100,8 @@ impl Outbox {
         match self.files.get_mut(&path) {
             None => {
                 let state = State::Settling { due: now + self.settle };
-                self.insert(path, File { version, turn, scan, failures: 0, state });
+                let completion = Completion::Settled;
+                self.insert(path, File { version, turn, scan, failures: 0, completion, state });
             }
             Some(file) => {
                 file.scan = scan;
@@ -177,14 +126,19 @@ impl Outbox {
 
     /// What was seen when a file was looked at: after a hint, or because [`Outbox::next_look`] said so.
     pub(super) fn looked(&mut self, path: Arc<Path>, version: Version, hint: Option<Hint>, now: Instant) {
-        let fresh =
-            if hint == Some(Hint::Complete) { State::Ready } else { State::Settling { due: now + self.settle } };
+        let (fresh, completion) = match hint {
+            Some(Hint::Complete) => (State::Ready, Completion::Told),
+            _ => (State::Settling { due: now + self.settle }, Completion::Settled),
+        };
         let Some(file) = self.files.get_mut(&path) else {
             let turn = self.next_turn();
-            self.insert(path, File { version, turn, scan: self.scan, failures: 0, state: fresh });
+            self.insert(path, File { version, turn, scan: self.scan, failures: 0, completion, state: fresh });
             return;
         };
         file.scan = self.scan;
+        if file.version == version {
+            file.completion = file.completion.max(completion);
+        }
         if let State::Sending { complete } = &mut file.state {
             if hint.is_some() {
                 *complete = (hint == Some(Hint::Complete)).then_some(version);
@@ -194,7 +148,7 @@ impl Outbox {
         if file.version != version {
             let turn = self.next_turn();
             self.alter(&path, |file| {
-                *file = File { version, turn, failures: 0, state: fresh, ..*file };
+                *file = File { version, turn, failures: 0, completion, state: fresh, ..*file };
             });
             return;
         }
@@ -235,10 +189,11 @@ impl Outbox {
         if let Some(path) = self.unclear.pop_first() {
             return Some(path);
         }
-        let (due, path) = self.due.first().cloned()?;
+        let (due, path) = self.agenda.next_look()?;
         if due > now {
             return None;
         }
+        let path = path.clone();
         self.alter(&path, |file| file.state = State::Looking);
         Some(path)
     }
@@ -246,10 +201,10 @@ impl Outbox {
     /// What to send now, in which version: tell how it ended, with [`Outbox::sent`], [`Outbox::changed`], [`Outbox::failed`],
     /// [`Outbox::refused`] or [`Outbox::vanished`]. `None` until something is told.
     pub(super) fn next_send(&mut self) -> Option<(Arc<Path>, Version)> {
-        if self.sending >= self.most || (self.order == Order::Kept && self.scans.under_way > 0) {
+        if self.agenda.sending() >= self.most || (self.order == Order::Kept && self.scans.under_way > 0) {
             return None;
         }
-        let path = self.queue.first()?.path.clone();
+        let path = self.agenda.first()?.clone();
         let file = self.files.get(&path)?;
         let version = file.version;
         if file.state != State::Ready {
@@ -261,7 +216,7 @@ impl Outbox {
 
     /// When there is something to do without anything being told.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
+        self.agenda.next_look().map(|(due, _)| due)
     }
 
     /// It was sent, and is still the version that was to be sent.
@@ -275,8 +230,9 @@ impl Outbox {
         let settling = State::Settling { due: now + self.settle };
         self.alter(path, |file| {
             let complete = matches!(file.state, State::Sending { complete } if complete == Some(version));
-            let state = if complete { State::Ready } else { settling };
-            *file = File { version, turn, failures: 0, state, ..*file };
+            let (state, completion) =
+                if complete { (State::Ready, Completion::Told) } else { (settling, Completion::Settled) };
+            *file = File { version, turn, failures: 0, completion, state, ..*file };
         });
     }
 
@@ -290,7 +246,7 @@ impl Outbox {
             file.state = state;
         });
         match (failures, self.order) {
-            (0, Order::Kept) => Failure::FirstHoldsUp { others: self.pending.saturating_sub(1), rest },
+            (0, Order::Kept) => Failure::FirstHoldsUp { others: self.pending().saturating_sub(1), rest },
             (0, Order::Free) => Failure::First { rest },
             _ => Failure::Again { rest },
         }
@@ -317,6 +273,11 @@ impl Outbox {
         self.files.get(path).is_some_and(|file| file.version == *version && file.state == State::Sent)
     }
 
+    /// How this version of a file is known to be complete, if it is.
+    pub(super) fn completion(&self, path: &Path, version: &Version) -> Completion {
+        self.files.get(path).filter(|file| file.version == *version).map_or(Completion::Settled, |file| file.completion)
+    }
+
     /// How many files there are.
     pub(super) fn len(&self) -> usize {
         self.files.len()
@@ -324,7 +285,7 @@ impl Outbox {
 
     /// How many of them are to be sent.
     pub(super) fn pending(&self) -> usize {
-        self.pending
+        self.agenda.pending()
     }
 
     /// Arrivals from now on come behind all that came before; what scans that are under way find comes before them.
@@ -341,13 +302,13 @@ impl Outbox {
     }
 
     fn insert(&mut self, path: Arc<Path>, file: File) {
-        self.enter(&path, &file);
+        self.agenda.enter(&path, &file);
         self.files.insert(path, file);
     }
 
     fn remove(&mut self, path: &Path) -> Option<State> {
         let (path, file) = self.files.remove_entry(path)?;
-        self.leave(&path, &file);
+        self.agenda.leave(&path, &file);
         self.unclear.remove(&path);
         Some(file.state)
     }
@@ -355,39 +316,10 @@ impl Outbox {
     /// The one place that changes a file: its places in the queues follow.
     fn alter(&mut self, path: &Path, change: impl FnOnce(&mut File)) {
         let Some((path, mut file)) = self.files.remove_entry(path) else { return };
-        self.leave(&path, &file);
+        self.agenda.leave(&path, &file);
         change(&mut file);
-        self.enter(&path, &file);
+        self.agenda.enter(&path, &file);
         self.files.insert(path, file);
-    }
-
-    fn enter(&mut self, path: &Arc<Path>, file: &File) {
-        if let State::Settling { due } | State::Resting { due } = file.state {
-            self.due.insert((due, path.clone()));
-        }
-        if self.is_queued(file.state) {
-            self.queue.insert(Place::of(path, file));
-        }
-        self.sending += usize::from(matches!(file.state, State::Sending { .. }));
-        self.pending += usize::from(file.state.is_pending());
-    }
-
-    fn leave(&mut self, path: &Arc<Path>, file: &File) {
-        if let State::Settling { due } | State::Resting { due } = file.state {
-            self.due.remove(&(due, path.clone()));
-        }
-        if self.is_queued(file.state) {
-            self.queue.remove(&Place::of(path, file));
-        }
-        self.sending -= usize::from(matches!(file.state, State::Sending { .. }));
-        self.pending -= usize::from(file.state.is_pending());
-    }
-
-    fn is_queued(&self, state: State) -> bool {
-        match self.order {
-            Order::Free => state == State::Ready,
-            Order::Kept => state.is_pending() && !matches!(state, State::Sending { .. }),
-        }
     }
 }
 
@@ -417,18 +349,6 @@ pub(super) enum Failure {
     FirstHoldsUp { others: usize, rest: Duration },
     /// It was said before.
     Again { rest: Duration },
-}
-
-impl State {
-    fn is_pending(self) -> bool {
-        !matches!(self, Self::Sent | Self::Refused)
-    }
-}
-
-impl Place {
-    fn of(path: &Arc<Path>, file: &File) -> Self {
-        Self { turn: file.turn, modified: file.version.modified, path: path.clone() }
-    }
 }
 
 #[cfg(test)]

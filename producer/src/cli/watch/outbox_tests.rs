@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cli::watch::version::Modified;
 
 const SETTLE: Duration = Duration::from_millis(2_000);
 
@@ -50,8 +51,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 struct World {
     outbox: Outbox,
     now: Instant,
-    /// The version of each file, and since when it is that.
-    files: BTreeMap<Arc<Path>, (Version, Instant, bool)>,
+    /// The version of each file, since when it is that, and whether somebody was told that it is complete.
+    files: BTreeMap<Arc<Path>, (Version, Instant, Completion)>,
     /// All versions ever sent, and how often, since they came.
     sent: BTreeMap<(Arc<Path>, u64), u32>,
     order: Vec<(Arc<Path>, u64)>,
@@ -79,7 +80,8 @@ impl World {
     fn change(&mut self, path: &Arc<Path>, complete: bool) {
         self.versions += 1;
         let version = version(self.versions);
-        self.files.insert(path.clone(), (version, self.now, complete));
+        let completion = if complete && self.told { Completion::Told } else { Completion::Settled };
+        self.files.insert(path.clone(), (version, self.now, completion));
         if self.told {
             let hint = if complete { Hint::Complete } else { Hint::Touched };
             self.outbox.looked(path.clone(), version, Some(hint), self.now);
@@ -147,8 +149,10 @@ impl World {
             None => self.outbox.vanished(&path),
             Some((now, ..)) if *now != version => self.outbox.changed(&path, *now, self.now),
             Some(_) if self.failing.remove(&path) => _ = self.outbox.failed(&path, self.now),
-            Some((version, since, complete)) => {
-                assert!(*complete || self.now - *since >= SETTLE, "{path:?} was sent while it was written");
+            Some((version, since, completion)) => {
+                assert_eq!(self.outbox.completion(&path, version), *completion, "{path:?}");
+                let settled = self.now - *since >= SETTLE;
+                assert!(*completion == Completion::Told || settled, "{path:?} was sent while it was written");
                 *self.sent.entry((path.clone(), version.size)).or_default() += 1;
                 self.order.push((path.clone(), version.size));
                 self.outbox.sent(&path);
@@ -183,8 +187,9 @@ proptest! {
         // Versions are never used again, so that one that is sent twice was sent twice as what it was.
         prop_assert!(world.sent.values().all(|times| *times == 1), "{:?}", world.sent);
         prop_assert_eq!(world.outbox.len(), world.files.len());
-        let outbox = &world.outbox;
-        prop_assert!(outbox.pending() == 0 && outbox.sending == 0 && outbox.queue.is_empty() && outbox.due.is_empty());
+        let agenda = &world.outbox.agenda;
+        prop_assert!(agenda.pending() == 0 && agenda.sending() == 0);
+        prop_assert!(agenda.first().is_none() && agenda.next_look().is_none());
     }
 
     /// What came while nobody looked goes by age and name, what comes later in the order in which it is told of.
@@ -196,7 +201,7 @@ proptest! {
         world.outbox.scan_begins(Extent::Everything);
         let mut expected = Vec::new();
         for (name, age) in &before {
-            world.files.insert(path(*name), (version(*age), world.now, true));
+            world.files.insert(path(*name), (version(*age), world.now, Completion::Settled));
             world.outbox.found(path(*name), version(*age), world.now);
             expected.push((version(*age).modified, path(*name), *age));
         }

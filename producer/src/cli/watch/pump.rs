@@ -2,8 +2,8 @@
 //! done.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    path::{Path, PathBuf},
+    collections::VecDeque,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,37 +12,37 @@ use anyhow::{Context as _, bail};
 use natsfer_common::{
     blocking,
     broker::Broker,
-    cli::{Outcome, Progresses, print_line, report},
+    cli::{Outcome, Progresses, report},
 };
-use natsfer_producer::{Deliveries, FileName, Producer, ProducerError, ReceiverName, Sent, TransferId, Word};
-use serde_json::json;
+use natsfer_producer::{Producer, Sent, TransferId, Word};
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 
 use super::{
     Setting, Watch,
     changes::{Changes, Lost, Watches},
-    disposal::{Disposal, Disposed},
+    departures::{Departure, Departures},
+    disposal::{Disposal, Disposed, Source},
     handover::{Fate, Handover, Held},
+    listening::Listening,
     look::{Seen, look},
     outbox::{Extent, Failure, Hint, Outbox},
+    repairs::Repairs,
     scan::{Report, Scanner},
     shipment::{End, Now, name_of, ship},
     state::{self, Record, State},
     state_file::StateFile,
     version::Version,
 };
-use crate::cli::{delivery::send_again, said};
+use crate::cli::said;
 
 /// Looks made in one go.
 const LOOKS: usize = 4_000;
 /// Changes are taken so often at most: of what is written to all the time, a look now and then is enough.
 const REST: Duration = Duration::from_millis(5);
-/// Sources dealt with in one go.
-const DISPOSALS: usize = 250;
+/// Rest before those are asked for again who write to what is to go.
+const WRITERS: Duration = Duration::from_secs(2);
 /// How often to say what is awaited.
 const REMINDER: Duration = Duration::from_secs(60);
-/// Rest when receivers cannot be listened to.
-const DEAF: Duration = Duration::from_secs(5);
 
 pub(super) struct Pump<'a> {
     watch: &'a Watch,
@@ -59,25 +59,13 @@ pub(super) struct Pump<'a> {
     looks: JoinSet<Looked>,
     sends: JoinSet<(Arc<Path>, Version, End)>,
     handover: Handover,
-    /// `None` where nobody is waited for.
-    deliveries: Option<Deliveries>,
-    wanted: Repairs,
-    to_dispose: BTreeSet<TransferId>,
-    /// One go at most.
-    disposals: JoinSet<Vec<(TransferId, std::io::Result<Disposed>)>>,
-    /// What could not be disposed of, which was said.
-    stuck: BTreeSet<TransferId>,
+    listening: Listening,
+    repairs: Repairs,
+    departures: Departures,
     greeting: Greeting,
 }
 
 type Looked = Vec<(Arc<Path>, Option<Hint>, Seen)>;
-
-/// What receivers want again, one after the other.
-#[derive(Default)]
-struct Repairs {
-    waiting: BTreeMap<TransferId, ReceiverName>,
-    under_way: JoinSet<(TransferId, ReceiverName, anyhow::Result<()>)>,
-}
 
 /// Whether it was said what is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,11 +105,9 @@ impl<'a> Pump<'a> {
             looks: JoinSet::new(),
             sends: JoinSet::new(),
             handover: Handover::default(),
-            deliveries: None,
-            wanted: Repairs::default(),
-            to_dispose: BTreeSet::new(),
-            disposals: JoinSet::new(),
-            stuck: BTreeSet::new(),
+            listening: Listening::ToNobody,
+            repairs: Repairs::default(),
+            departures: Departures::new(setting, watch.sending.json),
             greeting: Greeting::Due,
         };
         let mut awaited = Vec::new();
@@ -132,6 +118,7 @@ impl<'a> Pump<'a> {
             let held = Held {
                 name: open.sent.name.clone(),
                 version: open.version,
+                completion: open.completion,
                 awaited: unheard.len(),
                 worst: worst.copied().unwrap_or(state::Word::Landed),
             };
@@ -142,7 +129,7 @@ impl<'a> Pump<'a> {
             }
         }
         if !watch.after_delivery.is_empty() {
-            pump.deliveries = Some(listen(broker, &watch.sending.channel, awaited).await?);
+            pump.listening = Listening::begin(broker, &watch.sending.channel, awaited).await?;
         }
         Ok(pump)
     }
@@ -152,6 +139,8 @@ impl<'a> Pump<'a> {
         let mut rescan = tokio::time::interval_at(tokio::time::Instant::now() + self.watch.rescan, self.watch.rescan);
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reminder = tokio::time::interval_at(tokio::time::Instant::now() + REMINDER, REMINDER);
+        let mut writers = tokio::time::interval(WRITERS);
+        writers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes_due = tokio::time::Instant::now();
         loop {
             self.begin_what_is_due();
@@ -168,15 +157,18 @@ impl<'a> Pump<'a> {
                     let (path, version, end) = ended.context("a task failed")?;
                     self.take_end(&path, version, end).await;
                 }
-                word = next_word(&mut self.deliveries) => self.take_word(word).await,
-                Some(sent) = self.wanted.under_way.join_next() => self.take_repair(sent.context("a task failed")?),
-                Some(done) = self.disposals.join_next() => {
-                    for (transfer, disposed) in done.context("a task failed")? {
+                word = self.listening.next() => self.take_word(word).await,
+                Some(ended) = self.repairs.ended() => if let Some((transfer, receiver)) = self.repairs.take(ended?) {
+                    self.listening.give_up(transfer, &receiver);
+                },
+                Some(ended) = self.departures.ended() => {
+                    for (transfer, disposed) in ended? {
                         self.take_disposal(transfer, disposed).await;
                     }
                 }
                 () = wake, if wakes_at.is_some() && self.to_look.len() < LOOKS => {}
                 _ = rescan.tick() => self.scanner.want_everything(),
+                _ = writers.tick(), if self.departures.awaits_writers() => self.departures.try_in_use(),
                 _ = reminder.tick() => self.remind(),
             }
         }
@@ -218,38 +210,15 @@ impl<'a> Pump<'a> {
                 (path, version, end)
             });
         }
-        self.begin_disposals();
-        self.begin_repair();
-    }
-
-    fn begin_disposals(&mut self) {
-        if self.to_dispose.is_empty() || !self.disposals.is_empty() {
-            return;
-        }
-        let mut go = Vec::new();
-        while go.len() < DISPOSALS
-            && let Some(transfer) = self.to_dispose.pop_first()
-        {
-            go.extend(self.handover.get(transfer).map(|held| (transfer, held.name.clone(), held.version)));
-        }
-        let (root, disposal) = (self.setting.root.clone(), self.setting.disposal.clone());
-        self.disposals.spawn_blocking(move || {
-            let act = |(transfer, name, version): (_, FileName, _)| (transfer, disposal.act(&root, &name, &version));
-            go.into_iter().map(act).collect()
+        self.departures.begin(|transfer| {
+            let Held { name, version, completion, .. } = self.handover.get(transfer)?;
+            // More may have become known since.
+            let completion = self.outbox.completion(Path::new(name.as_str()), version).max(*completion);
+            Some(Source { name: name.clone(), version: *version, completion })
         });
-    }
-
-    fn begin_repair(&mut self) {
-        if !self.wanted.under_way.is_empty() {
-            return;
-        }
-        let Some((transfer, receiver)) = self.wanted.waiting.pop_first() else { return };
-        let Some(held) = self.handover.get(transfer) else { return };
-        let path = self.setting.root.join(held.name.as_str());
-        let (producer, options) = (self.producer.clone(), self.watch.sending.options(held.name.clone()));
-        self.wanted.under_way.spawn(async move {
-            let result = send_again(&producer, &path, options, transfer).await;
-            (transfer, receiver, result)
+        self.repairs.begin(&self.producer, |transfer| {
+            let name = &self.handover.get(transfer)?.name;
+            Some((self.setting.root.join(name.as_str()), self.watch.sending.options(name.clone())))
         });
     }
 
@@ -292,8 +261,7 @@ impl<'a> Pump<'a> {
                 self.forget(gone).await;
                 if extent == Extent::Everything {
                     self.greet();
-                    // Somebody may have cleared what was in the way.
-                    self.to_dispose.extend(&self.stuck);
+                    self.departures.try_again();
                 }
             }
         }
@@ -406,11 +374,10 @@ impl<'a> Pump<'a> {
         if receivers.is_empty() && self.setting.disposal == Disposal::Keep {
             return self.file.keep(Record::Sent { name, version, transfer }).await;
         }
-        if let Some(deliveries) = &mut self.deliveries {
-            deliveries.add(&sent, receivers.iter().cloned());
-        }
-        self.file.keep(Record::Open { version, sent }).await;
-        let held = Held { name, version, awaited: receivers.len(), worst: state::Word::Landed };
+        self.listening.add(&sent, receivers);
+        let completion = self.outbox.completion(Path::new(name.as_str()), &version);
+        self.file.keep(Record::Open { version, completion, sent }).await;
+        let held = Held { name, version, completion, awaited: receivers.len(), worst: state::Word::Landed };
         let fate = self.handover.hold(transfer, held);
         self.decide(transfer, fate).await;
     }
@@ -418,14 +385,13 @@ impl<'a> Pump<'a> {
     async fn decide(&mut self, transfer: TransferId, fate: Fate) {
         match fate {
             Fate::Waits => {}
-            Fate::Goes => _ = self.to_dispose.insert(transfer),
+            Fate::Goes => self.departures.want(transfer),
             Fate::Stays => self.release(transfer).await,
         }
     }
 
     async fn release(&mut self, transfer: TransferId) {
         self.handover.release(transfer);
-        self.stuck.remove(&transfer);
         self.file.keep(Record::Done { transfer }).await;
     }
 
@@ -441,12 +407,7 @@ impl<'a> Pump<'a> {
                 let told = said::not_landed(json, transfer, &self.name_of(transfer), &receiver, why);
                 (transfer, receiver, state::Word::NotLanded, told)
             }
-            Word::Wanted(request) => {
-                let (transfer, receiver, chunks) = (request.transfer, request.receiver, request.chunks);
-                tracing::info!(%transfer, %receiver, %chunks, "asked to send chunks again");
-                self.wanted.waiting.insert(transfer, receiver);
-                return;
-            }
+            Word::Wanted(request) => return self.repairs.want(request),
         };
         if let Err(error) = told {
             report(&anyhow::Error::from(error).context("what a receiver said could not be told of"));
@@ -456,47 +417,12 @@ impl<'a> Pump<'a> {
         self.decide(transfer, fate).await;
     }
 
-    fn take_repair(&mut self, (transfer, receiver, result): (TransferId, ReceiverName, anyhow::Result<()>)) {
-        let Err(error) = result else { return };
-        // What passes is asked for once more: the others would be left without.
-        let passing = error.downcast_ref().is_some_and(|error| match error {
-            ProducerError::Stalled { .. } => true,
-            ProducerError::Broker(error) => error.is_passing(),
-            _ => false,
-        });
-        report(&error.context(format!("what '{receiver}' needs of {transfer} was not sent again")));
-        if passing {
-            self.wanted.waiting.insert(transfer, receiver);
-        } else if let Some(deliveries) = &mut self.deliveries
-            && deliveries.awaited().any(|awaited| awaited == (transfer, &receiver))
-        {
-            deliveries.give_up(transfer);
-        }
-    }
-
     async fn take_disposal(&mut self, transfer: TransferId, disposed: std::io::Result<Disposed>) {
         let Some(Held { name, version, .. }) = self.handover.get(transfer).cloned() else { return };
+        if self.departures.take(transfer, &name, disposed) == Departure::PutOff {
+            return;
+        }
         let path = Path::new(name.as_str());
-        let mut told = Ok(());
-        match disposed {
-            Ok(Disposed::Kept) => {}
-            Ok(Disposed::Deleted) => told = self.tell_disposal("deleted", transfer, &name, None),
-            Ok(Disposed::Moved(to)) => told = self.tell_disposal("moved", transfer, &name, Some(&to)),
-            Ok(Disposed::Changed) => tracing::info!("{name} has changed since it was sent ({transfer}): it stays"),
-            Ok(Disposed::Gone) => tracing::debug!("{name} is gone already"),
-            Err(error) => {
-                if self.stuck.insert(transfer) {
-                    let error = anyhow::Error::from(error);
-                    report(
-                        &error.context(format!("{name} was sent, and cannot be removed; trying again now and then")),
-                    );
-                }
-                return;
-            }
-        }
-        if let Err(error) = told {
-            report(&anyhow::Error::from(error).context("what became of a file could not be told of"));
-        }
         // Otherwise a look tells, which sees what is there now.
         let removed =
             !path.as_os_str().is_empty() && self.outbox.is_sent(path, &version) && self.is_removed(path).await;
@@ -512,27 +438,9 @@ impl<'a> Pump<'a> {
         self.setting.disposal != Disposal::Keep && blocking(move || matches!(look(&path), Seen::Nothing)).await
     }
 
-    fn tell_disposal(
-        &self, event: &str, transfer: TransferId, name: &FileName, to: Option<&PathBuf>,
-    ) -> std::io::Result<()> {
-        if self.watch.sending.json {
-            let mut line = json!({ "event": event, "transfer": transfer, "name": name });
-            if let Some(to) = to {
-                line["to"] = to.to_string_lossy().into();
-            }
-            return print_line(&line.to_string());
-        }
-        let to = to.map_or(String::new(), |to| format!("  to {}", to.display()));
-        print_line(&format!("{event}  {transfer}  {name}{to}"))
-    }
-
     fn remind(&self) {
-        let Some(deliveries) = &self.deliveries else { return };
-        if let Some((transfer, receiver)) = deliveries.awaited().next() {
-            let more = match deliveries.outstanding() - 1 {
-                0 => String::new(),
-                more => format!(", and {more} more receipts"),
-            };
+        if let Some((transfer, receiver, more)) = self.listening.awaited() {
+            let more = if more == 0 { String::new() } else { format!(", and {more} more receipts") };
             let name = self.name_of(transfer);
             tracing::info!("waiting for '{receiver}' to land {name} ({transfer}){more}");
         }
@@ -559,34 +467,5 @@ fn tell(error: anyhow::Error, failure: Failure) {
         Failure::Again { rest } => {
             tracing::debug!("{error:#}; trying it again in {}", humantime::format_duration(rest))
         }
-    }
-}
-
-/// Listens to what is said of what is sent, as soon as that can be done.
-async fn listen(
-    broker: &Broker, channel: &natsfer_producer::Channel, awaited: Vec<(Sent, Vec<ReceiverName>)>,
-) -> anyhow::Result<Deliveries> {
-    loop {
-        match Deliveries::on(broker, channel, awaited.clone()).await {
-            Err(ProducerError::Broker(error)) if error.is_passing() => {
-                tracing::warn!("cannot listen to receivers ({error}). Trying again.");
-                tokio::time::sleep(DEAF).await;
-            }
-            deliveries => return Ok(deliveries?),
-        }
-    }
-}
-
-/// The next word, if anybody is listened to. Cancel safe.
-async fn next_word(deliveries: &mut Option<Deliveries>) -> Word {
-    let Some(deliveries) = deliveries else { return std::future::pending().await };
-    loop {
-        match deliveries.next().await {
-            Ok(Some(word)) => return word,
-            Ok(None) => {}
-            // Files are sent all the same, and those that are sent wait.
-            Err(error) => tracing::warn!("receivers cannot be heard: {:#}. Trying again.", anyhow::Error::from(error)),
-        }
-        tokio::time::sleep(DEAF).await;
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use natsfer_producer::{FileName, ReceiverName, Sent, TransferId};
 use serde::{Deserialize, Serialize};
 
-use super::version::Version;
+use super::{version::Version, writers::Completion};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,12 @@ pub(super) enum Record {
     /// A version of a file was sent, and nothing more is to happen to it.
     Sent { name: FileName, version: Version, transfer: TransferId },
     /// A version of a file was sent. Receivers are waited for, or it is to be deleted or moved.
-    Open { version: Version, sent: Box<Sent> },
+    Open {
+        version: Version,
+        #[serde(default)]
+        completion: Completion,
+        sent: Box<Sent>,
+    },
     /// A receiver has landed an open transfer, or will not.
     Heard { transfer: TransferId, receiver: ReceiverName, word: Word },
     /// Nothing more is to happen to an open transfer's file.
@@ -38,6 +43,7 @@ pub(super) enum Word {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Open {
     pub(super) version: Version,
+    pub(super) completion: Completion,
     pub(super) sent: Box<Sent>,
     pub(super) heard: BTreeMap<ReceiverName, Word>,
 }
@@ -79,9 +85,9 @@ impl State {
                 self.open.remove(&transfer);
                 self.sent.insert(name, (version, transfer));
             }
-            Record::Open { version, sent } => {
+            Record::Open { version, completion, sent } => {
                 self.sent.insert(sent.name.clone(), (version, sent.transfer));
-                self.open.insert(sent.transfer, Open { version, sent, heard: BTreeMap::new() });
+                self.open.insert(sent.transfer, Open { version, completion, sent, heard: BTreeMap::new() });
             }
             Record::Heard { transfer, receiver, word } => {
                 if let Some(open) = self.open.get_mut(&transfer) {
@@ -125,7 +131,8 @@ impl Open {
             let receiver = receiver.clone();
             Record::Heard { transfer, receiver, word: *word }
         });
-        std::iter::once(Record::Open { version: self.version, sent: self.sent.clone() }).chain(heard)
+        let (version, completion, sent) = (self.version, self.completion, self.sent.clone());
+        std::iter::once(Record::Open { version, completion, sent }).chain(heard)
     }
 }
 

@@ -20,18 +20,21 @@ pub(in crate::cli::watch) fn sent(name: u8, version: u8) -> Box<Sent> {
 pub(in crate::cli::watch) fn record() -> impl Strategy<Value = Record> {
     let receiver = prop_oneof![Just("a"), Just("b")].prop_map(|name| name.parse().unwrap());
     let word = prop_oneof![Just(Word::Landed), Just(Word::NotLanded)];
-    (0u8..4, 0u8..3, 0u8..6, receiver, word).prop_map(|(name, version, kind, receiver, word)| {
-        let sent = sent(name, version);
-        let transfer = sent.transfer;
-        let version = Version { size: 9, modified: Modified(version.into(), 5), inode: 7 };
-        match kind {
-            0 => Record::Sent { name: sent.name.clone(), version, transfer },
-            1 | 2 => Record::Open { version, sent },
-            3 => Record::Heard { transfer, receiver, word },
-            4 => Record::Done { transfer },
-            _ => Record::Gone { name: sent.name.clone() },
-        }
-    })
+    let completion = prop_oneof![Just(Completion::Settled), Just(Completion::Told)];
+    (0u8..4, 0u8..3, 0u8..6, receiver, word, completion).prop_map(
+        |(name, version, kind, receiver, word, completion)| {
+            let sent = sent(name, version);
+            let transfer = sent.transfer;
+            let version = Version { size: 9, modified: Modified(version.into(), 5), inode: 7 };
+            match kind {
+                0 => Record::Sent { name: sent.name.clone(), version, transfer },
+                1 | 2 => Record::Open { version, completion, sent },
+                3 => Record::Heard { transfer, receiver, word },
+                4 => Record::Done { transfer },
+                _ => Record::Gone { name: sent.name.clone() },
+            }
+        },
+    )
 }
 
 proptest! {
