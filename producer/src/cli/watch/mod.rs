@@ -25,7 +25,7 @@ use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
 use globset::Glob;
 use natsfer_common::{
     STAGING_DIRECTORY,
-    cli::{HttpArguments, Outcome, ServerArguments, stop_signal, wrong_usage},
+    cli::{HttpArguments, Outcome, ServerArguments, glob, parse_duration, stop_signal, wrong_usage},
 };
 use natsfer_producer::ReceiverName;
 
@@ -34,7 +34,7 @@ use self::{
     look::Root,
     outbox::Order,
     pump::Pump,
-    selection::{Hidden, Selection, parse_glob},
+    selection::{Hidden, Selection},
     state::State,
     state_file::StateFile,
 };
@@ -51,16 +51,16 @@ pub(crate) struct Watch {
     #[command(flatten)]
     sending: SendArguments,
     /// Only files whose path below DIR matches: '*.csv', 'reports/**'; repeatable
-    #[arg(long = "match", value_name = "GLOB", value_parser = parse_glob)]
+    #[arg(long = "match", value_name = "GLOB", value_parser = glob)]
     matching: Vec<Glob>,
     /// Not those whose path below DIR matches; repeatable
-    #[arg(long, value_name = "GLOB", value_parser = parse_glob)]
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
     exclude: Vec<Glob>,
     /// Also files and directories whose name begins with a dot
     #[arg(long)]
     hidden: bool,
     /// A file that is neither closed nor renamed in is complete when it has not changed for so long
-    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = parse_duration)]
     settle: Duration,
     /// Send one at a time, oldest arrival first; one that fails holds up the rest
     #[arg(long)]
@@ -110,8 +110,8 @@ struct Setting {
 }
 
 fn parse_rescan(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time < Duration::from_secs(1) { Err("at least 1s".into()) } else { Ok(time) }
+    let time = parse_duration(text)?;
+    if time < Duration::from_secs(1) { Err("it must be 1s or more".into()) } else { Ok(time) }
 }
 
 impl Watch {
@@ -185,6 +185,7 @@ impl Watch {
 /// Where files are moved to; made if it is not there.
 fn target(to: &Path, root: &Path, device: u64) -> anyhow::Result<PathBuf> {
     let what = || format!("cannot move files to {}", to.display());
+    ensure!(to.is_dir() || !to.exists(), "cannot move files to {}: it is not a directory", to.display());
     std::fs::create_dir_all(to).with_context(what)?;
     let path = to.canonicalize().with_context(what)?;
     let shown = to.display();
