@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use natsfer_common::{
     blocking,
     broker::Broker,
-    cli::{Outcome, Progresses, print_line, report},
+    cli::{Outcome, Progresses, count, print_line, report},
 };
 use natsfer_producer::{Deliveries, FileName, Producer, ProducerError, ReceiverName, Sent, TransferId, Word};
 use serde_json::json;
@@ -531,7 +531,7 @@ impl<'a> Pump<'a> {
         if let Some((transfer, receiver)) = deliveries.awaited().next() {
             let more = match deliveries.outstanding() - 1 {
                 0 => String::new(),
-                more => format!(", and {more} more receipts"),
+                more => format!(", and {}", count(more as u64, "more receipt")),
             };
             let name = self.name_of(transfer);
             tracing::info!("waiting for '{receiver}' to land {name} ({transfer}){more}");
@@ -554,7 +554,7 @@ fn tell(error: anyhow::Error, failure: Failure) {
         Failure::FirstHoldsUp { others, rest } => {
             let rest = humantime::format_duration(rest);
             report(&error);
-            tracing::warn!("it holds up {others} others (--in-order); trying it again in {rest}");
+            tracing::warn!("it holds up {} (--in-order); trying it again in {rest}", count(others as u64, "other"));
         }
         Failure::Again { rest } => {
             tracing::debug!("{error:#}; trying it again in {}", humantime::format_duration(rest))
