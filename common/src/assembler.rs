@@ -1,6 +1,8 @@
 //! The receiver's decisions: where a chunk belongs, what is missing, when the file is whole.
 
-use crate::{ChunkHeader, ChunkSet, ChunkSize, Closing, ClosingRecord, Manifest, Totals, TransferId};
+use crate::{
+    ChunkHeader, ChunkSet, ChunkSize, Closing, ClosingRecord, Manifest, Totals, TransferId, human_bytes_apart,
+};
 
 /// One file being put together from chunks in any order, repeated, or missing.
 ///
@@ -74,7 +76,7 @@ pub enum Contradiction {
         size: u64,
     },
     /// It is larger than the receiver takes.
-    #[error("transfer {transfer} has {size} bytes or more; this receiver takes at most {most}")]
+    #[error("transfer {transfer} has {} or more; this receiver takes at most {}", human_bytes_apart(*size, *most)[0], human_bytes_apart(*size, *most)[1])]
     TooLarge {
         /// The transfer.
         transfer: TransferId,

@@ -16,25 +16,28 @@ mod stored;
 mod table;
 mod terminal;
 mod usage;
+mod values;
 mod variables;
 mod which;
 
 use std::str::FromStr;
 
-use crate::{Rate, file_name::deceives};
+use crate::{TransferId, file_name::deceives};
 
-pub use config::{COMMANDS, ConfigError};
+pub use crate::in_words::{count, human_age, human_bytes};
+pub use config::ConfigError;
 pub use health::Health;
 pub use http::{Http, HttpArguments};
 pub use logging::LoggingArguments;
 pub use offline::Offline;
-pub use program::{Globals, Program, command, parse};
+pub use program::{Globals, Program, check, parse};
 pub use progress::{Followed, Moved, ProgressMode, Progresses, Shown};
-pub use select::{parse_glob, parse_time};
+pub use select::{StateName, glob, parse_glob, parse_time};
 pub use server::ServerArguments;
 pub use stored::Stored;
 pub use table::{Column, Table};
 pub use usage::wrong_usage;
+pub use values::{number, parse_address, parse_duration, parse_rate};
 pub use which::{WhichTransfer, choose};
 
 /// How a command ended.
@@ -64,20 +67,26 @@ pub fn exit(result: anyhow::Result<Outcome>) -> ! {
 /// Prints an error and what caused it, on one line of standard error.
 #[expect(clippy::print_stderr, reason = "this is where the binaries speak to their user")]
 pub fn report(error: &anyhow::Error) {
-    eprintln!("error: {}", harmless(&line_of(error)));
+    eprintln!("error: {}", harmless(&line_of(error.as_ref())));
 }
 
 /// An error and what caused it, on one line.
-fn line_of(error: &anyhow::Error) -> String {
-    let mut causes = error.chain().map(ToString::to_string);
-    let mut line = causes.next().unwrap_or_default();
-    for cause in causes {
+fn line_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    for cause in std::iter::successors(error.source(), |error| error.source()) {
+        let cause = cause.to_string();
         // Some libraries' errors say what their source says, too.
         if !line.ends_with(&cause) {
             line.extend([": ", &cause]);
         }
     }
     line
+}
+
+/// What was said of a transfer, where its id stands beside it.
+pub fn without_id(said: &str, transfer: Option<TransferId>) -> String {
+    let Some(transfer) = transfer else { return said.to_owned() };
+    said.replace(&format!(" of transfer {transfer}"), "").replace(&format!("transfer {transfer}"), "it")
 }
 
 /// Says something on standard error that is neither a result nor an error: that there is nothing to show, how much was shown.
@@ -131,49 +140,12 @@ impl FromStr for ByteCount {
     }
 }
 
-/// A number of bytes per second: `500KiB`, `20MiB/s`.
-///
-/// # Errors
-/// In words, when it is none, or 0.
-pub fn parse_rate(text: &str) -> Result<Rate, String> {
-    let bytes: Result<ByteCount, _> = text.strip_suffix("/s").unwrap_or(text).parse();
-    let rate = bytes.ok().and_then(|ByteCount(bytes)| Rate::new(bytes));
-    rate.ok_or_else(|| format!("'{text}' is not a number of bytes per second such as 500KiB or 20MiB"))
-}
-
-/// A size as people read it: `1.5 GiB`.
-pub fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let power = (bytes.max(1).ilog2() / 10).min(5);
-    match power {
-        0 => format!("{bytes} B"),
-        power => format!("{:.1} {}", bytes as f64 / f64::from(power * 10).exp2(), UNITS[power as usize]),
-    }
-}
-
 /// Whether something failed only because whoever read standard output has gone away, as `head` does.
 pub fn is_unread(error: &anyhow::Error) -> bool {
     let is_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     };
     error.chain().any(is_pipe)
-}
-
-/// How long something took or is ago, by its largest unit: `5m`.
-pub fn human_age(age: jiff::SignedDuration) -> String {
-    let seconds = age.as_secs().max(0);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m", seconds / 60),
-        3_600..86_400 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
-/// One or several, in words: `1 file`, `2 files`.
-pub fn count(number: u64, of: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {of}{plural}")
 }
 
 /// Ends when SIGINT or SIGTERM comes.
@@ -198,14 +170,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn byte_counts_read_and_write_as_people_do() {
+    fn byte_counts_are_read_as_people_write_them() {
         assert_eq!("10GiB".parse(), Ok(ByteCount(10 << 30)));
         assert_eq!("512k".parse(), Ok(ByteCount(512 << 10)));
         assert!("1.5G".parse::<ByteCount>().is_err() && "99999999999T".parse::<ByteCount>().is_err());
-        assert_eq!(parse_rate("20MiB/s").map(Rate::bytes_per_second), Ok(20 << 20));
-        assert!(["0", "fast", "1/m", "/s"].iter().all(|text| parse_rate(text).is_err()));
-        assert_eq!(human_bytes(0), "0 B");
-        assert_eq!(human_bytes(1023), "1023 B");
-        assert_eq!(human_bytes(3 << 29), "1.5 GiB");
     }
 }

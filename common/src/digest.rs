@@ -31,6 +31,11 @@ pub struct Digest {
 #[error("'{}' is not a digest (blake3:<64 hex digits> or sha256:<64 hex digits>)", .0.escape_debug())]
 pub struct DigestError(String);
 
+/// Why a text is not a digest algorithm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{}' is not a digest algorithm: there are blake3 and sha256", .0.escape_debug())]
+pub struct DigestAlgorithmError(String);
+
 /// Computes a [`Digest`] from bytes in file order.
 #[derive(Debug, Clone)]
 pub enum Hasher {
@@ -66,13 +71,13 @@ impl DigestAlgorithm {
 }
 
 impl FromStr for DigestAlgorithm {
-    type Err = DigestError;
+    type Err = DigestAlgorithmError;
 
-    fn from_str(text: &str) -> Result<Self, DigestError> {
+    fn from_str(text: &str) -> Result<Self, DigestAlgorithmError> {
         match text {
             "blake3" => Ok(Self::Blake3),
             "sha256" => Ok(Self::Sha256),
-            _ => Err(DigestError(text.chars().take(100).collect())),
+            _ => Err(DigestAlgorithmError(text.chars().take(100).collect())),
         }
     }
 }

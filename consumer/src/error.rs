@@ -3,7 +3,8 @@
 use std::{io, path::PathBuf};
 
 use natsfer_common::{
-    ChunkSet, Contradiction, PartError, RecordError, RejectionReason, TransferId, broker::BrokerError,
+    ChunkSet, Contradiction, PartError, RecordError, RejectionReason, TransferId, broker::BrokerError, count,
+    human_bytes, human_bytes_apart,
 };
 
 use crate::{PlaceError, Unmet};
@@ -99,15 +100,15 @@ pub enum ReceiveError {
     },
     /// A receiver of this name listens on other channels.
     #[error(
-        "receiver '{receiver}' exists and listens on {existing}, not {wanted}: choose another name, or remove it with \
-         `natsfer-consumer forget -n {receiver}`"
+        "receiver '{receiver}' exists and listens on {existing}, not on {wanted}: say -c '{existing}', choose another name, or \
+         remove it with `natsfer-consumer forget -n {receiver}`"
     )]
     OtherChannels {
         /// The receiver.
         receiver: String,
-        /// The subject it reads.
+        /// The channels it listens on.
         existing: String,
-        /// The subject that was asked for.
+        /// The channels that were asked for.
         wanted: String,
     },
     /// The target directory was removed while it was in use.
@@ -117,7 +118,11 @@ pub enum ReceiveError {
         path: PathBuf,
     },
     /// It is larger than this receiver takes.
-    #[error("{what} of transfer {transfer} has {bytes} bytes; this receiver takes at most {limit}")]
+    #[error(
+        "{what} of transfer {transfer} has {}; this receiver takes at most {}",
+        human_bytes_apart(*bytes, *limit)[0],
+        human_bytes_apart(*bytes, *limit)[1]
+    )]
     TooLarge {
         /// The transfer.
         transfer: TransferId,
@@ -140,7 +145,8 @@ pub enum ReceiveError {
     },
     /// Its sender has not finished it, and more transfers wait like that than are allowed.
     #[error(
-        "transfer {transfer} is not finished by its sender, and {waiting} transfers wait for this receiver; at most {limit} may"
+        "transfer {transfer} is not finished by its sender, and {} like it for this receiver; at most {limit} may be",
+        count(*waiting, "more transfer")
     )]
     Abandoned {
         /// The transfer.
@@ -151,7 +157,7 @@ pub enum ReceiveError {
         limit: u64,
     },
     /// The target directory may not grow as far. It will be tried again.
-    #[error("no room for transfer {transfer}: the files in the target directory may take {limit} bytes together")]
+    #[error("no room for transfer {transfer}: the files in the target directory may take {} together", human_bytes(*limit))]
     OverQuota {
         /// The transfer.
         transfer: TransferId,
@@ -203,7 +209,7 @@ pub enum ReceiveError {
         source: io::Error,
     },
     /// The range lies beyond the end of the file.
-    #[error("the range begins at byte {first}, transfer {transfer} has {size} bytes")]
+    #[error("the range begins at byte {first}, transfer {transfer} has {}", count(*size, "byte"))]
     RangeBeyondEnd {
         /// The transfer.
         transfer: TransferId,

@@ -12,6 +12,7 @@ use std::{
 };
 
 use cap_std::fs::{Dir, MetadataExt as _};
+use natsfer_common::human_bytes;
 
 use crate::staging::StagingDirectory;
 
@@ -164,7 +165,10 @@ impl Reservation {
     }
 
     fn exceeded(&self) -> io::Error {
-        io::Error::new(io::ErrorKind::QuotaExceeded, format!("the directory may take {} bytes", self.quota.limit))
+        io::Error::new(
+            io::ErrorKind::QuotaExceeded,
+            format!("the directory may take {}", human_bytes(self.quota.limit)),
+        )
     }
 }
 

@@ -106,8 +106,8 @@ impl Receiver {
             Some(state) if state.filters != spec.filters => {
                 return Err(ReceiveError::OtherChannels {
                     receiver: spec.name,
-                    existing: state.filters.join(", "),
-                    wanted: spec.filters.concat(),
+                    existing: broker.channels_in_words(&state),
+                    wanted: options.channels.as_str().into(),
                 });
             }
             // Created also when it stands: the takeover time may have changed.

@@ -2,8 +2,11 @@
 
 use std::str::FromStr;
 
-use globset::{GlobBuilder, GlobMatcher};
-use natsfer_common::{Manifest, cli::ByteCount};
+use globset::{Glob, GlobMatcher};
+use natsfer_common::{
+    Manifest,
+    cli::{ByteCount, parse_glob},
+};
 
 /// Which files are taken: those that meet every condition. Without any, all are.
 #[derive(Debug, Clone, Default)]
@@ -140,7 +143,7 @@ impl FromStr for NamePattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        glob(text, true).map(Self)
+        parse_glob(text).map(Self)
     }
 }
 
@@ -167,13 +170,10 @@ impl FromStr for MetadataPattern {
     fn from_str(text: &str) -> Result<Self, String> {
         let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
         let (key, value) = pair.ok_or_else(|| format!("'{text}' is not a key and a pattern such as project=a*"))?;
-        Ok(Self { key: key.into(), value: glob(value, false)? })
+        // A value has no directories.
+        let value = Glob::new(value).map_err(|error| error.to_string())?;
+        Ok(Self { key: key.into(), value: value.compile_matcher() })
     }
-}
-
-fn glob(text: &str, within_directories: bool) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).literal_separator(within_directories).build();
-    Ok(glob.map_err(|error| error.to_string())?.compile_matcher())
 }
 
 #[cfg(test)]

@@ -58,6 +58,9 @@ impl TargetDirectory {
     /// When it can neither be opened nor created.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ReceiveError> {
         let path = path.as_ref();
+        if path.exists() && !path.is_dir() {
+            return Err(ReceiveError::disk("cannot land files in", path)(io::ErrorKind::NotADirectory.into()));
+        }
         std::fs::create_dir_all(path).map_err(ReceiveError::disk("cannot create directory", path))?;
         let dir = Dir::open_ambient_dir(path, ambient_authority());
         let dir = dir.map_err(ReceiveError::disk("cannot open directory", path))?;

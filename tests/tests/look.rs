@@ -368,6 +368,11 @@ async fn where_nothing_is_done_that_is_said() {
         assert!(output.errors().contains(words), "{}: {}", output.command, output.errors());
     };
     says(consumer(["list"]), "nothing is stored on stream NATSFER").await;
+    let empty = home.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    says(producer(["send"]).arg(&empty), "nothing to send: there is no file in").await;
+    let forget = consumer(["forget", "-n", "typo"]).server(&server).run().await.exited(1).errors();
+    assert!(forget.starts_with("error: there is no receiver 'typo'"), "{forget}");
     says(consumer(["list", "-c", "eu"]), "nothing is stored on channel eu").await;
     says(producer(["status"]), "there is no stream NATSFER").await;
     send_as(&server, IDS[0], "a", b"a").await;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use natsfer_tests::steps::{drain, number, receiving, send, send_stdin, sending, text};
-use natsfer_tests::{Server, consumer, eventually, files, get_text, producer};
+use natsfer_tests::{Command, Server, consumer, eventually, files, get_text, producer};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -67,6 +67,51 @@ async fn the_file_says_where_the_server_is_and_what_is_wrong_in_it() {
     assert!(wrong.contains("config.toml") && wrong.contains("'chanel' is no option of send"), "{wrong}");
     let absent = producer(["send", "x", "--config", "/nonexistent"]).server(&server).run().await.exited(2).errors();
     assert!(absent.contains("/nonexistent"), "{absent}");
+}
+
+/// A wrong value is told with the place where it stands, and what would be right.
+#[tokio::test]
+async fn a_wrong_value_is_told_with_its_place() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let receive = |options: &[&str]| {
+        let home = home.path().join("inbox");
+        consumer(["receive", "-n", "r", "--drain", "--into"]).arg(home).args(options).server(&server)
+    };
+    let told = async |command: Command| command.run().await.exited(2).errors();
+    let variable = told(receive(&[]).env("NATSFER_RECEIVE_CONCURRENCY", "many")).await;
+    assert!(variable.contains("'NATSFER_RECEIVE_CONCURRENCY (--concurrency <N>)': 'many' is not a whole number"));
+    let option = told(receive(&["--concurrency", "0"]).env("NATSFER_RECEIVE_CONCURRENCY", "4")).await;
+    assert!(option.contains("'--concurrency <N>': '0' is not a whole number from 1 to 256"), "{option}");
+    let address = told(receive(&["--http", "8223"])).await;
+    assert!(address.contains("an IP address and a port such as 127.0.0.1:8223"), "{address}");
+
+    let config = home.path().join("config.toml");
+    write(&config, "server = ['nats://a', 'nats://b']\n");
+    let list = told(receive(&["--config"]).arg(&config)).await;
+    assert!(list.contains("config.toml: 'server' takes one value, not a list"), "{list}");
+    let file = consumer(["receive", "-n", "r", "--drain", "--into"]).arg(&config).server(&server);
+    assert!(file.run().await.exited(1).errors().contains("config.toml: not a directory"));
+
+    let unknown = receive(&[]).env("NATSFER_RECEIVE_CHANEL", "a").env("NATSFER_SEND_CHANEL", "a");
+    let unknown = unknown.run().await.success().errors();
+    assert!(unknown.contains("NATSFER_RECEIVE_CHANEL says nothing to this program: is NATSFER_RECEIVE_CHANNEL meant?"));
+    // The other program's own.
+    assert!(!unknown.contains("NATSFER_SEND_CHANEL"), "{unknown}");
+}
+
+/// A password that others can read in the list of processes is warned of where it is given so, and there alone.
+#[tokio::test]
+async fn a_password_among_the_arguments_is_warned_of() {
+    let users = "authorization { user: alice, password: correct-horse }";
+    let server = Server::builder().config_line(users).login("alice", "correct-horse").start().await;
+    let url = |password: &str| format!("nats://alice:{password}@127.0.0.1:{}", server.port());
+    let warned = "others on this machine can read the password in --server";
+    let given = consumer(["list", "--server", &url("correct-horse")]).run().await.success().errors();
+    assert!(given.contains(warned) && !given.contains("correct-horse"), "{given}");
+    let around = consumer(["list"]).env("NATS_URL", url("correct-horse")).run().await.success().errors();
+    assert!(!around.contains(warned), "{around}");
+    let refused = consumer(["list"]).env("NATS_URL", url("battery-staple")).run().await.exited(1).errors();
+    assert_eq!(refused.to_lowercase().matches("authorization violation").count(), 1, "{refused}");
 }
 
 /// The value of a metric, whatever its labels; 0 if it has none yet.
@@ -204,7 +249,13 @@ async fn completions_and_man_pages_are_generated() {
     let page = std::fs::read_to_string(home.path().join("natsfer-producer-send.1")).unwrap();
     assert!(page.contains("natsfer\\-producer send") && page.contains("\\-\\-channel"), "{page}");
     assert!(home.path().join("natsfer-producer.1").exists());
-    assert!(producer(["man", "/nonexistent"]).run().await.exited(1).errors().contains("/nonexistent"));
+    assert!(page.contains("[OPTIONS] <PATH>..."), "{page}");
+    let deeper = home.path().join("share/man1");
+    let _ = consumer(["man"]).arg(&deeper).run().await.success();
+    assert!(deeper.join("natsfer-consumer.1").exists());
+    let within_file = deeper.join("natsfer-consumer.1/man1");
+    let refused = producer(["man"]).arg(&within_file).run().await.exited(1).errors();
+    assert!(refused.contains("cannot create directory") && refused.contains("natsfer-consumer.1/man1"), "{refused}");
 }
 
 /// The command that a line of help begins with; none, where it goes on with the line before.

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{AuthError, HeaderMap, Message, RequestErrorKind, connection::State, jetstream::response::Response};
+use async_nats::{
+    AuthError, ClientError, ConnectErrorKind, HeaderMap, Message, RequestErrorKind, connection::State,
+    jetstream::response::Response,
+};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -164,14 +167,19 @@ impl Broker {
         self.client.connection_state() == State::Connected
     }
 
-    /// Whether what does not answer now may do so later: JetStream is there, and not without the control stream.
-    pub(super) async fn may_answer_later(&self) -> bool {
+    /// Why what does not answer now will not do so later either: JetStream is not there, or the control stream is not. `None` if it
+    /// may.
+    pub(super) async fn absence(&self, error: &BrokerError) -> Option<BrokerError> {
+        let BrokerError::NoResponders { what: asked } = error else { return None };
         let what = "looking whether JetStream and the control stream are there";
         let subject = format!("{}.STREAM.INFO.{}", self.api_prefix, self.stream.control());
         let answer = self.request(what, subject, None, Bytes::new()).await;
         match answer.and_then(|answer| read_answer::<serde_json::Value>(what, &answer)) {
-            Err(error) => !error.is(code::STREAM_NOT_FOUND) && !matches!(error, BrokerError::NoResponders { .. }),
-            Ok(_) => true,
+            Err(BrokerError::NoResponders { .. }) => Some(BrokerError::NoJetStream { what: asked.clone() }),
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => {
+                Some(BrokerError::NoStream { what: asked.clone(), stream: self.stream.control().into() })
+            }
+            _ => None,
         }
     }
 
@@ -227,6 +235,7 @@ impl Broker {
         match tokio::time::timeout(REQUEST_DEADLINE, self.client.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(BrokerError::Closed { what: what.into() }),
+            Err(_) if !self.is_connected() => Err(BrokerError::Disconnected { what: what.into() }),
             Err(_) => Err(BrokerError::TimedOut { what: what.into(), after: REQUEST_DEADLINE }),
         }
     }
@@ -311,7 +320,10 @@ pub(super) fn read_answer<T: DeserializeOwned>(what: &str, answer: &Message) -> 
 /// The login, as it stands now, for a server that greets with this nonce.
 async fn answer(login: Arc<Login>, nonce: Vec<u8>) -> Result<async_nats::Auth, AuthError> {
     let read = tokio::task::spawn_blocking(move || login.answer(&nonce));
-    read.await.map_err(AuthError::new)?.map_err(AuthError::new)
+    read.await.map_err(AuthError::new)?.map_err(|error| {
+        tracing::warn!(%error, "cannot log in");
+        AuthError::new(error)
+    })
 }
 
 fn note_event(event: &async_nats::Event, violations: &Violations) {
@@ -324,6 +336,12 @@ fn note_event(event: &async_nats::Event, violations: &Violations) {
         async_nats::Event::Connected => {
             violations.forget();
             tracing::debug!("connected");
+        }
+        // Of all that can keep it from connecting again, the one that does not pass by itself. Told with every try.
+        async_nats::Event::ClientError(ClientError::Other(kind))
+            if *kind == ConnectErrorKind::AuthorizationViolation.to_string() =>
+        {
+            tracing::warn!("the server refuses the login; trying again");
         }
         async_nats::Event::SlowConsumer(_) => tracing::warn!("messages were dropped: this client reads too slowly"),
         event => tracing::debug!(%event, "connection event"),

@@ -11,23 +11,25 @@ use super::{AccessError, JetStreamDomain};
 #[non_exhaustive]
 pub enum BrokerError {
     /// No connection could be made.
-    #[error("no connection to the NATS server at {server}: is it running, and is the URL right?")]
+    #[error("no connection to the NATS server at {server} ({advice})")]
     Connect {
         /// Where it was tried.
         server: String,
+        /// Where to look.
+        advice: &'static str,
         /// What the client says.
         source: ConnectError,
     },
     /// The server does not take this client for who it says it is.
-    #[error("the NATS server at {server} refuses the login")]
+    #[error("the NATS server at {server} refuses the login: {said}")]
     LoginRefused {
         /// Where it was tried.
         server: String,
         /// What the client says.
-        source: ConnectError,
+        said: String,
     },
     /// One of the two does not trust the other, or they cannot agree how to encrypt.
-    #[error("no trusted connection to the NATS server at {server}: {advice}")]
+    #[error("no trusted connection to the NATS server at {server} ({advice})")]
     Untrusted {
         /// Where it was tried.
         server: String,
@@ -61,11 +63,25 @@ pub enum BrokerError {
         /// What was asked.
         what: String,
     },
-    /// Nothing listens: JetStream is off, the stream does not exist, or the server is just starting.
-    #[error("nothing answers: {what} (is JetStream enabled, and does the stream exist? `doctor` looks)")]
+    /// Nothing listens now: the server is just starting, JetStream is off, or the stream does not exist.
+    #[error("nothing answers: {what}")]
     NoResponders {
         /// What was asked.
         what: String,
+    },
+    /// Nothing has listened for a while, though the server is there: JetStream is off, or elsewhere.
+    #[error("nothing answers: {what} (is JetStream enabled at the server, and for this account? `doctor` looks)")]
+    NoJetStream {
+        /// What was asked.
+        what: String,
+    },
+    /// JetStream is there, and has no such stream.
+    #[error("nothing answers: {what} (there is no stream {stream}; `natsfer-producer init` makes it)")]
+    NoStream {
+        /// What was asked.
+        what: String,
+        /// The stream.
+        stream: String,
     },
     /// JetStream refused.
     #[error("JetStream refused: {what}: {description}")]
@@ -148,15 +164,15 @@ impl BrokerError {
     /// Why no connection could be made.
     pub(super) fn connect(server: String, source: ConnectError) -> Self {
         match source.kind() {
-            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                Self::LoginRefused { server, source }
-            }
+            // The client's own error says this twice.
+            kind @ ConnectErrorKind::AuthorizationViolation => Self::LoginRefused { server, said: kind.to_string() },
+            ConnectErrorKind::Authentication => Self::LoginRefused { server, said: source.to_string() },
             ConnectErrorKind::Tls => {
                 Self::Untrusted { server, advice: "are certificates and keys as they should be?", source }
             }
             _ => match tls_error(&source) {
                 Some(error) => Self::Untrusted { server, advice: advice(error), source },
-                None => Self::Connect { server, source },
+                None => Self::Connect { advice: where_to_look(source.kind()), server, source },
             },
         }
     }
@@ -172,6 +188,8 @@ impl BrokerError {
             Self::TimedOut { .. }
             | Self::Disconnected { .. }
             | Self::NoResponders { .. }
+            | Self::NoJetStream { .. }
+            | Self::NoStream { .. }
             | Self::Interrupted { .. } => true,
             Self::Refused { code, .. } => code::UNAVAILABLE.contains(code) || self.is_full(),
             Self::Connect { source, .. } => {
@@ -191,6 +209,16 @@ impl BrokerError {
 /// What TLS says is wrong, if it is that: the client has it inside an error of its stream.
 fn tls_error(error: &ConnectError) -> Option<&rustls::Error> {
     error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+}
+
+/// Where to look when no connection comes about.
+fn where_to_look(kind: ConnectErrorKind) -> &'static str {
+    match kind {
+        ConnectErrorKind::Dns => "is the host's name right?",
+        ConnectErrorKind::TimedOut => "is it running, and does no firewall stand between?",
+        ConnectErrorKind::ServerParse => "is the URL right? One is nats://HOST:PORT",
+        _ => "is it running, and are host and port right?",
+    }
 }
 
 fn advice(error: &rustls::Error) -> &'static str {

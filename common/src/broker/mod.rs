@@ -56,6 +56,7 @@ pub use pull::{Delivery, Pull, PullSettings};
 pub use receivers::{Connection, ReceiverState};
 pub use rights::{Attempt, Permission};
 pub use secret::{AccessError, Secret};
+pub(crate) use servers::has_login;
 pub use settings::{Origin, Settings, SettingsError};
 pub use standing::{Standing, StandingState, standings};
 pub use streams::{Importance, StreamConfig, StreamDifference, StreamSettings, StreamsReport};

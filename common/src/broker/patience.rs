@@ -110,8 +110,8 @@ impl Patience {
                 && silent >= NOBODY.min(self.limit)
                 && nobody == Nobody::Perhaps
             {
-                if !broker.may_answer_later().await {
-                    return Err(Impatience::Stalled { after: NOBODY.min(self.limit), last: error });
+                if let Some(last) = broker.absence(&error).await {
+                    return Err(Impatience::Stalled { after: NOBODY.min(self.limit), last });
                 }
                 nobody = Nobody::Away;
             }

@@ -135,6 +135,14 @@ impl Broker {
         Ok(receivers)
     }
 
+    /// The channels that a receiver's inbox listens on, for people.
+    pub fn channels_in_words(&self, inbox: &ConsumerState) -> String {
+        match &self.channels_of_inbox(inbox)[..] {
+            [] => "other subjects than natsfer's".into(),
+            channels => channels.iter().map(ChannelFilter::as_str).collect::<Vec<_>>().join(","),
+        }
+    }
+
     fn channels_of_inbox(&self, inbox: &ConsumerState) -> Vec<ChannelFilter> {
         inbox.filters.iter().filter_map(|filter| self.subjects().channels(Kind::Open, filter)).collect()
     }

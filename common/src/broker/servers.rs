@@ -40,6 +40,11 @@ impl Servers {
     }
 }
 
+/// Whether one of these URLs carries a login.
+pub(crate) fn has_login(list: &str) -> bool {
+    Servers::read(list).login != Login::AsUrl
+}
+
 /// At commas, but for those between a URL's beginning and its '@'.
 fn split(list: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(list);

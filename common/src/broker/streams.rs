@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Broker, BrokerError, code};
-use crate::selects;
+use crate::{count, selects};
 
 /// How the streams are created. What is `None` is left to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,8 +251,9 @@ impl Broker {
     /// more. They are never looked for beforehand: a user without permission to create, or even to look at, streams can use
     /// those that exist.
     pub(super) async fn created_for(&self, error: &BrokerError) -> Result<bool, BrokerError> {
-        let missing = error.is(code::STREAM_NOT_FOUND) || matches!(error, BrokerError::NoResponders { .. });
-        if !missing {
+        use BrokerError::{NoJetStream, NoResponders, NoStream};
+        let unanswered = matches!(error, NoResponders { .. } | NoJetStream { .. } | NoStream { .. });
+        if !unanswered && !error.is(code::STREAM_NOT_FOUND) {
             return Ok(false);
         }
         match self.create_streams(&StreamSettings::default()).await {
@@ -292,7 +293,8 @@ impl StreamConfig {
             add(Needed, format!("has retention '{}': files go before every receiver has them", self.retention), anew());
         }
         if self.max_msgs_per_subject > 0 {
-            let found = format!("keeps {} messages on a subject: files lose chunks", self.max_msgs_per_subject);
+            let most = count(self.max_msgs_per_subject.unsigned_abs(), "message");
+            let found = format!("keeps {most} on a subject: files lose chunks");
             add(Needed, found, edit("--max-msgs-per-subject=-1".into()));
         }
         if self.no_ack {
@@ -328,7 +330,7 @@ impl StreamConfig {
             );
         }
         if let Some(replicas) = settings.replicas.filter(|replicas| self.num_replicas != u64::from(*replicas)) {
-            let found = format!("has {} replicas, not {replicas}", self.num_replicas);
+            let found = format!("has {}, not {replicas}", count(self.num_replicas, "replica"));
             add(Asked, found, edit(format!("--replicas={replicas}")));
         }
         if let Some(bytes) = settings.max_bytes.filter(|bytes| i64::try_from(*bytes) != Ok(self.max_bytes)) {

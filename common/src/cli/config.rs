@@ -5,13 +5,13 @@
 
 use std::{io, path::PathBuf};
 
-use clap::{Arg, Args as _, Command, FromArgMatches as _};
+use clap::{Arg, ArgAction, Args as _, Command, FromArgMatches as _};
 use toml::{Table, Value};
 
 use super::ServerArguments;
 
 /// Every command of both programs: one file serves both.
-pub const COMMANDS: [&str; 20] = [
+pub(super) const COMMANDS: [&str; 20] = [
     "cancel",
     "cat",
     "doctor",
@@ -77,13 +77,14 @@ impl Config {
         for (key, value) in &table {
             match value {
                 Value::Table(options) => command = with_defaults(command, key, options)?,
-                _ if server.get_arguments().any(|known| known.get_long() == Some(key)) => {
-                    server_line.extend(as_flags(key, value)?);
-                }
                 _ => {
+                    if let Some(known) = server.get_arguments().find(|known| known.get_long() == Some(key)) {
+                        server_line.extend(as_flags(key, value, known)?);
+                        continue;
+                    }
                     let globals = command.get_arguments().filter(|known| known.is_global_set()).cloned().collect();
                     let known = find(key, globals, "option that every command has", "")?;
-                    command = command.mut_arg(known.get_id().as_str(), with_default(key, value)?);
+                    command = command.mut_arg(known.get_id().as_str(), with_default(key, value, &known)?);
                 }
             }
         }
@@ -113,7 +114,7 @@ fn with_defaults(mut command: Command, name: &str, options: &Table) -> Result<Co
     for (key, value) in options {
         let own = subcommand.get_arguments().filter(|known| !known.is_global_set()).cloned().collect();
         let known = find(key, own, "option of", name)?;
-        subcommand = subcommand.mut_arg(known.get_id().as_str(), with_default(key, value)?);
+        subcommand = subcommand.mut_arg(known.get_id().as_str(), with_default(key, value, &known)?);
     }
     command = command.mut_subcommand(name, |_| subcommand);
     Ok(command)
@@ -133,21 +134,25 @@ fn find(key: &str, among: Vec<Arg>, what: &str, of: &str) -> Result<Arg, String>
 }
 
 /// Gives an argument another default.
-fn with_default(key: &str, value: &Value) -> Result<impl FnOnce(Arg) -> Arg + use<>, String> {
-    let texts = texts(key, value)?;
+fn with_default(key: &str, value: &Value, known: &Arg) -> Result<impl FnOnce(Arg) -> Arg + use<>, String> {
+    let texts = texts(key, value, known)?;
     Ok(|arg: Arg| arg.required(false).default_values(texts))
 }
 
-fn as_flags(key: &str, value: &Value) -> Result<Vec<String>, String> {
+fn as_flags(key: &str, value: &Value, known: &Arg) -> Result<Vec<String>, String> {
     Ok(match value {
         Value::Boolean(true) => vec![format!("--{key}")],
         Value::Boolean(false) => Vec::new(),
-        _ => texts(key, value)?.into_iter().map(|text| format!("--{key}={text}")).collect(),
+        _ => texts(key, value, known)?.into_iter().map(|text| format!("--{key}={text}")).collect(),
     })
 }
 
-fn texts(key: &str, value: &Value) -> Result<Vec<String>, String> {
+fn texts(key: &str, value: &Value, known: &Arg) -> Result<Vec<String>, String> {
     match value {
+        Value::Array(_) if !matches!(known.get_action(), ArgAction::Append) => {
+            let several = if key == "server" { ": several URLs stand in one, 'a,b'" } else { "" };
+            Err(format!("'{key}' takes one value, not a list{several}"))
+        }
         Value::Array(values) => {
             let texts: Result<Vec<_>, _> = values.iter().map(|value| text(key, value)).collect();
             texts.and_then(|texts| if texts.is_empty() { Err(format!("'{key}' has no value")) } else { Ok(texts) })

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Outcome, http::DEFAULT_ADDRESS};
+use super::{Outcome, http::DEFAULT_ADDRESS, parse_address};
 
 /// How long the answer may take.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ Example:
   {program} health 127.0.0.1:8223")]
 pub struct Health {
     /// Where it listens
-    #[arg(default_value = DEFAULT_ADDRESS, value_name = "ADDR")]
+    #[arg(default_value = DEFAULT_ADDRESS, value_name = "ADDR:PORT", value_parser = parse_address)]
     address: SocketAddr,
 }
 

@@ -13,6 +13,7 @@ use axum::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, task::AbortHandle};
 
+use super::parse_address;
 use crate::{
     broker::Broker,
     metrics::{CONNECTED, CONNECTIONS, describe},
@@ -31,7 +32,7 @@ const BUCKETS: [f64; 14] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct HttpArguments {
     /// Serve /metrics (Prometheus), /healthz and /readyz here: 127.0.0.1:8223
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     http: Option<SocketAddr>,
 }
 

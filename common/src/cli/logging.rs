@@ -34,8 +34,8 @@ impl LoggingArguments {
     /// Begins to log. `RUST_LOG` decides what; without it, how often `-v` was given.
     pub(super) fn start(&self) {
         let default = match self.verbose {
-            // notify warns of every watched directory that is removed.
-            0 => "warn,notify=error,natsfer=info",
+            // notify warns of every watched directory that is removed; what the client has to say, we say.
+            0 => "warn,notify=error,async_nats=off,natsfer=info",
             1 => "info,notify=error,natsfer=debug,natsfer_common=debug,natsfer_producer=debug,natsfer_consumer=debug",
             _ => "debug,natsfer=trace,natsfer_common=trace,natsfer_producer=trace,natsfer_consumer=trace",
         };

@@ -6,8 +6,8 @@ use clap::{Command, CommandFactory, FromArgMatches, error::ErrorKind as Usage};
 
 use super::{
     LoggingArguments, ServerArguments,
-    config::{Config, ConfigError},
-    variables,
+    config::{COMMANDS, Config, ConfigError},
+    variables::{self, Unknown},
 };
 
 /// Lines of help longer than this are hard to read, in characters.
@@ -34,7 +34,7 @@ pub trait Program: CommandFactory + FromArgMatches {
 }
 
 /// The program's command line, with variables for its options.
-pub fn command<P: Program>() -> Command {
+pub(super) fn command<P: Program>() -> Command {
     variables::assign(P::command()).max_term_width(WIDEST)
 }
 
@@ -49,7 +49,25 @@ pub fn parse<P: Program>() -> P {
         }
     });
     program.globals().logging.start();
+    let names =
+        std::env::vars_os().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.into_string().ok());
+    for Unknown { name, meant } in variables::unknown(names, &P::command()) {
+        tracing::warn!("variable {name} says nothing to this program: is {meant} meant?");
+    }
     program
+}
+
+/// For tests: clap finds nothing wrong with the program's command line, and one configuration file serves both programs, because
+/// each knows the other's commands.
+///
+/// # Panics
+/// Where that is not so.
+pub fn check<P: Program>() {
+    let program = command::<P>();
+    for command in program.get_subcommands().map(Command::get_name) {
+        assert!(COMMANDS.contains(&command) || ["completions", "man"].contains(&command), "{command}");
+    }
+    program.debug_assert();
 }
 
 /// Why there is nothing to run.
@@ -71,7 +89,9 @@ fn parse_from<P: Program>(arguments: Vec<OsString>, variable: &dyn Fn(&str) -> O
     let command = command::<P>();
     // Errors that the file has no part in, and help.
     match command.clone().try_get_matches_from(&arguments) {
-        Err(error) if error.kind() != Usage::MissingRequiredArgument => return Err(error.into()),
+        Err(error) if error.kind() != Usage::MissingRequiredArgument => {
+            return Err(variables::named_in(error, &command, P::command(), &arguments).into());
+        }
         _ => {}
     }
     let given = command.clone().ignore_errors(true).try_get_matches_from(&arguments)?;
@@ -117,6 +137,7 @@ fn find(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::number;
 
     #[derive(Debug, clap::Parser)]
     #[command(name = "natsfer-test")]
@@ -132,7 +153,7 @@ mod tests {
         Receive {
             #[arg(long)]
             name: String,
-            #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+            #[arg(long, default_value_t = 4, value_parser = number::<u16>(1..=u64::MAX))]
             concurrency: u16,
             #[arg(long, conflicts_with = "count")]
             drain: bool,
@@ -200,6 +221,9 @@ mod tests {
             ("[receive]\nname = 1979-05-27", "'name' must be a text, a number, true or false"),
             ("js-domain = 'a b'", "FILE: invalid value 'a b' for '--js-domain"),
             ("[receive]\nname = [", "FILE: line 2: "),
+            ("[receive]\nname = ['a', 'b']", "FILE: 'name' takes one value, not a list"),
+            ("[receive]\ncount = ['1']", "FILE: 'count' takes one value, not a list"),
+            ("server = ['a', 'b']", "FILE: 'server' takes one value, not a list: several URLs stand in one, 'a,b'"),
         ] {
             let error = parsed(text, "receive --name x").unwrap_err();
             assert!(error.contains(expected), "{text:?}: {error}");

@@ -1,7 +1,10 @@
-//! Choosing transfers: times and patterns of names, as people write them.
+//! Choosing transfers: times, states and patterns of names, as people write them.
 
-use globset::{GlobBuilder, GlobMatcher};
+use clap::ValueEnum;
+use globset::{Glob, GlobBuilder, GlobMatcher};
 use jiff::{SignedDuration, Timestamp};
+
+use crate::broker::TransferState;
 
 /// Reads a point in time (RFC 3339), or how long ago it was.
 ///
@@ -20,9 +23,38 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
 ///
 /// # Errors
 /// When it is none, in words.
+pub fn glob(text: &str) -> Result<Glob, String> {
+    GlobBuilder::new(text).literal_separator(true).build().map_err(|error| error.to_string())
+}
+
+/// The same, ready to match one name after the other.
+///
+/// # Errors
+/// When it is none, in words.
 pub fn parse_glob(text: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|error| error.to_string())?;
-    Ok(glob.compile_matcher())
+    glob(text).map(|glob| glob.compile_matcher())
+}
+
+/// How far a transfer is, by the word for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StateName {
+    /// Not finished by its sender
+    Open,
+    /// All there
+    Complete,
+    /// Taken back
+    Cancelled,
+}
+
+impl StateName {
+    /// Whether it is the word for this state.
+    pub fn is_of(self, state: &TransferState) -> bool {
+        match self {
+            Self::Open => matches!(state, TransferState::Open),
+            Self::Complete => matches!(state, TransferState::Complete { .. }),
+            Self::Cancelled => matches!(state, TransferState::Cancelled { .. }),
+        }
+    }
 }
 
 /// Whether any of the patterns matches a name; without patterns, every name is meant.

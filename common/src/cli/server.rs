@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::wrong_usage;
+use super::{line_of, wrong_usage};
 use crate::{
     StreamName,
     broker::{
         Broker, BrokerError, ConnectOptions, Contexts, Handshake, JetStreamDomain, Origin, Secret, Settings,
-        SettingsError, SubjectPrefix,
+        SettingsError, SubjectPrefix, has_login,
     },
 };
 
@@ -139,10 +139,16 @@ impl ServerArguments {
         let mut options = match self.resolve(&|name| std::env::var_os(name)) {
             Ok(options) => options.with_client_name(client_name),
             Err(wrong) => {
-                let line = super::line_of(&anyhow::Error::new(wrong));
+                let line = line_of(&wrong);
                 wrong_usage(program, None, clap::error::ErrorKind::ArgumentConflict, line)
             }
         };
+        if self.server.as_deref().is_some_and(has_login) {
+            tracing::warn!(
+                "others on this machine can read the password in --server from the list of processes: give the URL in NATS_URL, \
+                 or --user with --password-file"
+            );
+        }
         options.drain_pipes()?;
         for path in options.exposed_files() {
             tracing::warn!("others may read {}, which holds a secret: chmod 600", path.display());
@@ -162,7 +168,7 @@ impl ServerArguments {
             match Broker::connect(&options).await {
                 Err(error) if error.is_passing() && started.elapsed() + CONNECT_REST < patience => {
                     if !std::mem::replace(&mut said, true) {
-                        tracing::warn!("{error} Trying again.");
+                        tracing::warn!("{}. Trying again.", line_of(&error));
                     }
                     tokio::time::sleep(CONNECT_REST).await;
                 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use natsfer_common::cli::{human_bytes, print_line};
+use natsfer_common::cli::{count, human_bytes, print_line};
 use natsfer_consumer::{
     Landing, ReceiveError, Saved, TransferId,
     hooks::{HookState, Run},
@@ -86,7 +86,7 @@ impl Format {
             Self::Text => {
                 let mut line = format!("{verb}  {}  {}  {digest}", path.display(), human_bytes(*size));
                 if saved.repaired_chunks > 0 {
-                    line += &format!("  ({} chunks repaired)", saved.repaired_chunks);
+                    line += &format!("  ({} repaired)", count(saved.repaired_chunks, "chunk"));
                 }
                 line
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use natsfer_common::cli::{number, parse_duration};
 use natsfer_consumer::hooks::HookOptions;
 
 /// What to run for each file that has landed.
@@ -12,13 +13,13 @@ pub(crate) struct ExecArguments {
     #[arg(long, value_name = "COMMAND", help_heading = EXEC)]
     exec: Option<String>,
     /// Kill the command, and what it has started, after so long; by default it may take as long as it likes
-    #[arg(long, value_name = "TIME", requires = "exec", value_parser = humantime::parse_duration, help_heading = EXEC)]
+    #[arg(long, value_name = "TIME", requires = "exec", value_parser = parse_duration, help_heading = EXEC)]
     exec_timeout: Option<Duration>,
     /// Try so many times, resting 1s after the first failure, then twice as long each time, up to 5m
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..), help_heading = EXEC)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = number::<u32>(1..=u64::MAX), help_heading = EXEC)]
     exec_tries: u32,
     /// Run so many commands at once; with more than one, not in the order of landing
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = EXEC)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number::<u16>(1..=256), help_heading = EXEC)]
     exec_concurrency: u16,
 }
 

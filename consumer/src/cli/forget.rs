@@ -1,5 +1,6 @@
 //! `forget`: removes a receiver.
 
+use anyhow::ensure;
 use natsfer_common::{
     ReceiverName,
     broker::Broker,
@@ -21,8 +22,9 @@ pub(crate) struct Forget {
 impl Forget {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let existed = Receiver::forget(broker, &self.name).await?;
-        let outcome = if existed { "removed" } else { "there is no receiver" };
-        print_line(&format!("{outcome} {}", self.name))?;
-        Ok(if existed { Outcome::Done } else { Outcome::Failed })
+        let (name, stream) = (&self.name, broker.stream());
+        ensure!(existed, "there is no receiver '{name}' on stream {stream}: `receivers` lists those there are");
+        print_line(&format!("removed {name}"))?;
+        Ok(Outcome::Done)
     }
 }

@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::ensure;
 use natsfer_common::{
-    IdPrefix, ReceiverName,
-    cli::{Outcome, note, print_line, report},
+    IdPrefix, ReceiverName, ShortIds,
+    cli::{Column, Outcome, Table, count, note, print_line, report},
 };
 use natsfer_consumer::{
     TargetDirectory,
-    hooks::{Queue, Run, RunId, Shelf, harmless_lines},
+    hooks::{Attempt, Queue, Run, RunId, Shelf, harmless_lines},
 };
 use serde_json::json;
 
@@ -49,61 +49,65 @@ impl List {
         if self.retry.is_some() || self.retry_all {
             return self.retry(&queues);
         }
-        let mut shown = 0_u64;
+        let mut runs = Vec::new();
         for queue in &queues {
             for shelf in [Shelf::Failed, Shelf::Pending] {
-                for id in queue.list(shelf)? {
-                    self.show(queue, shelf, id)?;
-                    shown += 1;
-                }
+                let all = queue.list(shelf)?.into_iter();
+                runs.extend(all.filter_map(|id| read(queue, shelf, id)).map(|run| (shelf, run)));
             }
         }
-        if shown == 0 {
+        if runs.is_empty() {
             note(&format!("no command has failed, nor is one to be run, in {}", self.into.display()));
+        } else if self.json {
+            runs.iter().try_for_each(|(shelf, run)| print_line(&self.json_line(*shelf, run)))?;
+        } else {
+            self.print(&runs)?;
         }
         Ok(Outcome::Done)
     }
 
-    fn show(&self, queue: &Queue, shelf: Shelf, id: RunId) -> anyhow::Result<()> {
-        let run = match queue.read(shelf, id) {
-            Ok(Some(run)) => run,
-            // It has succeeded meanwhile.
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                report(
-                    &anyhow::Error::from(error)
-                        .context(format!("the command for transfer {} cannot be read", id.transfer)),
-                );
-                return Ok(());
-            }
-        };
-        let Run { receiver, path, manifest, noted_at, failures, last, .. } = &run;
-        let path = self.into.join(path);
-        Ok(print_line(&if self.json {
-            json!({
-                "event": "hook",
-                "transfer": manifest.transfer,
-                "channel": manifest.channel,
-                "name": manifest.name,
-                "path": path.to_string_lossy(),
-                "receiver": receiver,
-                "state": shelf.as_str(),
-                "tries": failures,
-                "noted_at": noted_at,
-                "failed_at": last.as_ref().map(|last| last.at),
-                "exit_code": last.as_ref().and_then(|last| last.exit_code),
-                "reason": last.as_ref().map(|last| &last.reason),
-                "output": last.as_ref().map(|last| &last.output),
-            })
-            .to_string()
-        } else {
-            let mut line = format!("{}  {:7}  {}", manifest.transfer, shelf.as_str(), path.display());
-            if let Some(last) = last {
-                line += &format!("  {} ({failures} tries, {:.0})", last.reason, last.at);
-                line.extend(harmless_lines(&last.output).last().map(|said| format!(": {said}")));
-            }
-            line
-        })?)
+    fn json_line(&self, shelf: Shelf, run: &Run) -> String {
+        let Run { receiver, path, manifest, noted_at, failures, last, .. } = run;
+        json!({
+            "event": "hook",
+            "transfer": manifest.transfer,
+            "channel": manifest.channel,
+            "name": manifest.name,
+            "path": self.into.join(path).to_string_lossy(),
+            "receiver": receiver,
+            "state": shelf.as_str(),
+            "tries": failures,
+            "noted_at": noted_at,
+            "failed_at": last.as_ref().map(|last| last.at),
+            "exit_code": last.as_ref().and_then(|last| last.exit_code),
+            "reason": last.as_ref().map(|last| &last.reason),
+            "output": last.as_ref().map(|last| &last.output),
+        })
+        .to_string()
+    }
+
+    fn print(&self, runs: &[(Shelf, Run)]) -> std::io::Result<()> {
+        use Column::{Left, Right};
+        let ids = ShortIds::of(runs.iter().map(|(_, run)| run.manifest.transfer));
+        let mut table = Table::new(&[
+            Left("TRANSFER"),
+            Left("STATE"),
+            Right("TRIES"),
+            Left("LAST TRY"),
+            Left("FILE"),
+            Left("REASON"),
+        ]);
+        for (shelf, Run { path, manifest, failures, last, .. }) in runs {
+            table.row([
+                ids.show(manifest.transfer),
+                shelf.as_str().into(),
+                failures.to_string(),
+                last.as_ref().map_or_else(|| "-".into(), |last| format!("{:.0}", last.at)),
+                self.into.join(path).display().to_string(),
+                last.as_ref().map_or_else(String::new, |last| reason(last, *failures)),
+            ]);
+        }
+        table.print(0)
     }
 
     fn retry(&self, queues: &[Queue]) -> anyhow::Result<Outcome> {
@@ -123,10 +127,30 @@ impl List {
         for (queue, id) in &chosen {
             queue.retry(*id)?;
         }
-        tracing::info!(
-            "{} to be run again, by a receiver with --exec: at once, or when it is next started",
-            chosen.len()
-        );
+        note(&match chosen.len() as u64 {
+            0 => format!("no command has failed in {}", self.into.display()),
+            again => {
+                let again = count(again, "command");
+                format!("{again} to be run again by a receiver with --exec: at once, or when it is next started")
+            }
+        });
         Ok(Outcome::Done)
     }
+}
+
+/// A run; none that has succeeded meanwhile.
+fn read(queue: &Queue, shelf: Shelf, id: RunId) -> Option<Run> {
+    queue.read(shelf, id).unwrap_or_else(|error| {
+        let context = format!("the command for transfer {} cannot be read", id.transfer);
+        report(&anyhow::Error::from(error).context(context));
+        None
+    })
+}
+
+/// Why it has failed, with the last that it has written. Tries are counted anew once it is to be run again.
+fn reason(last: &Attempt, failures: u32) -> String {
+    let mut reason = if failures == 0 { "to be run again; before, " } else { "" }.to_owned();
+    reason += &last.reason;
+    reason.extend(harmless_lines(&last.output).last().map(|said| format!(": {said}")));
+    reason
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use natsfer_common::{
     Rate,
-    cli::{ByteCount, parse_rate},
+    cli::{ByteCount, number, parse_rate},
 };
 use natsfer_consumer::{ConflictPolicy, Layout, Limits, ReceiveError, SaveOptions, TargetDirectory, Unwanted};
 
@@ -31,7 +31,7 @@ pub(crate) struct LandingArguments {
     #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
     max_disk: Option<ByteCount>,
     /// Unfinished files kept on disk; the one left alone for longest is removed, and fetched again later
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = number::<u32>(1..=u64::MAX), help_heading = LIMITS)]
     max_parts: u32,
     /// Reject files in larger chunks, which must fit in memory
     #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = LIMITS)]

@@ -7,6 +7,7 @@ mod exec;
 mod forget;
 mod hooks;
 mod landing;
+mod named;
 mod receive;
 mod rejected;
 mod replay;
@@ -115,14 +116,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 mod tests {
     use super::*;
 
-    /// One configuration file serves both programs: each knows the other's commands.
     #[test]
     fn every_command_has_a_place_in_the_configuration_file() {
-        let program = natsfer_common::cli::command::<Arguments>();
-        for command in program.get_subcommands().map(clap::Command::get_name) {
-            let known = natsfer_common::cli::COMMANDS.contains(&command);
-            assert!(known || ["completions", "man"].contains(&command), "{command}");
-        }
-        program.debug_assert();
+        natsfer_common::cli::check::<Arguments>();
     }
 }

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use natsfer_common::{
     ChannelFilter, ReceiverName,
     broker::Broker,
-    cli::{HttpArguments, Outcome, ProgressMode, Progresses, stop_signal},
+    cli::{HttpArguments, Outcome, ProgressMode, Progresses, count, number, parse_duration, stop_signal},
 };
 use natsfer_consumer::{Limits, Receiver, ReceiverOptions, TargetDirectory, hooks::Hooks};
 
@@ -50,22 +50,22 @@ pub(crate) struct Receive {
     #[command(flatten)]
     exec: ExecArguments,
     /// Reject files whose senders are silent when more than so many wait like that
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_open, help_heading = LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_open, value_parser = number::<u64>(0..=u64::MAX), help_heading = LIMITS)]
     max_open: u64,
     /// Exit once everything published before the start has landed, and its commands have ended
     #[arg(long, conflicts_with = "count")]
     drain: bool,
     /// Exit after this many files have landed, and their commands have ended
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     count: Option<u64>,
     /// Files received at once
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = number::<u16>(1..=256))]
     concurrency: u16,
     /// Put a file back for later when its sender has stored nothing more of it for so long
-    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration)]
     patience: Duration,
     /// Time until the files of a process that died go to another of its name
-    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_duration)]
     takeover: Duration,
     #[command(flatten)]
     http: HttpArguments,
@@ -91,6 +91,7 @@ impl Receive {
         let http = self.http.serve(broker).await?;
         let target = self.landing.target()?;
         let receiver = Receiver::open(broker.clone(), self.receiver_options(&target)).await?;
+        self.tell_start(broker).await;
         let until = match (self.drain, self.count) {
             (true, _) => Until::drained(broker).await?,
             (_, Some(count)) => Until::Count(count),
@@ -125,6 +126,19 @@ impl Receive {
             (End::Stopped, Until::Count(_) | Until::Drained(_)) => Outcome::Failed,
             _ => outcome,
         })
+    }
+
+    /// Says what is received: a name or a channel may be mistyped.
+    async fn tell_start(&self, broker: &Broker) {
+        let (name, channel) = (&self.name, &self.channel);
+        match broker.consumer(broker.stream().control(), name.as_str()).await {
+            Ok(Some(inbox)) => {
+                let waiting = count(inbox.pending, "file");
+                tracing::info!("receiver '{name}' listens on {channel}; {waiting} to be received");
+            }
+            // Who may not look, or cannot now, is told the rest.
+            _ => tracing::info!("receiver '{name}' listens on {channel}"),
+        }
     }
 
     fn receiver_options(&self, target: &TargetDirectory) -> ReceiverOptions {

@@ -1,9 +1,9 @@
 //! `rejected`: what a receiver has refused for good.
 
 use natsfer_common::{
-    ChannelFilter, ReceiverName, Rejection, RejectionState,
+    ChannelFilter, ReceiverName, Rejection, RejectionState, ShortIds,
     broker::Broker,
-    cli::{Outcome, note, print_line},
+    cli::{Column, Outcome, Table, note, print_line, without_id},
 };
 use natsfer_consumer::{Rejected, Rejections};
 use serde_json::json;
@@ -32,13 +32,15 @@ impl List {
         if all.is_empty() {
             nothing(broker, &self.name).await;
         }
-        for rejected in all {
-            let Rejected { subject, rejection, .. } = rejected;
+        let ids = ShortIds::of(all.iter().filter_map(|rejected| rejected.rejection.transfer));
+        use Column::Left;
+        let mut table = Table::new(&["TRANSFER", "REASON", "AT", "CHANNEL", "NAME", "DETAIL"].map(Left));
+        for Rejected { subject, rejection, .. } in all {
             let Rejection { transfer, name, at, sequence, state, .. } = rejection;
             let RejectionState::Rejected { reason, detail } = state else { continue };
             let channel = subject.map(|subject| subject.channel);
-            print_line(&if self.json {
-                json!({
+            if self.json {
+                let event = json!({
                     "event": "rejected",
                     "transfer": transfer,
                     "channel": channel,
@@ -47,14 +49,21 @@ impl List {
                     "reason": reason.as_str(),
                     "detail": detail,
                     "at": at,
-                })
-                .to_string()
-            } else {
-                let transfer = transfer.map_or_else(|| format!("message {sequence}"), |transfer| transfer.to_string());
-                let name = name.map_or_else(|| "-".to_owned(), |name| name.to_string());
-                // It may quote what a stranger wrote.
-                format!("{transfer:32}  {:13}  {name}  {}", reason.as_str(), detail)
-            })?;
+                });
+                print_line(&event.to_string())?;
+                continue;
+            }
+            table.row([
+                transfer.map_or_else(|| format!("message {sequence}"), |transfer| ids.show(transfer)),
+                reason.as_str().into(),
+                format!("{at:.0}"),
+                channel.map_or_else(|| "-".into(), |channel| channel.to_string()),
+                name.map_or_else(|| "-".into(), |name| name.to_string()),
+                without_id(&detail, transfer),
+            ]);
+        }
+        if !table.is_empty() {
+            table.print(0)?;
         }
         Ok(Outcome::Done)
     }

@@ -9,7 +9,7 @@ use natsfer_common::{
 };
 use natsfer_consumer::{PastTransfers, Replays};
 
-use super::{event::Format, landing::LandingArguments, selection::SelectionArguments};
+use super::{event::Format, landing::LandingArguments, named::Named, selection::SelectionArguments};
 
 /// Land past transfers again, without disturbing any receiver
 #[derive(Debug, clap::Args)]
@@ -69,7 +69,8 @@ impl Replay {
             match saved {
                 Ok(saved) => Format::new(self.json).received(&saved)?,
                 Err(error) => {
-                    let failed = format!("transfer {} was not replayed", entry.manifest.transfer);
+                    let named = Named { transfer: entry.manifest.transfer, name: entry.manifest.name.clone() };
+                    let failed = format!("{} was not replayed", named.before(&error));
                     report(&anyhow::Error::from(error).context(failed));
                     outcome = Outcome::Failed;
                 }

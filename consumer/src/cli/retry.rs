@@ -7,7 +7,7 @@ use natsfer_common::{
 };
 use natsfer_consumer::{Failure, Rejected, Rejections};
 
-use super::{event::Format, landing::LandingArguments, selection::SelectionArguments};
+use super::{event::Format, landing::LandingArguments, named::Named, selection::SelectionArguments};
 
 /// Try again to land what a receiver has rejected
 #[derive(Debug, clap::Args)]
@@ -58,6 +58,8 @@ impl Retry {
         let options = self.landing.save_options();
         let mut outcome = Outcome::Done;
         for rejected in chosen {
+            let named = rejected.subject.as_ref().zip(rejected.rejection.name.clone());
+            let named = named.map(|(subject, name)| Named { transfer: subject.transfer, name });
             let saved = match rejections.open(&rejected).await {
                 Ok(incoming) => incoming.save_into(&target, &options).await,
                 Err(error) => Err(error),
@@ -67,7 +69,8 @@ impl Retry {
                 // It stays rejected.
                 Err(error) if error.failure() == Failure::PassedOver => tracing::debug!("{error}"),
                 Err(error) => {
-                    report(&error.into());
+                    let context = named.map_or("it".into(), |named| named.before(&error)) + " stays rejected";
+                    report(&anyhow::Error::from(error).context(context));
                     outcome = Outcome::Failed;
                 }
             }

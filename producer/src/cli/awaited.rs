@@ -1,8 +1,11 @@
 //! Receivers that are waited for, and are not there: a name may be mistyped.
 
-use std::time::Duration;
+use std::{io::IsTerminal as _, time::Duration};
 
-use natsfer_common::broker::{Broker, ConsumerState};
+use natsfer_common::{
+    broker::{Broker, ConsumerState},
+    cli::note,
+};
 use natsfer_producer::{Channel, ReceiverName, TransferId};
 
 /// Warns of each that is no receiver of this channel. It may become one, and is waited for.
@@ -34,6 +37,22 @@ pub(crate) async fn warn_of_strangers(broker: &Broker, channel: &Channel, receiv
     // Who may not look, is not told.
     if let Ok(inboxes) = broker.consumers(broker.stream().control()).await {
         tracing::warn!("{}", those_there(&inboxes, &subject, channel));
+    }
+}
+
+/// Says to whoever sits at a terminal that nobody listens on this channel: its name may be mistyped. Programs send at any time, and
+/// are not slowed down for it.
+pub(crate) async fn note_if_nobody(broker: &Broker, channel: &Channel) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let broker = &broker.with_patience(Duration::ZERO);
+    let Ok(transfer) = TransferId::random() else { return };
+    let subject = broker.subjects().open(channel, transfer);
+    // Who may not look, is not told.
+    let Ok(inboxes) = broker.consumers(broker.stream().control()).await else { return };
+    if !inboxes.iter().any(|inbox| inbox.listens_to(&subject)) {
+        note(&format!("no receiver listens on channel {channel} yet; it is stored for those to come"));
     }
 }
 

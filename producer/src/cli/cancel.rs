@@ -2,7 +2,7 @@
 
 use natsfer_common::{
     broker::Broker,
-    cli::{Outcome, WhichTransfer, print_line, report},
+    cli::{Outcome, WhichTransfer, count, print_line, report},
 };
 use natsfer_producer::{Cancellation, TransferState, cancel};
 
@@ -26,7 +26,7 @@ impl Cancel {
             let cancellation = cancel(broker, &entry, self.reason.clone()).await?;
             let (id, name) = (entry.manifest.transfer, &entry.manifest.name);
             let chunks = match &cancellation {
-                Cancellation::Removed(removed) => format!("{removed} messages removed"),
+                Cancellation::Removed(removed) => format!("{} removed", count(*removed, "message")),
                 Cancellation::Kept(_) => "its chunks are still in the stream".to_owned(),
             };
             print_line(&match (&entry.state, &cancellation) {

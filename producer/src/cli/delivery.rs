@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use natsfer_common::cli::{Outcome, Progresses, report};
+use natsfer_common::cli::{Outcome, Progresses, count, report};
 use natsfer_producer::{
     Deliveries, FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId, Word,
 };
@@ -106,7 +106,7 @@ fn awaited(deliveries: &Deliveries, names: &HashMap<TransferId, &FileName>) -> S
             let name = names.get(&transfer).map_or("", |name| name.as_str());
             let more = match deliveries.outstanding() - 1 {
                 0 => String::new(),
-                more => format!(", and {more} more receipts"),
+                more => format!(", and {}", count(more as u64, "more receipt")),
             };
             format!("waiting for '{receiver}' to land {name} ({transfer}){more}")
         }

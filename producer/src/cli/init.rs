@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use natsfer_common::{
     broker::{Broker, Importance, StreamSettings},
-    cli::{ByteCount, Outcome, print_line, report},
+    cli::{ByteCount, Outcome, number, parse_duration, print_line, report},
 };
 
 /// Create the streams, or check those that exist
@@ -18,13 +18,13 @@ Examples:
   {program} init --replicas 3 --max-bytes 100GiB --max-age 30d")]
 pub(crate) struct Init {
     /// Copies of every message, on as many servers; one where it is not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
+    #[arg(long, value_name = "N", value_parser = number::<u8>(1..=5))]
     replicas: Option<u8>,
     /// Most bytes that each of the two streams takes: 500M, 100GiB
     #[arg(long, value_name = "N")]
     max_bytes: Option<ByteCount>,
     /// Age at which files are removed: 12h, 30d
-    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "D", value_parser = parse_duration)]
     max_age: Option<Duration>,
 }
 

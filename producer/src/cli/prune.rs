@@ -3,10 +3,10 @@
 use std::{io, time::Duration};
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
+use clap::{CommandFactory as _, error::ErrorKind};
 use natsfer_common::{
     broker::Broker,
-    cli::{Outcome, note, print_line, report, wrong_usage},
+    cli::{Outcome, StateName, look::print_stored, note, parse_duration, print_line, report, wrong_usage},
 };
 use natsfer_producer::{
     CarelessPruning, CatalogEntry, ChannelFilter, Manifest, ProducerError, PruneState, Pruning, ReceiverName, Remover,
@@ -32,41 +32,20 @@ pub(crate) struct Prune {
     #[arg(short, long, default_value = ">")]
     channel: ChannelFilter,
     /// Only transfers to which nothing has happened for so long, received or not: 12h, 30d
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     older_than: Option<Duration>,
     /// Only complete transfers that all these receivers have landed; comma-separated
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     delivered_to: Vec<ReceiverName>,
     /// Only transfers in these states; comma-separated
     #[arg(long, value_name = "STATE,...", value_delimiter = ',')]
-    state: Vec<State>,
+    state: Vec<StateName>,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
-}
-
-/// How far a transfer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum State {
-    /// Not finished by its sender; needs --older-than
-    Open,
-    /// All there
-    Complete,
-    /// Taken back
-    Cancelled,
-}
-
-impl From<State> for PruneState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Open => Self::Open,
-            State::Complete => Self::Complete,
-            State::Cancelled => Self::Cancelled,
-        }
-    }
 }
 
 impl Prune {
@@ -96,7 +75,7 @@ impl Prune {
         match &self.state[..] {
             [] if self.delivered_to.is_empty() => vec![PruneState::Open, PruneState::Complete, PruneState::Cancelled],
             [] => vec![PruneState::Complete],
-            states => states.iter().copied().map(PruneState::from).collect(),
+            states => states.iter().copied().map(to_prune).collect(),
         }
     }
 
@@ -111,7 +90,11 @@ impl Prune {
             return Ok(Outcome::Done);
         }
         if self.dry_run {
-            selected.iter().try_for_each(|entry| self.print(entry, "selected", "would remove"))?;
+            if self.json {
+                selected.iter().try_for_each(|entry| self.print(entry, "selected"))?;
+            } else {
+                note(&format!("would remove {}", print_stored(&selected)?));
+            }
             return Ok(Outcome::Done);
         }
         let remover = Remover::new(broker).await.context("nothing was removed")?;
@@ -119,7 +102,7 @@ impl Prune {
         for entry in selected {
             let transfer = entry.manifest.transfer;
             match remove(&remover, &pruning, &entry, broker).await {
-                Ok(true) => self.print(&entry, "removed", "removed")?,
+                Ok(true) => self.print(&entry, "removed")?,
                 Ok(false) => tracing::info!(%transfer, "it stays: something happened to it meanwhile"),
                 Err(error) => {
                     report(&anyhow::Error::from(error).context(format!("transfer {transfer} was not removed")));
@@ -130,14 +113,22 @@ impl Prune {
         Ok(outcome)
     }
 
-    fn print(&self, entry: &CatalogEntry, event: &str, verb: &str) -> io::Result<()> {
+    fn print(&self, entry: &CatalogEntry, event: &str) -> io::Result<()> {
         let CatalogEntry { manifest: Manifest { transfer, channel, name, .. }, state, .. } = entry;
         let state = state.as_str();
         print_line(&if self.json {
             json!({"event": event, "transfer": transfer, "channel": channel, "name": name, "state": state}).to_string()
         } else {
-            format!("{verb}  {transfer}  {state}  {name}")
+            format!("{event}  {transfer}  {state}  {name}")
         })
+    }
+}
+
+fn to_prune(state: StateName) -> PruneState {
+    match state {
+        StateName::Open => PruneState::Open,
+        StateName::Complete => PruneState::Complete,
+        StateName::Cancelled => PruneState::Cancelled,
     }
 }
 

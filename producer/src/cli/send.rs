@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, error::ErrorKind};
 use futures_util::{StreamExt as _, stream};
 use natsfer_common::{
     broker::Broker,
-    cli::{Outcome, Progresses, report, stop_signal, wrong_usage},
+    cli::{Outcome, Progresses, note, report, stop_signal, wrong_usage},
 };
 use natsfer_producer::{FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId};
 
@@ -80,7 +80,7 @@ impl Send {
         let mut sends = stream::iter(walk(&self.paths, self.name.as_ref()))
             .map(|item| self.send(&producer, &progresses, item))
             .buffer_unordered(self.sending.concurrency());
-        let mut outcome = Outcome::Done;
+        let (mut outcome, mut items) = (Outcome::Done, 0_u64);
         let (receivers, json) = (&self.wait_for[..], self.sending.json);
         let mut delivery = Delivery {
             producer: &producer,
@@ -92,6 +92,7 @@ impl Send {
         };
         let all_sent = async {
             while let Some(done) = sends.next().await {
+                items += 1;
                 match done.and_then(|done| self.sending.print(&done.1).map(|()| done)) {
                     Ok((source, sent)) if !self.wait_for.is_empty() => {
                         delivery.sources.extend(source.map(|source| (sent.transfer, source)));
@@ -103,6 +104,12 @@ impl Send {
                         outcome = Outcome::Failed;
                     }
                 }
+            }
+            if items == 0 {
+                let paths: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
+                note(&format!("nothing to send: there is no file in {}", paths.join(", ")));
+            } else if self.wait_for.is_empty() {
+                awaited::note_if_nobody(broker, &self.sending.channel).await;
             }
             match delivery.wait().await? {
                 Outcome::Done => Ok(outcome),

@@ -6,7 +6,10 @@ use futures_util::StreamExt as _;
 use natsfer_common::{
     Rate,
     broker::Broker,
-    cli::{ByteCount, Moved, ProgressMode, Progresses, Shown, human_bytes, parse_rate, print_line},
+    cli::{
+        ByteCount, Moved, ProgressMode, Progresses, Shown, count, human_bytes, number, parse_duration, parse_rate,
+        print_line,
+    },
 };
 use natsfer_producer::{
     Channel, ChunkSizing, Compression, DigestAlgorithm, FileName, Producer, ProducerError, Progress, SendOptions,
@@ -37,13 +40,13 @@ pub(crate) struct SendArguments {
     #[arg(long, value_name = "TYPE")]
     media_type: Option<String>,
     /// Files sent at once
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = number::<u16>(1..=256))]
     concurrency: u16,
     /// Most bytes of chunks under way, of all files together
     #[arg(long, default_value = "8MiB", value_name = "BYTES")]
     window: ByteCount,
     /// Give up when nothing could be published for so long
-    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) stall_timeout: Duration,
     /// Publish at most so many bytes per second, of all files together: 20MiB
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
@@ -64,8 +67,13 @@ struct SentEvent<'a> {
 }
 
 fn parse_metadata(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is not of the form K=V"))?;
-    if key.is_empty() { Err("the key is empty".into()) } else { Ok((key.into(), value.into())) }
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("'{text}' is not a key and a value such as project=x"))?;
+    if key.is_empty() {
+        Err(format!("'{text}' has no key; one with a value is project=x"))
+    } else {
+        Ok((key.into(), value.into()))
+    }
 }
 
 impl SendArguments {
@@ -113,8 +121,8 @@ impl SendArguments {
                 format!("resumed  {transfer}  {name}  {size} ({stored} were stored, {published} published)")
             }
             SentStatus::Repaired => {
-                let chunks = sent.published_chunks;
-                format!("repaired  {transfer}  {name}  {size} ({chunks} chunks, {published} published)")
+                let chunks = count(sent.published_chunks, "chunk");
+                format!("repaired  {transfer}  {name}  {size} ({chunks}, {published} published)")
             }
             SentStatus::Unchanged => format!("unchanged  {transfer}  {name}  {size}"),
         })?)

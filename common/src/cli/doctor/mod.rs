@@ -13,6 +13,8 @@ use futures_util::{StreamExt as _, stream};
 pub use finding::{Finding, Verdict, print};
 pub use rights::Work;
 
+use self::server::Clock;
+
 use super::ServerArguments;
 use crate::{
     Channel, ReceiverName, TransferId,
@@ -76,19 +78,28 @@ async fn connection(broker: &Broker) -> Vec<Finding> {
 /// Looks at both streams; the first that tells the time is believed.
 async fn streams(broker: &Broker) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let (mut clock, mut found) = (None, Vec::new());
+    let mut missing = 0;
+    let (mut clock, mut found) = (Clock::NotTold, Vec::new());
     let (control, data) = (broker.stream().control().to_owned(), broker.stream().data());
     let pair = [(control, broker.subjects().control_stream()), (data, broker.subjects().data_stream())];
     for (name, subjects) in pair {
         match broker.stream_facts(&name).await {
             Ok(facts) => {
-                clock = clock.or(facts.clock_ahead);
+                if let (Some((ahead, off)), Clock::NotTold) = (facts.clock_ahead, clock) {
+                    clock = Clock::Ahead(ahead, off);
+                }
                 let differences = facts.config.differences(&name, &subjects, &StreamSettings::default());
                 findings.extend(streams::stream(&facts, &differences, broker.max_payload() as u64));
                 found.push(facts);
             }
-            Err(error) => findings.push(streams::no_stream(&name, &error)),
+            Err(error) => {
+                missing += usize::from(is_missing(&error));
+                findings.push(streams::no_stream(&name, &error));
+            }
         }
+    }
+    if missing == 2 {
+        clock = Clock::NoStream;
     }
     if let [control, data] = &found[..] {
         findings.extend(streams::together(control, data));

@@ -6,7 +6,7 @@ use super::Finding;
 use crate::{
     ChunkSizing, LinkEstimate,
     broker::{AccountFacts, BrokerError, Identity, ServerFacts},
-    cli::{count, human_bytes},
+    cli::{count, human_bytes, line_of},
 };
 
 /// The oldest that natsfer works with.
@@ -34,16 +34,7 @@ pub(super) fn no_connection(error: &BrokerError) -> Finding {
         BrokerError::Access(_) => "correct this file, or give another one",
         _ => "see what the server's log says",
     };
-    let mut found = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        let words = source.to_string();
-        if !found.ends_with(&words) {
-            found = format!("{found}: {words}");
-        }
-        cause = source.source();
-    }
-    Finding::fail("connection", found, change)
+    Finding::fail("connection", line_of(error), change)
 }
 
 /// A version's numbers; what is behind them does not count.
@@ -131,11 +122,25 @@ pub(super) fn round_trip(took: Option<Duration>) -> Finding {
     }
 }
 
-/// By how many milliseconds the server's clock is ahead of this machine's, and how much that may be off.
-pub(super) fn clock(ahead: Option<(i64, i64)>) -> Finding {
+/// What is known of the server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// By how many milliseconds it is ahead of this machine's, and how much that may be off.
+    Ahead(i64, i64),
+    /// The server tells the time with a stream, and there is none yet.
+    NoStream,
+    /// This user may not look at streams, or the server does not tell it.
+    NotTold,
+}
+
+pub(super) fn clock(clock: Clock) -> Finding {
     let check = "clock";
-    let Some((ahead, off)) = ahead else {
-        return Finding::ok(check, "the server does not tell its time to this user");
+    let (ahead, off) = match clock {
+        Clock::Ahead(ahead, off) => (ahead, off),
+        Clock::NoStream => {
+            return Finding::ok(check, "not compared: the server tells its time with a stream, and there is none yet");
+        }
+        Clock::NotTold => return Finding::ok(check, "not compared: the server does not tell its time to this user"),
     };
     let differs = ahead.unsigned_abs().saturating_sub(off.unsigned_abs());
     let seconds = ahead.unsigned_abs() as f64 / 1_000.0;
@@ -160,7 +165,7 @@ pub(super) fn no_account(error: &BrokerError) -> Result<Vec<Finding>, Finding> {
         BrokerError::Denied { .. } => {
             Ok(vec![Finding::ok(check, "there; this user may not ask how full the account is")])
         }
-        BrokerError::NoResponders { .. } => {
+        BrokerError::NoResponders { .. } | BrokerError::NoJetStream { .. } => {
             Err(Finding::fail(check, "nothing answers: it is not enabled at the server", on))
         }
         BrokerError::Refused { description, .. } => Err(Finding::fail(check, description.clone(), on)),
@@ -258,11 +263,11 @@ mod tests {
 
     #[test]
     fn a_clock_that_differs_by_more_than_the_measure_is_told() {
-        let verdict = |ahead| clock(ahead).verdict;
-        assert_eq!((verdict(None), verdict(Some((1_500, 1)))), (Verdict::Ok, Verdict::Ok));
-        assert_eq!((verdict(Some((-3_000, 5))), verdict(Some((3_000, 2_000)))), (Verdict::Warn, Verdict::Ok));
-        assert!(clock(Some((60_000, 1))).found.contains("60.0 s behind the server's"));
-        assert_eq!(verdict(Some((i64::MIN, 0))), Verdict::Warn);
+        let verdict = |ahead, off| clock(Clock::Ahead(ahead, off)).verdict;
+        assert_eq!((verdict(1_500, 1), verdict(-3_000, 5)), (Verdict::Ok, Verdict::Warn));
+        assert_eq!((verdict(3_000, 2_000), verdict(i64::MIN, 0)), (Verdict::Ok, Verdict::Warn));
+        assert!(clock(Clock::Ahead(60_000, 1)).found.contains("60.0 s behind the server's"));
+        assert!([Clock::NoStream, Clock::NotTold].iter().all(|untold| clock(*untold).found.contains("not compared")));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(super) fn stream(facts: &StreamFacts, differences: &[StreamDifference], max_
         }
     }
     if let Some(most) = limit(config.max_consumers).filter(|most| facts.consumers.saturating_add(1) > *most) {
-        let found = format!("has its {} consumers: receivers and lists wait for one", most);
+        let found = format!("has all it takes ({}): receivers and lists wait for one", count(most, "consumer"));
         let change =
             format!("nats stream edit {name} --max-consumers=-1, or `natsfer-consumer forget` receivers that are gone");
         findings.push(Finding::fail(check(name), found, change));
@@ -80,8 +80,7 @@ pub(super) fn stream(facts: &StreamFacts, differences: &[StreamDifference], max_
                 format!(", removed after {}", human_age(age))
             }
         };
-        let replicas =
-            if config.num_replicas == 1 { "1 copy".into() } else { format!("{} copies", config.num_replicas) };
+        let replicas = count(config.num_replicas, "copy");
         findings.push(Finding::ok(check(name), format!("{}, {replicas}{age}", filled(facts))));
     }
     findings

@@ -11,7 +11,8 @@ use crate::{
     Channel, ChannelFilter, Closing, FileName, Kind, Manifest, RejectionState, ShortIds, TransferId,
     broker::{Broker, BrokerError, Follow, Said, StartAt, Word},
     cli::{
-        Column, Outcome, Table, human_bytes, note, parse_glob, parse_time, print_line, select::matches, stop_signal,
+        Column, Outcome, Table, human_bytes, note, number, parse_glob, parse_time, print_line, select::matches,
+        stop_signal, without_id,
     },
 };
 
@@ -37,7 +38,7 @@ pub struct History {
     #[arg(long = "match", value_name = "GLOB", value_parser = parse_glob)]
     names: Option<GlobMatcher>,
     /// Only the last so many
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::<u32>(1..=u64::MAX))]
     limit: Option<u32>,
     /// Go on with what happens, until interrupted
     #[arg(short, long)]
@@ -248,7 +249,12 @@ fn detail(said: &Said, again: bool) -> String {
         Said::Landed(receipt) => format!("at {}", receipt.receiver),
         Said::Rejected(rejection) => match &rejection.state {
             RejectionState::Rejected { reason, detail } => {
-                format!("by {}: {}: {}", rejection.receiver, reason.as_str(), detail.escape_debug())
+                format!(
+                    "by {}: {}: {}",
+                    rejection.receiver,
+                    reason.as_str(),
+                    without_id(detail, rejection.transfer).escape_debug()
+                )
             }
             RejectionState::Withdrawn => format!("by {}: not rejected any more", rejection.receiver),
         },

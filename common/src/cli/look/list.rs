@@ -9,7 +9,7 @@ use crate::{
     ChannelFilter, ShortIds,
     broker::{Broker, CatalogEntry, TransferState},
     cli::{
-        Column, Outcome, Table, count, human_age, human_bytes, note, parse_glob, parse_time, print_line,
+        Column, Outcome, StateName, Table, count, human_age, human_bytes, note, parse_glob, parse_time, print_line,
         select::matches,
     },
 };
@@ -29,7 +29,7 @@ pub struct List {
     channel: ChannelFilter,
     /// Only transfers in these states; comma-separated
     #[arg(long, value_name = "STATE,...", value_delimiter = ',')]
-    state: Vec<State>,
+    state: Vec<StateName>,
     /// Only those published at this time or later: 2026-11-23T12:00:00Z, or an age such as 2h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<Timestamp>,
@@ -45,27 +45,6 @@ pub struct List {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
-}
-
-/// How far a transfer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum State {
-    /// Not finished by its sender
-    Open,
-    /// All there
-    Complete,
-    /// Taken back
-    Cancelled,
-}
-
-impl State {
-    fn is_of(self, state: &TransferState) -> bool {
-        match self {
-            Self::Open => matches!(state, TransferState::Open),
-            Self::Complete => matches!(state, TransferState::Complete { .. }),
-            Self::Cancelled => matches!(state, TransferState::Cancelled { .. }),
-        }
-    }
 }
 
 /// An order.
@@ -94,8 +73,7 @@ impl List {
         if self.json {
             selected.iter().try_for_each(|entry| print_line(&json_line(entry)))?;
         } else if !selected.is_empty() {
-            print(&selected, ids)?;
-            note(&totals(&selected));
+            note(&print(&selected, &ids)?);
         }
         Ok(Outcome::Done)
     }
@@ -133,7 +111,15 @@ impl List {
     }
 }
 
-fn print(selected: &[CatalogEntry], ids: ShortIds) -> std::io::Result<()> {
+/// Prints what is stored of several transfers as a table, and says what they come to.
+///
+/// # Errors
+/// When standard output cannot be written to.
+pub fn print_stored(entries: &[CatalogEntry]) -> std::io::Result<String> {
+    print(entries, &ShortIds::of(entries.iter().map(|entry| entry.manifest.transfer)))
+}
+
+fn print(selected: &[CatalogEntry], ids: &ShortIds) -> std::io::Result<String> {
     use Column::{Left, Right};
     let mut table = Table::new(&[
         Left("TRANSFER"),
@@ -158,7 +144,8 @@ fn print(selected: &[CatalogEntry], ids: ShortIds) -> std::io::Result<()> {
             manifest.name.to_string(),
         ]);
     }
-    table.print(0)
+    table.print(0)?;
+    Ok(totals(selected))
 }
 
 fn totals(selected: &[CatalogEntry]) -> String {

@@ -6,6 +6,8 @@ mod receivers;
 mod show;
 mod status;
 
+pub use list::print_stored;
+
 use super::Outcome;
 use crate::broker::Broker;
 

@@ -193,7 +193,7 @@ fn print(entry: &CatalogEntry, found: Found) -> std::io::Result<()> {
 
 fn size(entry: &CatalogEntry) -> String {
     match entry.size() {
-        Some(size) => format!("{} ({size} bytes)", human_bytes(size)),
+        Some(size) => format!("{} ({})", human_bytes(size), count(size, "byte")),
         None => "known when its sender has finished it".into(),
     }
 }
@@ -207,7 +207,7 @@ impl Stored {
         let chunks = self.chunks.len();
         let encodings: Vec<_> = self.encodings.iter().map(|(encoding, of)| format!("{of} {encoding}")).collect();
         let mut text = match expected(entry) {
-            Some(expected) => format!("{chunks} of {expected} chunks, {}", human_bytes(self.bytes)),
+            Some(expected) => format!("{chunks} of {}, {}", count(expected, "chunk"), human_bytes(self.bytes)),
             None => format!("{}, {}", count(chunks, "chunk"), human_bytes(self.bytes)),
         };
         if !encodings.is_empty() {

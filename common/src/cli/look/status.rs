@@ -6,7 +6,7 @@ use super::{receivers, show};
 use crate::{
     ChannelFilter, IdPrefix,
     broker::{Broker, BrokerError, CatalogEntry, Standing, StandingState, StreamFacts, TransferState, code, standings},
-    cli::{Column, Outcome, Table, WhichTransfer, human_bytes, note, print_line},
+    cli::{Column, Outcome, Table, WhichTransfer, count, human_bytes, note, print_line, without_id},
 };
 
 /// Show who has a transfer, and how far the others are; without an id, the streams, what they hold, and every receiver
@@ -62,7 +62,9 @@ pub(super) fn print(entry: &CatalogEntry, mut standings: Vec<Standing>) -> std::
         let detail = match &state {
             StandingState::Landed { at } => format!("since {at:.0}"),
             StandingState::Receiving { remaining } => progress(entry, *remaining),
-            StandingState::Rejected { detail } => detail.escape_debug().to_string(),
+            StandingState::Rejected { detail } => {
+                without_id(detail, Some(entry.manifest.transfer)).escape_debug().to_string()
+            }
             StandingState::Done => "without a receipt: it skipped it, or may not publish receipts".into(),
             StandingState::Taken => "and reads nothing of it: it may begin later, or have refused it".into(),
             StandingState::Waiting => String::new(),
@@ -82,8 +84,8 @@ fn chunks(entry: &CatalogEntry, remaining: u64) -> Option<(u64, u64)> {
 fn progress(entry: &CatalogEntry, remaining: u64) -> String {
     match chunks(entry, remaining) {
         _ if remaining == 0 => "all that is stored is written; it has not landed yet".into(),
-        Some((written, chunks)) => format!("about {written} of {chunks} chunks written"),
-        None => format!("{remaining} stored messages to be written"),
+        Some((written, chunks)) => format!("about {written} of {} written", count(chunks, "chunk")),
+        None => format!("{} to be written", count(remaining, "stored message")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use natsfer_common::cli::{doctor::Finding, human_bytes};
+use natsfer_common::cli::{count, doctor::Finding, human_bytes};
 use natsfer_consumer::DirectoryFacts;
 
 /// Of the file system, the free share that is told of, in percent.
@@ -47,7 +47,7 @@ pub(super) fn judge(into: &Path, facts: io::Result<DirectoryFacts>, waiting: Opt
         let change = "remove files, or use a file system with more inodes";
         findings.push(match files {
             0 => Finding::fail("disk", "no more files can be made (inodes are used up)", change),
-            files => Finding::warn("disk", format!("only {files} more files can be made (inodes)"), change),
+            files => Finding::warn("disk", format!("only {} can be made (inodes)", count(files, "more file")), change),
         });
     }
     findings

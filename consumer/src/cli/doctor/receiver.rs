@@ -32,7 +32,7 @@ pub(super) fn judge(name: &ReceiverName, wanted: Option<&ChannelFilter>, known: 
         }
         _ => {
             let waiting = format!("{} ({})", count(receiver.lag.files, "file"), human_bytes(receiver.lag.bytes));
-            findings.push(Finding::ok(&check, format!("listens on {channels}; {waiting} wait for it")));
+            findings.push(Finding::ok(&check, format!("listens on {channels}; {waiting} to be received")));
         }
     }
     if matches!(receiver.connection, Connection::Listening | Connection::Receiving) {

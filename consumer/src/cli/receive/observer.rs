@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use futures_util::StreamExt as _;
-use natsfer_common::cli::{Followed, Moved, Progresses, Shown, report};
+use natsfer_common::cli::{Followed, Moved, Progresses, Shown, count, report};
 use natsfer_consumer::{
-    Failure, Incoming, Manifest, Progress, ReceiveError, Saved, TargetDirectory, TransferId,
+    Failure, Incoming, Manifest, Progress, ReceiveError, Saved, TargetDirectory,
     hooks::{HookState, Run},
 };
 use serde_json::json;
 
-use crate::cli::event::Format;
+use crate::cli::{event::Format, named::Named};
 
 /// Every moment of a run passes here, once. Who shows progress, keeps metrics or answers over HTTP listens here.
 #[derive(Debug)]
@@ -69,8 +69,8 @@ impl Observer {
                 tracing::warn!("{what} has failed: {reason}; trying again in {:.1} s", after.as_secs_f64());
             }
             HookState::Failed => report(&anyhow::anyhow!(
-                "{what} has failed {} times: {reason}; `natsfer-consumer hooks --into {}` lists it",
-                run.failures,
+                "{what} has failed {}: {reason}; `natsfer-consumer hooks --into {}` lists it",
+                count(run.failures.into(), "time"),
                 self.target.display(),
             )),
             HookState::Interrupted => tracing::info!("{what} was ended; it runs again with the next start"),
@@ -80,15 +80,17 @@ impl Observer {
     }
 
     /// A transfer was not saved.
-    pub(super) fn failed(&self, transfer: TransferId, error: ReceiveError) {
+    pub(super) fn failed(&self, named: &Named, error: ReceiveError) {
+        let which = named.before(&error);
         match error.failure() {
             Failure::Cancelled => tracing::info!("{:#}", anyhow::Error::from(error)),
             Failure::PassedOver => tracing::debug!("{error}"),
-            Failure::Passing => tracing::warn!("put back for later: {:#}", anyhow::Error::from(error)),
+            Failure::Passing => tracing::warn!("{which} is put back for later: {:#}", anyhow::Error::from(error)),
             Failure::Final => {
                 // That it has failed is counted either way.
-                let _ = told(self.format.rejected(transfer, &error), "a rejected file");
-                report(&anyhow::Error::from(error).context(format!("transfer {transfer} failed for good")));
+                let _ = told(self.format.rejected(named.transfer, &error), "a rejected file");
+                let end = if error.rejection().is_some() { "is rejected" } else { "was not received" };
+                report(&anyhow::Error::from(error).context(format!("{which} {end}")));
             }
         }
     }

@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 
-use natsfer_common::cli::{Outcome, report};
+use natsfer_common::{
+    FileName,
+    cli::{Outcome, report},
+};
 use natsfer_consumer::{Failure, Landing, ReceiveError, Saved, TransferId};
 
 use super::{
     observer::{Observer, Told},
     until::Until,
 };
+use crate::cli::named::Named;
 
 /// What a run has come to.
 #[derive(Debug, Default)]
@@ -16,7 +20,7 @@ pub(super) struct Tally {
     landed: u64,
     failed: u64,
     /// Put back, to be received later.
-    parked: HashMap<TransferId, Parked>,
+    parked: HashMap<TransferId, (FileName, Parked)>,
 }
 
 /// Why a transfer was put back.
@@ -35,7 +39,7 @@ impl Tally {
     }
 
     /// A transfer's work has ended.
-    pub(super) fn ended(&mut self, transfer: TransferId, result: Result<Saved, ReceiveError>, observer: &Observer) {
+    pub(super) fn ended(&mut self, named: &Named, result: Result<Saved, ReceiveError>, observer: &Observer) {
         let error = match result {
             Ok(saved) => {
                 self.landed += u64::from(saved.landing != Landing::Skipped);
@@ -48,13 +52,17 @@ impl Tally {
             Failure::Cancelled | Failure::PassedOver => {}
             Failure::Final => self.failed += 1,
             Failure::Passing => match error {
-                _ if error.is_unfinished() => _ = self.parked.insert(transfer, Parked::Unfinished),
+                _ if error.is_unfinished() => self.park(named, Parked::Unfinished),
                 // It is in good hands.
                 ReceiveError::Busy { .. } => {}
-                _ => _ = self.parked.insert(transfer, Parked::Failed),
+                _ => self.park(named, Parked::Failed),
             },
         }
-        observer.failed(transfer, error);
+        observer.failed(named, error);
+    }
+
+    fn park(&mut self, Named { transfer, name }: &Named, why: Parked) {
+        self.parked.insert(*transfer, (name.clone(), why));
     }
 
     /// So many messages have failed that were no transfers.
@@ -79,18 +87,20 @@ impl Tally {
 
     /// Says what was put back, and what the whole comes to.
     pub(super) fn conclude(self, until: Until) -> Outcome {
-        for (transfer, parked) in &self.parked {
+        for (transfer, (name, parked)) in &self.parked {
             match parked {
                 Parked::Unfinished => {
-                    tracing::warn!("transfer {transfer} is not finished by its sender: it will be received when it is");
+                    tracing::warn!(
+                        "'{name}' ({transfer}) is not finished by its sender: it will be received when it is"
+                    );
                 }
                 Parked::Failed if !matches!(until, Until::Stopped) => {
-                    report(&anyhow::anyhow!("transfer {transfer} was not received; a later run tries it again"));
+                    report(&anyhow::anyhow!("'{name}' ({transfer}) was not received; a later run tries it again"));
                 }
                 Parked::Failed => {}
             }
         }
-        let failed = self.failed > 0 || self.parked.values().any(|parked| *parked == Parked::Failed);
+        let failed = self.failed > 0 || self.parked.values().any(|(_, parked)| *parked == Parked::Failed);
         match until {
             // What is put back comes again, and what failed was told when it did.
             Until::Stopped => Outcome::Done,

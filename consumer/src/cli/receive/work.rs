@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use natsfer_common::cli::Followed;
 use natsfer_consumer::{
-    Incoming, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory, TransferId,
+    Incoming, Manifest, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory,
     hooks::{Hooks, Noting},
 };
 use tokio::{task::JoinSet, time::MissedTickBehavior};
@@ -17,6 +17,7 @@ use super::{
     turns::{Turn, Turns},
     until::Until,
 };
+use crate::cli::named::Named;
 
 /// How long the end may take.
 const MOST_CLOSING: Duration = Duration::from_secs(3);
@@ -36,7 +37,7 @@ pub(super) struct Work {
     until: Until,
     observer: Arc<Observer>,
     hooks: Option<Hooks>,
-    saves: JoinSet<(TransferId, Result<Saved, ReceiveError>)>,
+    saves: JoinSet<(Named, Result<Saved, ReceiveError>)>,
     turns: Turns,
     tally: Tally,
 }
@@ -62,11 +63,11 @@ impl Work {
             let taken_enough = self.until.is_counted(self.tally.landed() + self.saves.len() as u64);
             tokio::select! {
                 Some(saved) = self.saves.join_next() => {
-                    let (transfer, result) = saved.context("a task failed")?;
+                    let (named, result) = saved.context("a task failed")?;
                     if let Err(gone @ ReceiveError::TargetGone { .. }) = result {
                         return Err(gone.into());
                     }
-                    self.tally.ended(transfer, result, &self.observer);
+                    self.tally.ended(&named, result, &self.observer);
                     if self.until.is_counted(self.tally.landed()) {
                         return Ok(());
                     }
@@ -146,8 +147,9 @@ async fn take(receiver: &mut Receiver, until: Until) -> Result<Vec<Incoming>, Re
 async fn save(
     incoming: Incoming, target: TargetDirectory, options: SaveOptions, mut turn: Turn, noting: Option<Noting>,
     followed: Followed,
-) -> (TransferId, Result<Saved, ReceiveError>) {
-    let transfer = incoming.manifest().transfer;
+) -> (Named, Result<Saved, ReceiveError>) {
+    let Manifest { transfer, name, .. } = incoming.manifest();
+    let named = Named { transfer: *transfer, name: name.clone() };
     turn.come().await;
     let saved = async {
         let landed = incoming.land_into(&target, &options).await?;
@@ -163,5 +165,5 @@ async fn save(
     if let Ok(saved) = &saved {
         followed.done(saved.size);
     }
-    (transfer, saved)
+    (named, saved)
 }

@@ -33,7 +33,7 @@ use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
 use globset::Glob;
 use natsfer_common::{
     STAGING_DIRECTORY,
-    cli::{HttpArguments, Outcome, ServerArguments, stop_signal, wrong_usage},
+    cli::{HttpArguments, Outcome, ServerArguments, glob, parse_duration, stop_signal, wrong_usage},
 };
 use natsfer_producer::ReceiverName;
 
@@ -42,7 +42,7 @@ use self::{
     disposal::Disposal,
     look::Root,
     pump::Pump,
-    selection::{Hidden, Selection, parse_glob},
+    selection::{Hidden, Selection},
     state::State,
     state_file::StateFile,
     writers::Completion,
@@ -60,16 +60,16 @@ pub(crate) struct Watch {
     #[command(flatten)]
     sending: SendArguments,
     /// Only files whose path below DIR matches: '*.csv', 'reports/**'; repeatable
-    #[arg(long = "match", value_name = "GLOB", value_parser = parse_glob)]
+    #[arg(long = "match", value_name = "GLOB", value_parser = glob)]
     matching: Vec<Glob>,
     /// Not those whose path below DIR matches; repeatable
-    #[arg(long, value_name = "GLOB", value_parser = parse_glob)]
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
     exclude: Vec<Glob>,
     /// Also files and directories whose name begins with a dot
     #[arg(long)]
     hidden: bool,
     /// A file that is neither closed nor renamed in is complete when it has not changed for so long
-    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = parse_duration)]
     settle: Duration,
     /// Send one at a time, oldest arrival first; one that fails holds up the rest
     #[arg(long)]
@@ -124,8 +124,8 @@ struct Setting {
 }
 
 fn parse_rescan(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time < Duration::from_secs(1) { Err("at least 1s".into()) } else { Ok(time) }
+    let time = parse_duration(text)?;
+    if time < Duration::from_secs(1) { Err("it must be 1s or more".into()) } else { Ok(time) }
 }
 
 impl Watch {
@@ -204,6 +204,7 @@ fn target(to: &Path, root: &Path, device: u64) -> anyhow::Result<PathBuf> {
     let shown = to.display();
     let what = || format!("cannot move files to {shown}");
     // Before anything is made: nothing is left behind where it cannot be.
+    ensure!(to.is_dir() || !to.exists(), "cannot move files to {shown}: it is not a directory");
     let there = device_of(&std::path::absolute(to).with_context(what)?).with_context(what)?;
     ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
     std::fs::create_dir_all(to).with_context(what)?;

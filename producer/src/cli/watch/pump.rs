@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use natsfer_common::{
     blocking,
     broker::Broker,
-    cli::{Outcome, Progresses, report},
+    cli::{Outcome, Progresses, count, report},
 };
 use natsfer_producer::{Producer, Sent, TransferId, Word};
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
@@ -440,7 +440,10 @@ impl<'a> Pump<'a> {
 
     fn remind(&self) {
         if let Some((transfer, receiver, more)) = self.listening.awaited() {
-            let more = if more == 0 { String::new() } else { format!(", and {more} more receipts") };
+            let more = match more {
+                0 => String::new(),
+                more => format!(", and {}", count(more as u64, "more receipt")),
+            };
             let name = self.name_of(transfer);
             tracing::info!("waiting for '{receiver}' to land {name} ({transfer}){more}");
         }
@@ -462,7 +465,7 @@ fn tell(error: anyhow::Error, failure: Failure) {
         Failure::FirstHoldsUp { others, rest } => {
             let rest = humantime::format_duration(rest);
             report(&error);
-            tracing::warn!("it holds up {others} others (--in-order); trying it again in {rest}");
+            tracing::warn!("it holds up {} (--in-order); trying it again in {rest}", count(others as u64, "other"));
         }
         Failure::Again { rest } => {
             tracing::debug!("{error:#}; trying it again in {}", humantime::format_duration(rest))

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobSet, GlobSetBuilder};
 use natsfer_common::STAGING_DIRECTORY;
 
 /// What is looked at, by paths relative to the outbox.
@@ -21,11 +21,6 @@ pub(super) struct Selection {
 pub(super) enum Hidden {
     LeftOut,
     Taken,
-}
-
-/// `*` stays within a directory, `**` does not.
-pub(super) fn parse_glob(text: &str) -> Result<Glob, String> {
-    GlobBuilder::new(text).literal_separator(true).build().map_err(|error| error.to_string())
 }
 
 impl Selection {
@@ -63,10 +58,12 @@ fn set(globs: &[Glob]) -> Result<GlobSet, globset::Error> {
 
 #[cfg(test)]
 mod tests {
+    use natsfer_common::cli::glob;
+
     use super::*;
 
     fn selection(matching: &[&str], excluded: &[&str], hidden: Hidden) -> Selection {
-        let globs = |texts: &[&str]| texts.iter().map(|text| parse_glob(text).unwrap()).collect::<Vec<_>>();
+        let globs = |texts: &[&str]| texts.iter().map(|text| glob(text).unwrap()).collect::<Vec<_>>();
         Selection::new(&globs(matching), &globs(excluded), hidden, vec!["sent".into()]).unwrap()
     }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use natsfer_common::blocking;
+use natsfer_common::{blocking, count};
 use natsfer_producer::Channel;
 use tokio::{
     sync::mpsc,
@@ -173,7 +173,7 @@ impl Writer {
         let (state, unsound) = writer.read().with_context(what)?;
         if unsound > 0 {
             let shown = path.display();
-            tracing::warn!("{shown}: {unsound} lines are damaged, and what they said is forgotten");
+            tracing::warn!("{shown}: {} damaged, what was said there is forgotten", count(unsound as u64, "line"));
         }
         writer.needed = state.records().count();
         Ok((writer, state))
