@@ -89,7 +89,7 @@ pub enum ReceiveError {
         reason: String,
     },
     /// What its sender says of it makes no name by the layout.
-    #[error("transfer {transfer}, '{name}', has no place to land")]
+    #[error("'{name}' of transfer {transfer} has no place to land")]
     NoPlace {
         /// The transfer.
         transfer: TransferId,
@@ -134,7 +134,7 @@ pub enum ReceiveError {
         limit: u64,
     },
     /// It is of a kind that this receiver does not take.
-    #[error("transfer {transfer}, '{name}', is of a kind that this receiver does not take: {reason}")]
+    #[error("'{name}' of transfer {transfer} is of a kind that this receiver does not take: {reason}")]
     Unwanted {
         /// The transfer.
         transfer: TransferId,

@@ -207,16 +207,16 @@ async fn what_was_rejected_is_listed_announced_and_tried_again() {
         assert!(event.headers.unwrap().get("Natsfer-Rejection").is_some());
     }
     assert!(rejected(&server, "other").await.is_empty());
-    // For people: one line each, and no control characters.
+    // For people: one line each below the headings, and no control characters.
     let lines = consumer(["rejected", "-n", "r"]).server(&server).run().await.success().text();
-    assert!(lines.lines().count() == 3 && lines.contains("4096"), "{lines}");
+    assert!(lines.lines().count() == 4 && lines.contains("at most 4.0 KiB"), "{lines}");
 
     // A limit that is still too low changes nothing; another one does, and the sender is told.
     let id = format!("{:032x}", 1);
     let retry =
         |options: &[&str]| consumer(["retry", "--json", "-n", "r", "--into"]).arg(&inbox).args(options).server(&server);
     let again = retry(&[&id, "--max-size", "4K"]).run().await.exited(1);
-    assert!(again.errors().contains("at most 4096"), "{}", again.errors());
+    assert!(again.errors().contains("at most 4.0 KiB"), "{}", again.errors());
     assert_eq!(rejected(&server, "r").await.len(), 3);
     let landed = retry(&["--all"]).run().await.success().json_lines();
     assert_eq!(landed.len(), 2, "{landed:?}");
@@ -245,7 +245,7 @@ async fn a_sender_is_told_that_its_file_was_rejected() {
     let _ = receiving(&server, "r", &inbox, &["--drain", "--max-size", "1MiB"]).run().await.exited(1);
     let told = waiting.wait().await.exited(1).json_lines();
     assert_eq!((text(&told[1], "event"), text(&told[1], "reason")), ("not_landed", "rejected"), "{told:?}");
-    assert!(text(&told[1], "detail").contains("at most 1048576"), "{told:?}");
+    assert!(text(&told[1], "detail").contains("at most 1.0 MiB"), "{told:?}");
     let status = async || {
         let output = producer(["status", "--json", text(&sent, "transfer")]).server(&server).run().await;
         text(&output.success().json_lines()[0], "state").to_owned()
