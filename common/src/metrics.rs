@@ -11,6 +11,10 @@ pub const SENT_BYTES: &str = "natsfer_sent_bytes_total";
 pub const SEND_FAILURES: &str = "natsfer_send_failures_total";
 /// Files being sent.
 pub const SENDING: &str = "natsfer_sending_files";
+/// Files of a watched directory that are to be sent.
+pub const OUTBOX_FILES: &str = "natsfer_outbox_files";
+/// Files of a watched directory that were sent, and are awaited at receivers, or still to be deleted or moved.
+pub const HELD_FILES: &str = "natsfer_held_files";
 /// How long a file took, from its first byte read to the server's word that it is complete.
 pub const SEND_SECONDS: &str = "natsfer_send_seconds";
 /// Messages with bytes of files that the server has stored.
@@ -78,6 +82,8 @@ pub fn describe() {
     }
     for (name, text) in [
         (SENDING, "Files being sent"),
+        (OUTBOX_FILES, "Files of a watched directory that are to be sent"),
+        (HELD_FILES, "Files of a watched directory that were sent, and awaited or still to be deleted or moved"),
         (RECEIVING, "Files being received"),
         (WAITING_FILES, "Transfers that no process of this receiver has taken"),
         (TAKEN_FILES, "Transfers that processes of this receiver hold"),

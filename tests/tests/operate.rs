@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use natsfer_tests::steps::{drain, number, receiving, send, send_stdin, sending, text};
-use natsfer_tests::{Command, Server, consumer, eventually, files, get_text, producer};
+use natsfer_tests::{Command, Running, Server, consumer, eventually, files, get_text, producer};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -122,6 +122,12 @@ fn metric(page: &str, name: &str) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
+/// Where it serves them.
+async fn port_of(daemon: &Running) -> u16 {
+    let line = daemon.log_line(SOON, |line| line.contains("serving /metrics")).await;
+    line.rsplit(':').next().unwrap().trim().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_receiver_serves_health_and_metrics() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
@@ -129,8 +135,7 @@ async fn a_receiver_serves_health_and_metrics() {
     write(home.path().join("small"), "small");
     send(&server, &[], &[home.path().join("big"), home.path().join("small")]).await;
     let receiver = receiving(&server, "r", home.path().join("inbox"), &["--http", "127.0.0.1:0"]).spawn().await;
-    let line = receiver.log_line(SOON, |line| line.contains("serving /metrics")).await;
-    let port: u16 = line.rsplit(':').next().unwrap().trim().parse().unwrap();
+    let port = port_of(&receiver).await;
     let address = format!("127.0.0.1:{port}");
     let get = async |path: &str| get_text(port, path).await.unwrap_or_default();
     eventually("both files are counted", SOON, || async {
@@ -154,6 +159,37 @@ async fn a_receiver_serves_health_and_metrics() {
     receiver.terminate();
     let _ = receiver.wait().await.success();
     assert!(health().await.exited(1).errors().contains("nothing answers"));
+}
+
+#[tokio::test]
+async fn a_watcher_serves_how_much_it_has_before_it() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    std::fs::create_dir(&outbox).unwrap();
+    let options = ["watch", "--http", "127.0.0.1:0", "--then", "delete", "--after-delivery", "r"];
+    let watcher = producer(options).arg(&outbox).server(&server).spawn().await;
+    let port = port_of(&watcher).await;
+    let gauges = async |files: f64, held: f64| {
+        let what = format!("{files} files to be sent, and {held} held");
+        let both = || async {
+            let (_, page) = get_text(port, "/metrics").await.ok()?;
+            let is = |name, value| metric(&page, name) == value;
+            (is("natsfer_outbox_files", files) && is("natsfer_held_files", held)).then_some(())
+        };
+        eventually(&what, SOON, both).await;
+    };
+    write(outbox.join("a"), "a");
+    gauges(0.0, 1.0).await;
+    server.kill().await;
+    write(outbox.join("b"), "b");
+    write(outbox.join("c"), "c");
+    gauges(2.0, 1.0).await;
+    server.restart().await;
+    gauges(0.0, 3.0).await;
+    drain(&server, "r", &inbox, &[]).await;
+    gauges(0.0, 0.0).await;
+    watcher.terminate();
+    let _ = watcher.wait().await.success();
 }
 
 /// Each rate is kept to by all files together. A limit on what passes is a limit from below on the time.

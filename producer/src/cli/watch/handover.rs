@@ -68,6 +68,11 @@ impl Handover {
         self.held.remove(&transfer)
     }
 
+    /// How many files there are.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     pub(super) fn get(&self, transfer: TransferId) -> Option<&Held> {
         self.held.get(&transfer)
     }

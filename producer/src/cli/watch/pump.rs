@@ -13,6 +13,7 @@ use natsfer_common::{
     blocking,
     broker::Broker,
     cli::{Outcome, Progresses, count, report},
+    metrics::{HELD_FILES, OUTBOX_FILES},
 };
 use natsfer_producer::{Producer, Sent, TransferId, Word};
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
@@ -134,7 +135,7 @@ impl<'a> Pump<'a> {
         Ok(pump)
     }
 
-    /// Ends only with an error. Metrics, and a server that shows them, go beside this loop: they read `outbox` and `handover`.
+    /// Ends only with an error.
     pub(super) async fn run(mut self) -> anyhow::Result<Outcome> {
         let mut rescan = tokio::time::interval_at(tokio::time::Instant::now() + self.watch.rescan, self.watch.rescan);
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,6 +221,8 @@ impl<'a> Pump<'a> {
             let name = &self.handover.get(transfer)?.name;
             Some((self.setting.root.join(name.as_str()), self.watch.sending.options(name.clone())))
         });
+        metrics::gauge!(OUTBOX_FILES).set(self.outbox.pending() as f64);
+        metrics::gauge!(HELD_FILES).set(self.handover.len() as f64);
     }
 
     async fn take_changes(&mut self) -> anyhow::Result<()> {
