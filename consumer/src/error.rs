@@ -145,8 +145,9 @@ pub enum ReceiveError {
     },
     /// Its sender has not finished it, and more transfers wait like that than are allowed.
     #[error(
-        "transfer {transfer} is not finished by its sender, and {} like it for this receiver; at most {limit} may be",
-        count(*waiting, "more transfer")
+        "transfer {transfer} is not finished by its sender, and {} of this receiver are not done; at most {limit} may \
+         wait",
+        count(*waiting, "transfer")
     )]
     Abandoned {
         /// The transfer.

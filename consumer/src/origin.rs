@@ -129,8 +129,11 @@ impl Origin {
             None | Some(Failure::Cancelled | Failure::PassedOver) => Acknowledgement::Done,
             Some(Failure::Final) => Acknowledgement::Never,
             Some(Failure::Passing) => {
-                // A server that is away is not waited for.
-                let waiting = self.waiting(&broker.with_patience(Duration::ZERO)).await.unwrap_or(0);
+                // Those whose senders have not finished are few already. A server that is away is not waited for.
+                let waiting = match error.is_some_and(ReceiveError::is_unfinished) || !broker.is_connected() {
+                    true => 0,
+                    false => self.waiting(&broker.with_patience(Duration::ZERO)).await.unwrap_or(0),
+                };
                 Acknowledgement::Again(rest(delivered, waiting))
             }
         };

@@ -11,11 +11,12 @@ pub fn number<T: TryFrom<u64>>(
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
     move |text| {
         let number = text.parse().ok().filter(|number| range.contains(number));
-        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| match (range.start(), range.end()) {
+        let number = number.ok_or_else(|| match (range.start(), range.end()) {
             (0, _) => format!("'{text}' is not a whole number such as 5"),
             (least, &u64::MAX) => format!("'{text}' is not a whole number, {least} or more"),
             (least, most) => format!("'{text}' is not a whole number from {least} to {most}"),
-        })
+        })?;
+        T::try_from(number).map_err(|_| format!("{number} is too large a number"))
     }
 }
 
@@ -58,6 +59,7 @@ mod tests {
     fn what_is_wrong_is_told_with_what_is_wanted() {
         assert_eq!(number::<u16>(1..=256)("256"), Ok(256));
         assert_eq!(number::<u16>(1..=256)("257"), Err("'257' is not a whole number from 1 to 256".into()));
+        assert_eq!(number::<u32>(1..=u64::MAX)("5000000000"), Err("5000000000 is too large a number".into()));
         assert_eq!(number::<u64>(1..=u64::MAX)("abc"), Err("'abc' is not a whole number, 1 or more".into()));
         assert_eq!(number::<u64>(0..=u64::MAX)("-1"), Err("'-1' is not a whole number such as 5".into()));
         assert_eq!(parse_duration("5m"), Ok(Duration::from_secs(300)));

@@ -61,10 +61,10 @@ fn sharing(file: &File) -> Sharing {
     match rustix::fs::fstatfs(file).map(|found| found.f_type as u32) {
         // NFS; SMB, CIFS and SMB 2.
         Ok(0x6969 | 0x517b | 0xff53_4d42 | 0xfe53_4d42) => Sharing::Vouched,
-        // FUSE and virtiofs, 9P, shared folders of VirtualBox, AFS (two), OCFS2, Lustre, OrangeFS, Coda.
+        // FUSE and virtiofs, 9P, shared folders of VirtualBox and Parallels, AFS (two), OCFS2, GFS2, Lustre, OrangeFS, Coda, GPFS, BeeGFS.
         Ok(
-            0x6573_5546 | 0x0102_1997 | 0x786f_4256 | 0x6b41_4653 | 0x5346_414f | 0x7461_636f | 0x0bd0_0bd0
-            | 0x2003_0528 | 0x7375_7245,
+            0x6573_5546 | 0x0102_1997 | 0x786f_4256 | 0x7c7c_6673 | 0x6b41_4653 | 0x5346_414f | 0x7461_636f
+            | 0x0116_1970 | 0x0bd0_0bd0 | 0x2003_0528 | 0x7375_7245 | 0x4750_4653 | 0x1983_0326,
         )
         | Err(_) => Sharing::Unseen,
         Ok(_) => Sharing::Local,

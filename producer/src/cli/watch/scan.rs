@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::mpsc;
@@ -131,7 +131,10 @@ impl Scan {
             self.watches.lock().unwrap_or_else(PoisonError::into_inner).watch(&directory);
             let path = self.root.join(&directory);
             let entries = match std::fs::read_dir(&path) {
-                Ok(entries) => entries,
+                Ok(entries) => {
+                    self.said().remove(&path);
+                    entries
+                }
                 Err(error) => {
                     self.note(&path, &error, directory.as_os_str().is_empty());
                     continue;
@@ -184,8 +187,12 @@ impl Scan {
             return;
         }
         self.outcome = ScanOutcome::Partial;
-        if self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(path.into()) {
+        if self.said().insert(path.into()) {
             tracing::warn!("cannot look at {}: {error}", path.display());
         }
+    }
+
+    fn said(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

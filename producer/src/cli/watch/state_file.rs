@@ -31,6 +31,8 @@ const LONGEST_LINE: u64 = 64 * 1024;
 const SYNC_WITHIN: Duration = Duration::from_secs(1);
 /// Rest before what cannot be written is tried again.
 const REST: Duration = Duration::from_secs(1);
+/// How long the end waits for the disk.
+const CLOSING: Duration = Duration::from_secs(5);
 /// Lines that may be overtaken before the file is written anew, besides as many as are not.
 const SLACK: usize = 1_000;
 /// Records that wait to be written; who has another one waits.
@@ -81,10 +83,12 @@ impl StateFile {
         let _ = self.records.send(record).await;
     }
 
-    /// Ends when everything is synced.
+    /// Ends when everything is synced, or a disk that is full or slow has been waited for: what it lacks is looked for in the stream.
     pub(super) async fn close(self) {
         drop(self.records);
-        let _ = self.writing.await;
+        if tokio::time::timeout(CLOSING, self.writing).await.is_err() {
+            tracing::warn!("not all that was sent could be noted: the next run looks it up in the stream");
+        }
     }
 }
 
