@@ -433,9 +433,7 @@ enum Over {
 }
 
 /// Runs the command once.
-async fn attempt(
-    mut run: Run, options: &HookOptions, directory: &Path, modes: watch::Receiver<Mode>,
-) -> Tried {
+async fn attempt(mut run: Run, options: &HookOptions, directory: &Path, modes: watch::Receiver<Mode>) -> Tried {
     let transfer = run.manifest.transfer;
     let directory: PathBuf = directory.into();
     let started = environment(&run, &directory)
