@@ -38,6 +38,7 @@ pub use stored::Stored;
 pub use table::{Column, Table};
 pub use usage::wrong_usage;
 pub use values::{number, parse_address, parse_duration, parse_rate};
+pub use variables::TOLD_TO_COMMANDS;
 pub use which::{WhichTransfer, choose};
 
 /// How a command ended.

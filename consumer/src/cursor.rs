@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{ReceiveError, flow::Flow, staging::Owner};
 
-/// The server delivers in less what it says that it holds, and a lost consumer is made anew.
+/// The server delivers in less what it says that it holds.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a reading that nobody waits for may take to end.
@@ -29,8 +29,9 @@ pub(crate) struct Cursor {
     pacer: Pacer,
     /// Up to here in the stream, an earlier run was given everything.
     earlier: u64,
-    /// What was outstanding at the last silence.
-    silent_with: Option<Option<u64>>,
+    /// What was outstanding at the last silence, and after how many renewals of the consumer: one that was made anew has not had
+    /// the time to deliver it.
+    silent_with: Option<(u64, u64)>,
     /// When the transfer was opened.
     opened_at: Timestamp,
     /// The server's clock when the cursor was opened.
@@ -144,11 +145,12 @@ impl Cursor {
     }
 
     /// Whether a silence was the server's, and not the sender's: more is stored than has come, and will come by itself. Asked
-    /// again, with nothing delivered in between, it is the sender's.
+    /// again, with nothing delivered in between, it is the sender's. A consumer that was lost is made anew first.
     pub(crate) async fn will_go_on(&mut self) -> Result<bool, ReceiveError> {
         let outstanding = self.follow.outstanding().await?;
-        let before = self.silent_with.replace(outstanding);
-        Ok(outstanding != Some(0) && before != Some(outstanding))
+        let silence = (outstanding, self.follow.renewals());
+        let before = self.silent_with.replace(silence);
+        Ok(outstanding != 0 && before != Some(silence))
     }
 
     /// Nobody waits for what is read any more: a server that is away is not waited for either, for long.

@@ -6,6 +6,7 @@
 
 mod command;
 mod environment;
+mod outcome;
 mod output;
 mod queue;
 mod run;

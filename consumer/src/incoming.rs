@@ -176,6 +176,9 @@ impl Incoming {
     /// Reads the file as it comes, in order, each chunk verified before it is given out. The digest is compared at the end:
     /// a read fails then if it differs. Call [`TransferReader::finish`] once what was read is dealt with.
     ///
+    /// # Cancel safety
+    /// Dropped half-way, the transfer goes back to the server, and comes again; its cursor may be left, for the next try.
+    ///
     /// # Errors
     /// When the server does not let its chunks be read.
     pub async fn read(self) -> Result<TransferReader, ReceiveError> {
@@ -183,6 +186,9 @@ impl Incoming {
     }
 
     /// Takes the transfer for done without receiving it.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the transfer goes back to the server, and comes again. Once the inbox is being told, that goes on.
     pub async fn skip(self) {
         self.forget_cursor().await;
         self.origin.skip().await;
@@ -190,6 +196,10 @@ impl Incoming {
 
     /// Takes the transfer off the receiver's inbox as unacceptable. The reason is logged, and kept in view: see
     /// [`crate::Rejections`].
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the reason may be in view, and the transfer goes back to the server, and comes again. Once the inbox is
+    /// being told, that goes on.
     pub async fn reject(self, reason: &str) {
         self.forget_cursor().await;
         self.origin.refuse(&self.broker, &self.manifest, reason).await;

@@ -35,6 +35,9 @@ impl Landed {
 
     /// Whether this receiver has said before that it has the file: what was to be noted then has been. Who may not look says no.
     ///
+    /// # Cancel safety
+    /// Cancel safe: it only looks.
+    ///
     /// # Errors
     /// When the server does not answer.
     pub async fn was_told(&self) -> Result<bool, ReceiveError> {
@@ -42,6 +45,10 @@ impl Landed {
     }
 
     /// Tells its sender and whoever listens, by a receipt, and then the inbox.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the receipt may have been published, and the transfer goes back to the server, comes again, and is
+    /// recognised. Once the inbox is being told, that goes on.
     ///
     /// # Errors
     /// When the receipt could not be published: the transfer is put back then, to be tried again.
@@ -59,6 +66,10 @@ impl Landed {
     }
 
     /// Does not tell: puts it back for this, to be tried again. Gives the error back.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the transfer goes back to the server all the same, and may come again at once. Once the inbox is being
+    /// told, that goes on.
     pub async fn put_back(self, error: ReceiveError) -> ReceiveError {
         self.origin.settle(&self.broker, &self.manifest, Some(&error)).await;
         error

@@ -39,6 +39,7 @@ pub struct LayoutError {
 
 /// Why a file has no place by a layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlaceError {
     /// A placeholder that must not be empty is.
     #[error("its {{{field}}} is missing or empty, and the layout has no default for it ({{{field}:-other}})")]

@@ -214,7 +214,6 @@ impl Receiver {
             self.ask(hands.len());
             came = Some(self.pull.next().await);
             while let Some(Ok(delivery)) = came {
-                self.flows.pacer().passed(delivery.payload().len());
                 self.receive(delivery);
                 self.ask(hands.len());
                 let enough = self.queue.len() >= hands.len() && !self.pull.awaits();
@@ -254,8 +253,9 @@ impl Receiver {
         self.pull.want(free + beyond);
     }
 
-    /// Takes a message, or passes it over.
+    /// Takes a message, or passes it over. Its bytes have passed in any case: small files are in there.
     fn receive(&mut self, delivery: Delivery) {
+        self.flows.pacer().passed(delivery.payload().len());
         let manifest = self.read(&delivery);
         if let Ok(manifest) = &manifest
             && let Choice::PassedOver(why) = self.selection.choose(manifest, None)

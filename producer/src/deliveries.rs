@@ -148,6 +148,9 @@ impl Deliveries {
     /// Begins to listen. All that was ever said about the transfers is heard, too: a receipt can be older than the manifest it
     /// is about, which may have been published again.
     ///
+    /// # Cancel safety
+    /// Dropped half-way, consumers may be left; the server removes them soon.
+    ///
     /// # Errors
     /// When the server does not answer, or refuses.
     pub async fn of(broker: &Broker, sent: &[Sent], receivers: &[ReceiverName]) -> Result<Self, ProducerError> {
@@ -158,6 +161,9 @@ impl Deliveries {
 
     /// Begins to listen to all that is said on a channel, for whoever goes on sending there: [`Deliveries::next`] never ends. Of
     /// what was sent before, each with those who are still awaited, all is heard that was ever said.
+    ///
+    /// # Cancel safety
+    /// As for [`Deliveries::of`].
     ///
     /// # Errors
     /// When the server does not answer, or refuses.
@@ -424,6 +430,9 @@ impl Deliveries {
     }
 
     /// Ends the listening: nothing is left at the server.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, consumers may be left; the server removes them soon.
     pub async fn close(self) {
         for follow in self.follows {
             // Best effort: the server removes it by itself soon.

@@ -22,6 +22,10 @@ pub struct Follow {
     state: State,
     /// The last message that came. Looked at before it is relied on.
     last: Option<Last>,
+    /// Messages behind it, as the server said with it; behind the beginning, before one came.
+    behind: u64,
+    /// How many times the consumer was made anew.
+    renewals: u64,
 }
 
 /// What is read.
@@ -77,9 +81,9 @@ impl Broker {
     /// When the server does not answer, or refuses.
     pub async fn follow(&self, filters: Vec<String>, from: u64) -> Result<Follow, BrokerError> {
         let start = StartAt::Sequence(from.max(1));
-        let (headers, _) = self.headers(self.stream().control(), filters.clone(), start).await?;
+        let (headers, behind) = self.headers(self.stream().control(), filters.clone(), start).await?;
         let (source, state) = (Source::Headers { filters }, State::read(Reading::Headers(headers), 0));
-        Ok(Follow { broker: self.clone(), source, state, last: None })
+        Ok(Follow { broker: self.clone(), source, state, last: None, behind, renewals: 0 })
     }
 
     /// Tells the server that all up to this message is dealt with, unless the consumer that delivered it is gone.
@@ -99,7 +103,8 @@ impl Follow {
         broker: &Broker, spec: ConsumerSpec, delivered: u64, window: u64,
     ) -> Result<Self, BrokerError> {
         let state = State::read(pull(broker, &spec, window).await?, delivered);
-        Ok(Self { broker: broker.clone(), source: Source::Consumer { spec, window }, state, last: None })
+        let source = Source::Consumer { spec, window };
+        Ok(Self { broker: broker.clone(), source, state, last: None, behind: 0, renewals: 0 })
     }
 
     /// The next message. Waits for it, also through the server's absence.
@@ -122,6 +127,7 @@ impl Follow {
             match reading.next().await {
                 Ok(delivery) => {
                     *seen = delivery.consumer_sequence;
+                    self.behind = delivery.pending;
                     let (sequence, stored_at) = (delivery.stream_sequence, delivery.published_at);
                     self.last = Some(Last { sequence, subject: delivery.subject().to_owned(), stored_at });
                     return Ok(delivery);
@@ -149,20 +155,38 @@ impl Follow {
         self.last.as_ref().map(|last| last.stored_at)
     }
 
-    /// How many messages are still to come by themselves: that the consumer has not delivered, or that are on their way. `None` if
-    /// it is gone, or nobody can tell, as where headers are followed.
+    /// How many messages are still to come by themselves: that the consumer has not delivered, or that are on their way. One that
+    /// is gone is made anew for it: there is no other way to know. Where headers are followed, how many there were behind the last
+    /// message when it came.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no message is lost, and a consumer that is being made anew is so with the next call, of this or
+    /// [`Follow::next`].
     ///
     /// # Errors
-    /// When the server does not answer.
-    pub async fn outstanding(&self) -> Result<Option<u64>, BrokerError> {
-        let (Source::Consumer { spec, .. }, State::Standing { seen, .. }) = (&self.source, &self.state) else {
-            return Ok(None);
-        };
-        let state = self.broker.consumer(&spec.stream, &spec.name).await?;
-        Ok(state.map(|state| state.pending + state.delivered.saturating_sub(*seen)))
+    /// When the server does not answer, or refuses.
+    pub async fn outstanding(&mut self) -> Result<u64, BrokerError> {
+        loop {
+            let State::Standing { seen, .. } = &self.state else {
+                self.renew().await?;
+                continue;
+            };
+            let Source::Consumer { spec, .. } = &self.source else { return Ok(self.behind) };
+            if let Some(state) = self.broker.consumer(&spec.stream, &spec.name).await? {
+                return Ok(state.pending + state.delivered.saturating_sub(*seen));
+            }
+            self.state = State::Lost;
+        }
+    }
+
+    /// How many times the consumer was made anew: what is outstanding has begun to come anew then, too.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
     }
 
     /// Goes on behind the last message if that is still where it was, otherwise from the beginning.
+    ///
+    /// Cancel safe: it is lost until all is done, and what was begun is begun again.
     async fn renew(&mut self) -> Result<(), BrokerError> {
         tokio::time::sleep(REST).await;
         let Self { broker, source, last, .. } = self;
@@ -187,11 +211,13 @@ impl Follow {
             }
             Source::Headers { filters } => {
                 let start = start.unwrap_or(StartAt::First);
-                let (headers, _) = broker.headers(broker.stream().control(), filters.clone(), start).await?;
+                let (headers, behind) = broker.headers(broker.stream().control(), filters.clone(), start).await?;
+                self.behind = behind;
                 Reading::Headers(headers)
             }
         };
         self.state = State::read(reading, 0);
+        self.renewals += 1;
         Ok(())
     }
 
@@ -201,6 +227,9 @@ impl Follow {
     }
 
     /// Ends the reading: no consumer is left.
+    ///
+    /// # Cancel safety
+    /// Dropped, the consumer may be left; the server removes it in time.
     ///
     /// # Errors
     /// When the server does not answer. A consumer that is left is removed by it in time.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{
-    Arg, Command,
+    Arg, ArgMatches, Command,
     error::{ContextKind, ContextValue},
 };
 
@@ -19,16 +19,16 @@ const GLOBAL: [&str; 6] = [
     "NATSFER_STREAM",
 ];
 
-/// Those that say something to others: to the command of `receive --exec`, and to docker-compose.yml.
-const OF_OTHERS: [&str; 14] = [
+/// Those that docker-compose.yml reads.
+const OF_COMPOSE: [&str; 3] = ["NATSFER_IMAGE", "NATSFER_INBOX", "NATSFER_OUTBOX"];
+
+/// Those that the command of `receive --exec` is told, besides its file's metadata; sorted. A program that it starts finds them, too.
+pub const TOLD_TO_COMMANDS: [&str; 11] = [
     "NATSFER_CHANNEL",
     "NATSFER_DIGEST",
-    "NATSFER_IMAGE",
-    "NATSFER_INBOX",
     "NATSFER_MANIFEST",
     "NATSFER_MEDIA_TYPE",
     "NATSFER_NAME",
-    "NATSFER_OUTBOX",
     "NATSFER_PATH",
     "NATSFER_PUBLISHED_AT",
     "NATSFER_RECEIVER",
@@ -72,12 +72,15 @@ pub(super) fn named_in(mut error: clap::Error, command: &Command, bare: Command,
     };
     let Some(wrong) = about(&error) else { return error };
     // What is wrong without variables, too, was given.
-    if bare.try_get_matches_from(line).is_err_and(|given| about(&given).as_ref() == Some(&wrong)) {
+    if bare.clone().try_get_matches_from(line).is_err_and(|given| about(&given).as_ref() == Some(&wrong)) {
         return error;
     }
     let mut command = command.clone();
     command.build();
-    let subcommand = line.iter().find_map(|word| command.find_subcommand(word));
+    // The first word that is a command's name may be an option's value.
+    let matches = bare.ignore_errors(true).try_get_matches_from(line).ok();
+    let subcommand = matches.as_ref().and_then(ArgMatches::subcommand_name);
+    let subcommand = subcommand.and_then(|name| command.find_subcommand(name));
     let arguments = subcommand.unwrap_or(&command).get_arguments();
     let variable = arguments.filter(|arg| arg.to_string() == wrong).find_map(Arg::get_env);
     if let Some(variable) = variable {
@@ -107,7 +110,8 @@ pub(super) fn unknown(names: impl IntoIterator<Item = String>, command: &Command
     let is_unknown = |name: &String| {
         name.starts_with("NATSFER_")
             && !name.starts_with("NATSFER_META_")
-            && !OF_OTHERS.contains(&name.as_str())
+            && !OF_COMPOSE.contains(&name.as_str())
+            && !TOLD_TO_COMMANDS.contains(&name.as_str())
             && !known.contains(name)
             && !elsewhere.iter().any(|begin| name.starts_with(begin))
     };
@@ -150,6 +154,22 @@ fn with_variable(arg: Arg, words: &[&str]) -> Arg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_with_a_wrong_value_is_named_whatever_stands_before_the_command() {
+        let command = |count: Arg| {
+            let count = count.long("count").value_parser(clap::value_parser!(u16));
+            let config = Arg::new("config").long("config").global(true);
+            let [list, receive] = ["list", "receive"].map(Command::new);
+            Command::new("natsfer-test").arg(config).subcommand(list).subcommand(receive.arg(count))
+        };
+        // Any that is set, and no number.
+        let (bare, command) = (command(Arg::new("count")), command(Arg::new("count").env("CARGO_PKG_NAME")));
+        let line = ["natsfer-test", "--config", "list", "receive"].map(OsString::from);
+        let error = command.clone().try_get_matches_from(&line).unwrap_err();
+        let said = named_in(error, &command, bare, &line).to_string();
+        assert!(said.contains("CARGO_PKG_NAME (--count"), "{said}");
+    }
 
     #[test]
     fn a_variable_that_nobody_reads_is_told_with_the_closest() {

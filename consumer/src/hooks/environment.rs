@@ -51,7 +51,7 @@ fn variable(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use natsfer_common::{ChunkSize, DigestAlgorithm, Manifest};
+    use natsfer_common::{ChunkSize, DigestAlgorithm, Manifest, cli::TOLD_TO_COMMANDS};
     use proptest::prelude::*;
 
     use super::*;
@@ -77,6 +77,14 @@ mod tests {
         assert_eq!(told["NATSFER_META_PROJECT_X"], "a b");
         assert_eq!((&*told["NATSFER_META_"], &*told["NATSFER_META__"]), ("nothing", "\u{fffd}"));
         assert!(!told.contains_key("NATSFER_MEDIA_TYPE"));
+    }
+
+    #[test]
+    fn nobody_is_warned_of_what_commands_are_told() {
+        let mut run = run(BTreeMap::new());
+        run.manifest.media_type = Some("text/plain".to_owned());
+        let told = environment(&run, Path::new("/in")).unwrap();
+        assert!(told.keys().eq(TOLD_TO_COMMANDS.iter()), "{told:?}");
     }
 
     proptest! {

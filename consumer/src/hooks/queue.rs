@@ -213,7 +213,7 @@ impl Queue {
     /// It has succeeded.
     ///
     /// # Errors
-    /// When it cannot be removed: it is run again.
+    /// When it cannot be removed: it is still to be run.
     pub fn succeeded(&self, id: RunId) -> io::Result<()> {
         remove(&self.pending, id)?;
         remove(&self.failed, id)
@@ -222,18 +222,21 @@ impl Queue {
     /// It has failed too often: it is kept, and not run any more.
     ///
     /// # Errors
-    /// When it cannot be written: it is run again.
+    /// When it cannot be written: it is still to be run.
     pub fn failed(&self, id: RunId, run: &Run) -> io::Result<()> {
         replace_file(&self.failed, &file(id), &run.to_bytes()?)?;
         remove(&self.pending, id)
     }
 
-    /// Puts what cannot be read with those that have failed, as it is.
+    /// Puts what cannot be read with those that have failed, as it is, unless somebody has removed it.
     ///
     /// # Errors
     /// When it cannot be moved.
     pub fn set_aside(&self, id: RunId) -> io::Result<()> {
-        self.pending.rename(file(id), &self.failed, file(id))
+        match self.pending.rename(file(id), &self.failed, file(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// One that has failed is to be run again, with all its tries.

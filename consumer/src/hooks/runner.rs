@@ -1,6 +1,7 @@
 //! Noting runs, and running them.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -12,13 +13,14 @@ use jiff::Timestamp;
 use natsfer_common::{ReceiverName, blocking};
 use tokio::{
     sync::{Notify, watch},
-    task::{JoinHandle, JoinSet},
+    task::{self, JoinError, JoinHandle, JoinSet},
 };
 
 use super::{
     Attempt, End, Queue, Run, RunId, Schedule, Shelf, Step, Then,
     command::{self, Ended, in_words},
     environment::environment,
+    outcome::Outcome,
 };
 use crate::{Landed, Landing, ReceiveError, TargetDirectory};
 
@@ -140,6 +142,8 @@ impl Hooks {
             schedule: Schedule::new(1, 1),
             started: Instant::now(),
             tries: JoinSet::new(),
+            begun: HashMap::new(),
+            unkept: BTreeMap::new(),
             summary: Summary::default(),
         };
         Ok(Self { noting, mode, running: tokio::spawn(runner.run()) })
@@ -150,7 +154,7 @@ impl Hooks {
         self.noting.clone()
     }
 
-    /// Waits until all that is noted has been run, or has failed too often.
+    /// Waits until all that is noted has been run, or has failed too often, and that is on disk.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -161,6 +165,9 @@ impl Hooks {
     }
 
     /// Begins nothing more, and lets what is under way go on for so long at most. What is not done goes on with the next start.
+    ///
+    /// # Cancel safety
+    /// Dropped, what is under way is killed at once, and runs again with the next start.
     pub async fn stop(mut self, grace: Duration) {
         self.mode.send_replace(Mode::Stopping(Instant::now() + grace));
         if !self.running.is_finished() {
@@ -177,6 +184,9 @@ impl Drop for Hooks {
 
 impl Noting {
     /// Notes the run for a file that has landed, unless that was done before: this comes before its sender and the inbox are told.
+    ///
+    /// # Cancel safety
+    /// Dropped, a write that has begun goes on: the run may be noted, and begins then when it is looked for next.
     ///
     /// # Errors
     /// When it cannot be written: the transfer is to be put back.
@@ -214,7 +224,12 @@ struct Runner {
     started: Instant,
     /// The number that the next run noted here would have had at the start.
     since: u64,
-    tries: JoinSet<(RunId, io::Result<Tried>)>,
+    /// Each gives nothing if somebody has removed its run.
+    tries: JoinSet<io::Result<Option<Tried>>>,
+    /// Whose tries these are, which a try that has panicked does not say.
+    begun: HashMap<task::Id, RunId>,
+    /// What has ended, and could not be kept.
+    unkept: BTreeMap<RunId, Outcome>,
     summary: Summary,
 }
 
@@ -233,12 +248,22 @@ impl Runner {
                 self.schedule.noted();
             }
             let step = match mode {
-                Mode::Stopping(_) if self.tries.is_empty() => return self.summary,
+                Mode::Stopping(_) if self.tries.is_empty() => {
+                    // What is not kept now runs again.
+                    for (id, outcome) in self.unkept.clone() {
+                        self.keep(id, outcome).await;
+                    }
+                    return self.summary;
+                }
                 Mode::Stopping(_) => Step::Wait(None),
                 _ => self.schedule.next(self.started.elapsed()),
             };
             match step {
                 Step::Run(id) => self.begin(id),
+                Step::Keep(id) => match self.unkept.get(&id).cloned() {
+                    Some(outcome) => self.keep(id, outcome).await,
+                    None => self.schedule.kept(&id, Then::Done, self.started.elapsed()),
+                },
                 Step::Look => self.look().await,
                 Step::Wait(_) if mode == Mode::Finishing && self.schedule.is_idle() => return self.summary,
                 Step::Wait(due) => self.wait(due).await,
@@ -297,11 +322,7 @@ impl Runner {
     async fn wait(&mut self, due: Option<Duration>) {
         let wake = due.map_or(LOOK_INTERVAL, |due| due.saturating_sub(self.started.elapsed()).min(LOOK_INTERVAL));
         tokio::select! {
-            Some(ended) = self.tries.join_next() => {
-                if let Ok((id, result)) = ended {
-                    self.ended(id, result).await;
-                }
-            }
+            Some(joined) = self.tries.join_next_with_id() => self.joined(joined).await,
             () = self.noting.noted.notified() => self.schedule.noted(),
             changed = self.modes.changed() => if changed.is_err() {
                 // Whoever started this has gone without a word.
@@ -315,56 +336,62 @@ impl Runner {
     fn begin(&mut self, id: RunId) {
         let (queue, options, directory) = (self.noting.queue.clone(), self.options.clone(), self.directory.clone());
         let modes = self.modes.clone();
-        self.tries.spawn(async move {
-            let result = match read(queue, id).await {
-                Ok(Some(run)) => attempt(run, &options, &directory, modes).await,
-                // Somebody has removed it.
-                Ok(None) => return (id, Err(io::ErrorKind::NotFound.into())),
+        let task = self.tries.spawn(async move {
+            match blocking(move || queue.read(Shelf::Pending, id)).await {
+                Ok(Some(run)) => Ok(Some(attempt(run, &options, &directory, modes).await)),
+                Ok(None) => Ok(None),
                 Err(error) => Err(error),
-            };
-            (id, result)
+            }
         });
+        self.begun.insert(task.id(), id);
+    }
+
+    async fn joined(&mut self, joined: Result<(task::Id, io::Result<Option<Tried>>), JoinError>) {
+        let task = joined.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
+        let Some(id) = self.begun.remove(&task) else { return };
+        match joined {
+            Ok((_, result)) => self.ended(id, result).await,
+            // Its panic was reported. Left as it is, it would take a place for ever.
+            Err(_) => {
+                tracing::warn!(run = %id, "running a command has failed in natsfer itself; it is tried again");
+                self.end(id, End::Disturbed);
+            }
+        }
+    }
+
+    fn end(&mut self, id: RunId, end: End) -> Then {
+        self.schedule.ended(&id, end, self.started.elapsed(), random())
     }
 
     /// Keeps what became of a try, and says so.
-    async fn ended(&mut self, id: RunId, result: Result<(Run, HookState, End), io::Error>) {
-        let queue = self.noting.queue.clone();
-        let random = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
-        let end = |schedule: &mut Schedule<RunId>, end| schedule.ended(&id, end, self.started.elapsed(), random);
+    async fn ended(&mut self, id: RunId, result: io::Result<Option<Tried>>) {
         let (run, state, came) = match result {
-            Ok(result) => result,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                end(&mut self.schedule, End::Succeeded);
+            Ok(Some(tried)) => tried,
+            Ok(None) => {
+                self.end(id, End::Succeeded);
                 return;
             }
             Err(error) => {
                 tracing::warn!(run = %id, "a command to run cannot be read: {error}");
                 if error.kind() == io::ErrorKind::InvalidData || error.kind() == io::ErrorKind::UnexpectedEof {
                     self.summary.failed += 1;
-                    let aside = blocking(move || queue.set_aside(id)).await;
-                    let then = if aside.is_ok() { End::Succeeded } else { End::Disturbed };
-                    end(&mut self.schedule, then);
+                    // It has ended: it is not looked for again.
+                    self.end(id, End::Succeeded);
+                    self.keep(id, Outcome::Unreadable).await;
                 } else {
-                    end(&mut self.schedule, End::Disturbed);
+                    self.end(id, End::Disturbed);
                 }
                 return;
             }
         };
         if state == HookState::Interrupted {
             (self.told)(&run, &state);
-            end(&mut self.schedule, End::Disturbed);
+            self.end(id, End::Disturbed);
             return;
         }
-        let then = end(&mut self.schedule, came);
-        let kept = run.clone();
-        let kept = blocking(move || match then {
-            Then::Done => queue.succeeded(id),
-            Then::Again(_) => queue.update(id, &kept),
-            Then::GiveUp => queue.failed(id, &kept),
-        });
-        if let Err(error) = kept.await {
-            tracing::warn!(run = %id, "what became of a command cannot be kept, and it may run again: {error}");
-        }
+        let then = self.end(id, came);
+        let run = Arc::new(run);
+        self.keep(id, Outcome::Tried(run.clone(), then)).await;
         let state = match then {
             Then::Done => HookState::Succeeded,
             Then::Again(after) => HookState::Retrying(after),
@@ -373,10 +400,30 @@ impl Runner {
         self.summary.failed += u64::from(state == HookState::Failed);
         (self.told)(&run, &state);
     }
+
+    /// Keeps what a run has come to; what cannot be kept now, as on a full disk, later: a command that has succeeded must not run
+    /// again because of its disk.
+    async fn keep(&mut self, id: RunId, outcome: Outcome) {
+        let (queue, then, written) = (self.noting.queue.clone(), outcome.then(), outcome.clone());
+        match blocking(move || written.keep(&queue, id)).await {
+            Ok(()) => {
+                if self.unkept.remove(&id).is_some() {
+                    self.schedule.kept(&id, then, self.started.elapsed());
+                }
+            }
+            Err(error) => {
+                if self.unkept.insert(id, outcome).is_none() {
+                    tracing::warn!(run = %id, "what became of a command cannot be kept now, and is kept later: {error}");
+                }
+                self.schedule.unkept(&id, self.started.elapsed(), random());
+            }
+        }
+    }
 }
 
-async fn read(queue: Arc<Queue>, id: RunId) -> io::Result<Option<Run>> {
-    blocking(move || queue.read(Shelf::Pending, id)).await
+/// Anything between 0 and 1.
+fn random() -> f64 {
+    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 /// Why a command must not go on.
@@ -386,9 +433,7 @@ enum Over {
 }
 
 /// Runs the command once.
-async fn attempt(
-    mut run: Run, options: &HookOptions, directory: &Path, modes: watch::Receiver<Mode>,
-) -> Result<(Run, HookState, End), io::Error> {
+async fn attempt(mut run: Run, options: &HookOptions, directory: &Path, modes: watch::Receiver<Mode>) -> Tried {
     let transfer = run.manifest.transfer;
     let directory: PathBuf = directory.into();
     let started = environment(&run, &directory)
@@ -406,10 +451,10 @@ async fn attempt(
             let (ended, output) = running.end(over).await;
             match ended {
                 Ok(Ended::Exited(status)) if status.success() => {
-                    return Ok((run, HookState::Succeeded, End::Succeeded));
+                    return (run, HookState::Succeeded, End::Succeeded);
                 }
                 Ok(Ended::Exited(status)) => (in_words(status), status.code(), output),
-                Ok(Ended::Killed(Over::Stopped)) => return Ok((run, HookState::Interrupted, End::Disturbed)),
+                Ok(Ended::Killed(Over::Stopped)) => return (run, HookState::Interrupted, End::Disturbed),
                 Ok(Ended::Killed(Over::TimedOut)) => {
                     let limit = options.timeout.unwrap_or_default();
                     (format!("it was killed after {}", humantime::format_duration(limit)), None, output)
@@ -421,7 +466,7 @@ async fn attempt(
     run.failures = run.failures.saturating_add(1);
     run.last = Some(Attempt { at: Timestamp::now(), exit_code, reason, output });
     let end = End::Failed { failures: run.failures };
-    Ok((run, HookState::Failed, end))
+    (run, HookState::Failed, end)
 }
 
 async fn after(limit: Option<Duration>) {

@@ -24,6 +24,8 @@ pub struct Schedule<R> {
     /// By when they are due.
     waiting: BTreeSet<(Duration, R)>,
     running: BTreeSet<R>,
+    /// What has ended, and is to be kept by then.
+    unkept: BTreeSet<(Duration, R)>,
     unseen: Unseen,
 }
 
@@ -39,6 +41,8 @@ enum Unseen {
 pub enum Step<R> {
     /// Run this.
     Run(R),
+    /// Keep what this has come to, which could not be kept before: [`Schedule::kept`], or [`Schedule::unkept`] again.
+    Keep(R),
     /// Look for more: [`Schedule::looked`].
     Look,
     /// Wait until something happens, or it is so late.
@@ -55,7 +59,7 @@ pub enum End {
         /// At least one.
         failures: u32,
     },
-    /// It could not be read or kept, and is looked for again after a rest; that counts as no try.
+    /// It could not be read, or was interrupted, and is looked for again after a rest; that counts as no try.
     Disturbed,
 }
 
@@ -79,6 +83,7 @@ impl<R: Ord + Clone> Schedule<R> {
             ready: VecDeque::new(),
             waiting: BTreeSet::new(),
             running: BTreeSet::new(),
+            unkept: BTreeSet::new(),
             unseen: Unseen::Perhaps,
         }
     }
@@ -96,14 +101,21 @@ impl<R: Ord + Clone> Schedule<R> {
 
     /// Those it knows.
     pub fn known(&self) -> BTreeSet<R> {
-        let waiting = self.waiting.iter().map(|(_, run)| run);
+        let waiting = self.waiting.iter().chain(&self.unkept).map(|(_, run)| run);
         self.ready.iter().chain(&self.running).chain(waiting).cloned().collect()
     }
 
     /// What to do now. A run that is due again goes before those that have not been tried.
     pub fn next(&mut self, now: Duration) -> Step<R> {
+        let keep = self.unkept.first().map(|(due, _)| *due);
+        if keep.is_some_and(|due| due <= now)
+            && let Some((_, run)) = self.unkept.pop_first()
+        {
+            self.running.insert(run.clone());
+            return Step::Keep(run);
+        }
         if self.running.len() >= self.concurrency {
-            return Step::Wait(None);
+            return Step::Wait(keep);
         }
         let due = self.waiting.first().map(|(due, _)| *due);
         if due.is_some_and(|due| due <= now)
@@ -111,7 +123,7 @@ impl<R: Ord + Clone> Schedule<R> {
         {
             return self.begin(run);
         }
-        if self.waiting.len() < MOST_WAITING {
+        if self.waiting.len() + self.unkept.len() < MOST_WAITING {
             if let Some(run) = self.ready.pop_front() {
                 return self.begin(run);
             }
@@ -119,7 +131,7 @@ impl<R: Ord + Clone> Schedule<R> {
                 return Step::Look;
             }
         }
-        Step::Wait(due)
+        Step::Wait(due.into_iter().chain(keep).min())
     }
 
     fn begin(&mut self, run: R) -> Step<R> {
@@ -140,12 +152,29 @@ impl<R: Ord + Clone> Schedule<R> {
         Then::Again(after)
     }
 
-    /// Whether nothing is left to do, as far as is known.
-    pub fn is_idle(&self) -> bool {
-        self.unseen == Unseen::None && self.ready.is_empty() && self.waiting.is_empty() && self.running.is_empty()
+    /// What a run that has ended came to could not be kept. That is tried again after a rest, and the run is not: it would not be
+    /// the try that is known.
+    pub fn unkept(&mut self, run: &R, now: Duration, random: f64) {
+        self.running.remove(run);
+        self.waiting.retain(|(_, waiting)| waiting != run);
+        self.unkept.insert((now.saturating_add(rest(4, random)), run.clone()));
     }
 
-    /// How many are under way.
+    /// It is kept now, and this follows.
+    pub fn kept(&mut self, run: &R, then: Then, now: Duration) {
+        self.running.remove(run);
+        if let Then::Again(after) = then {
+            self.waiting.insert((now.saturating_add(after), run.clone()));
+        }
+    }
+
+    /// Whether nothing is left to do, as far as is known.
+    pub fn is_idle(&self) -> bool {
+        let none_waits = self.ready.is_empty() && self.waiting.is_empty() && self.unkept.is_empty();
+        self.unseen == Unseen::None && none_waits && self.running.is_empty()
+    }
+
+    /// How many are under way, the one that is being kept included.
     pub fn running(&self) -> usize {
         self.running.len()
     }
@@ -173,17 +202,51 @@ mod tests {
         assert_eq!(rest(3, 1.0), Duration::from_secs(3));
     }
 
+    #[test]
+    fn what_cannot_be_kept_is_kept_later_and_does_not_run_for_it() {
+        let seconds = Duration::from_secs;
+        let mut schedule = Schedule::new(1, 2);
+        schedule.looked([1, 2], true);
+        assert_eq!(schedule.next(seconds(0)), Step::Run(1));
+        assert_eq!(schedule.ended(&1, End::Succeeded, seconds(0), 0.0), Then::Done);
+        schedule.unkept(&1, seconds(0), 0.0);
+        assert!(schedule.known().contains(&1) && !schedule.is_idle());
+
+        // Others go on meanwhile, and do not hold it up.
+        assert_eq!(schedule.next(seconds(0)), Step::Run(2));
+        assert_eq!(schedule.next(seconds(0)), Step::Wait(Some(seconds(8))));
+        assert_eq!(schedule.next(seconds(8)), Step::Keep(1));
+        assert!(schedule.known().contains(&1));
+        schedule.unkept(&1, seconds(8), 0.0);
+        assert_eq!(schedule.next(seconds(8)), Step::Wait(Some(seconds(16))));
+        assert_eq!(schedule.next(seconds(16)), Step::Keep(1));
+        schedule.kept(&1, Then::Done, seconds(16));
+        assert!(!schedule.known().contains(&1));
+
+        // One that is to be tried again rests from when that is kept.
+        let then = schedule.ended(&2, End::Failed { failures: 1 }, seconds(16), 0.0);
+        assert_eq!(then, Then::Again(seconds(1)));
+        schedule.unkept(&2, seconds(16), 0.0);
+        assert_eq!(schedule.next(seconds(17)), Step::Wait(Some(seconds(24))));
+        assert_eq!(schedule.next(seconds(24)), Step::Keep(2));
+        schedule.kept(&2, then, seconds(24));
+        assert_eq!(schedule.next(seconds(24)), Step::Wait(Some(seconds(25))));
+        assert_eq!(schedule.next(seconds(25)), Step::Run(2));
+    }
+
     proptest! {
-        /// A world of runs, each of which fails so many times, with a disk that shows a few at a time.
+        /// A world of runs, each of which fails so many times, with a disk that shows a few at a time, and keeps
+        /// what is written only each so many times.
         #[test]
         fn each_run_is_tried_until_it_succeeds_or_has_failed_too_often(
             needs in prop::collection::vec(0_u32..8, 0..40), concurrency in 1_usize..4, tries in 1_u32..6, window in 1_usize..5,
-            random in 0.0..1.0,
+            flaky in 1_usize..4, random in 0.0..1.0,
         ) {
             let mut schedule = Schedule::new(concurrency, tries);
             let mut on_disk: BTreeMap<usize, u32> = (0..needs.len()).map(|run| (run, 0)).collect();
             let (mut tried, mut given_up, mut firsts) = (vec![0; needs.len()], BTreeSet::new(), Vec::new());
             let (mut now, mut running) = (Duration::ZERO, VecDeque::new());
+            let (mut unkept, mut writes) = (BTreeMap::new(), 0);
             for _ in 0..10_000 {
                 match schedule.next(now) {
                     Step::Run(run) => {
@@ -193,6 +256,18 @@ mod tests {
                         tried[run] += 1;
                         running.push_back(run);
                         prop_assert!(running.len() <= concurrency && schedule.running() == running.len());
+                    }
+                    Step::Keep(run) => {
+                        writes += 1;
+                        if writes % flaky != 0 {
+                            schedule.unkept(&run, now, random);
+                        } else {
+                            let then = unkept.remove(&run).unwrap();
+                            schedule.kept(&run, then, now);
+                            if !matches!(then, Then::Again(_)) {
+                                on_disk.remove(&run);
+                            }
+                        }
                     }
                     Step::Look => {
                         let known = schedule.known();
@@ -204,13 +279,18 @@ mod tests {
                     Step::Wait(until) => {
                         if let Some(run) = running.pop_front() {
                             let end = if tried[run] > needs[run] { End::Succeeded } else { End::Failed { failures: tried[run] } };
-                            match schedule.ended(&run, end, now, random) {
-                                Then::Done => _ = on_disk.remove(&run),
-                                Then::GiveUp => {
-                                    on_disk.remove(&run);
-                                    given_up.insert(run);
-                                }
+                            let then = schedule.ended(&run, end, now, random);
+                            match then {
+                                Then::Done => {}
+                                Then::GiveUp => prop_assert!(given_up.insert(run)),
                                 Then::Again(after) => prop_assert!(after >= Duration::from_millis(750)),
+                            }
+                            writes += 1;
+                            if writes % flaky != 0 {
+                                unkept.insert(run, then);
+                                schedule.unkept(&run, now, random);
+                            } else if !matches!(then, Then::Again(_)) {
+                                on_disk.remove(&run);
                             }
                         } else if let Some(until) = until {
                             prop_assert!(until > now);
@@ -221,7 +301,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert!(schedule.is_idle() && on_disk.is_empty());
+            prop_assert!(schedule.is_idle() && on_disk.is_empty() && unkept.is_empty());
             // Begun in order, however they end.
             prop_assert!(firsts.is_sorted());
             for (run, needs) in needs.iter().enumerate() {
