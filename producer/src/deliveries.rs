@@ -68,8 +68,13 @@ pub(crate) struct Awaited {
     done: BTreeSet<ReceiverName>,
 }
 
-/// Receipts, and who will not land it.
-type Said = (Vec<Receipt>, Vec<(ReceiverName, NotLanded)>);
+/// What receivers have said of a transfer.
+struct Said {
+    receipts: Vec<Receipt>,
+    rejections: Vec<(ReceiverName, NotLanded)>,
+    /// An awaited one's need for repair, the newest, and when it was stored.
+    request: Option<(RepairRequest, Timestamp)>,
+}
 
 impl Awaited {
     fn of(sent: &Sent, receivers: impl IntoIterator<Item = ReceiverName>) -> (Key, Self) {
@@ -275,11 +280,13 @@ impl Deliveries {
                 }
             } else if let Some(key) = self.added.front() {
                 let said = self.said_of(key).await;
-                if let Some(key) = self.added.pop_front() {
-                    // Otherwise a round will tell.
-                    let (receipts, rejections) = said?.unwrap_or_default();
+                // Otherwise a round will tell.
+                if let Some(key) = self.added.pop_front()
+                    && let Some(Said { receipts, rejections, request }) = said?
+                {
                     receipts.into_iter().for_each(|receipt| self.land(&key, receipt));
                     rejections.into_iter().for_each(|(receiver, why)| self.miss(&key, receiver, why));
+                    self.request = request.map(|(request, asked_at)| (key, request, asked_at));
                 }
             } else if let Some(key) = self.rounds.next() {
                 match self.awaited.get(&key) {
@@ -337,16 +344,27 @@ impl Deliveries {
         }
     }
 
-    /// What receivers have said of a transfer: receipts and rejections; `None` where that cannot be known now.
+    /// What receivers have said of a transfer; `None` where that cannot be known now.
     async fn said_of(&self, key: &Key) -> Result<Option<Said>, BrokerError> {
-        let said = async || -> Result<Said, BrokerError> {
-            Ok((self.broker.receipts(&key.0, key.1).await?, self.rejected_by(key).await?))
-        };
-        match said().await {
+        match self.look_up(key).await {
             Ok(said) => Ok(Some(said)),
             Err(error) if error.is_passing() || matches!(error, BrokerError::Denied { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn look_up(&self, key: &Key) -> Result<Said, BrokerError> {
+        let receipts = self.broker.receipts(&key.0, key.1).await?;
+        let rejections = self.rejected_by(key).await?;
+        // A receiver asks once.
+        let requests = match self.broker.repair_requests(&key.0, key.1).await {
+            Err(BrokerError::Denied { .. }) => Vec::new(),
+            requests => requests?,
+        };
+        let awaited = self.awaited.get(key).map(|awaited| &awaited.receivers);
+        let is_awaited = |receiver: &ReceiverName| awaited.is_some_and(|awaited| awaited.contains(receiver));
+        let request = requests.into_iter().rev().find(|(request, _)| is_awaited(&request.receiver));
+        Ok(Said { receipts, rejections, request })
     }
 
     /// Who has rejected a transfer, and has neither withdrawn that nor landed it since.
@@ -379,20 +397,28 @@ impl Deliveries {
     }
 
     fn land(&mut self, key: &Key, receipt: Receipt) {
-        if let Some(awaited) = self.awaited.get_mut(key)
-            && receipt.is_of(awaited.digest, awaited.size)
-            && awaited.receivers.remove(&receipt.receiver)
+        if self.awaited.get(key).is_some_and(|awaited| receipt.is_of(awaited.digest, awaited.size))
+            && self.cross_off(key, &receipt.receiver)
         {
             self.words.push_back(Word::Landed(receipt));
         }
     }
 
     fn miss(&mut self, key: &Key, receiver: ReceiverName, why: NotLanded) {
-        if let Some(awaited) = self.awaited.get_mut(key)
-            && awaited.receivers.remove(&receiver)
-        {
+        if self.cross_off(key, &receiver) {
             self.words.push_back(Word::NotLanded { transfer: key.1, receiver, why });
         }
+    }
+
+    /// Does not wait for this receiver any more, and says whether it did.
+    fn cross_off(&mut self, key: &Key, receiver: &ReceiverName) -> bool {
+        let Some(awaited) = self.awaited.get_mut(key) else { return false };
+        let was_awaited = awaited.receivers.remove(receiver);
+        // Whoever ends with the last hears until then what others need. What never ends is to stay small.
+        if awaited.receivers.is_empty() && self.ends != Ends::WithTheLast {
+            self.awaited.remove(key);
+        }
+        was_awaited
     }
 
     /// Nobody will have it who has not.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, PullSettings, StartAt};
 
 /// How often a reading that stands still is looked into.
@@ -20,6 +22,10 @@ pub(super) struct Pulled {
     pending: u64,
     /// Messages that have come.
     seen: u64,
+    /// When to look into it, while it stands still; kept here, because whoever reads may give up and ask again.
+    look_at: Option<Instant>,
+    /// How long it has stood still while there was more.
+    silent: Duration,
 }
 
 impl Broker {
@@ -35,7 +41,8 @@ impl Broker {
         let mut spec = ConsumerSpec { stream, name, filters, start, headers_only, kind };
         let pending = self.create_consumer(&mut spec).await?.pending;
         let pull = Pull::new(self, &spec.stream, &spec.name, settings).await?;
-        Ok(Pulled { broker: self.clone(), stream: spec.stream, consumer: spec.name, pull, pending, seen: 0 })
+        let (broker, stream, consumer) = (self.clone(), spec.stream, spec.name);
+        Ok(Pulled { broker, stream, consumer, pull, pending, seen: 0, look_at: None, silent: Duration::ZERO })
     }
 }
 
@@ -58,22 +65,25 @@ impl Pulled {
     /// # Errors
     /// When messages were lost, the consumer is gone, or the connection is closed: it is to be begun again.
     pub(super) async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
-        let mut silent = Duration::ZERO;
         loop {
-            if let Ok(delivery) = tokio::time::timeout(TICK, self.pull.next()).await {
+            let look_at = *self.look_at.get_or_insert_with(|| Instant::now() + TICK);
+            if let Ok(delivery) = tokio::time::timeout_at(look_at, self.pull.next()).await {
                 let delivery = delivery?;
+                (self.look_at, self.silent) = (None, Duration::ZERO);
                 self.seen += 1;
                 self.pending = delivery.pending;
                 // Nothing is delivered twice by such a consumer: what was lost with a connection shows as a gap.
                 return if delivery.consumer_sequence == self.seen { Ok(Some(delivery)) } else { Err(self.gone()) };
             }
             // A server that has lost messages may have promised more than there are.
-            match self.broker.consumer(&self.stream, &self.consumer).await? {
+            let state = self.broker.consumer(&self.stream, &self.consumer).await?;
+            self.look_at = None;
+            match state {
                 Some(state) if (state.pending, state.delivered) == (0, self.seen) => {
-                    self.pending = 0;
+                    (self.pending, self.silent) = (0, Duration::ZERO);
                     return Ok(None);
                 }
-                Some(_) if silent < SILENCE => silent += TICK,
+                Some(_) if self.silent < SILENCE => self.silent += TICK,
                 _ => return Err(self.gone()),
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
+use tokio::time::Instant;
 
 use super::{
     Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt, consumer::name_of_its_own, headers::LOOK,
@@ -28,6 +29,8 @@ pub(super) struct Push {
     subscriber: Subscriber,
     /// Messages that have come.
     seen: u64,
+    /// When the server gave a sign of itself last; kept here, because whoever reads may give up and ask again.
+    heard: Instant,
     /// Whether the server was kept from hearing that it may go on.
     denials: Option<Denials>,
 }
@@ -57,6 +60,7 @@ impl Broker {
                 consumer: spec.name,
                 subscriber,
                 seen: 0,
+                heard: Instant::now(),
                 denials: None,
             };
             Ok((push, state.pending))
@@ -83,7 +87,7 @@ impl Push {
             };
             let came = tokio::select! {
                 biased;
-                came = tokio::time::timeout(SILENCE, self.subscriber.next()) => came,
+                came = tokio::time::timeout_at(self.heard + SILENCE, self.subscriber.next()) => came,
                 violation = denied => {
                     let what = format!("reading the headers of stream {}", self.stream);
                     return Err(BrokerError::Denied { what, violation });
@@ -94,6 +98,7 @@ impl Push {
                 Ok(None) => return Err(BrokerError::Closed { what: format!("reading stream {}", self.stream) }),
                 Err(_) => return Err(self.gone()),
             };
+            self.heard = Instant::now();
             match message.status {
                 None => {
                     let Some(delivery) = Delivery::new(message, &self.broker) else { continue };

@@ -1,8 +1,8 @@
 //! What is awaited of receivers before a source may go. No I/O: it is fed with what was sent and said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use natsfer_producer::{FileName, TransferId};
+use natsfer_producer::{FileName, ReceiverName, TransferId};
 
 use super::{state::Word, version::Version, writers::Completion};
 
@@ -19,7 +19,7 @@ pub(super) struct Held {
     pub(super) version: Version,
     pub(super) completion: Completion,
     /// Receivers that have said nothing yet.
-    pub(super) awaited: usize,
+    pub(super) awaited: BTreeSet<ReceiverName>,
     /// The worst that was heard.
     pub(super) worst: Word,
 }
@@ -37,10 +37,10 @@ pub(super) enum Fate {
 
 impl Held {
     fn fate(&self) -> Fate {
-        match (self.awaited, self.worst) {
-            (0, Word::Landed) => Fate::Goes,
-            (0, Word::NotLanded) => Fate::Stays,
-            _ => Fate::Waits,
+        match self.worst {
+            _ if !self.awaited.is_empty() => Fate::Waits,
+            Word::Landed => Fate::Goes,
+            Word::NotLanded => Fate::Stays,
         }
     }
 }
@@ -53,10 +53,12 @@ impl Handover {
         fate
     }
 
-    /// A receiver has it, or will not.
-    pub(super) fn hear(&mut self, transfer: TransferId, word: Word) -> Fate {
+    /// A receiver has it, or will not. Its first word counts: what it repeats speaks for nobody else.
+    pub(super) fn hear(&mut self, transfer: TransferId, receiver: &ReceiverName, word: Word) -> Fate {
         let Some(held) = self.held.get_mut(&transfer) else { return Fate::Waits };
-        held.awaited = held.awaited.saturating_sub(1);
+        if !held.awaited.remove(receiver) {
+            return Fate::Waits;
+        }
         if word == Word::NotLanded {
             held.worst = word;
         }
@@ -66,6 +68,14 @@ impl Handover {
     /// Nothing more is to happen to it.
     pub(super) fn release(&mut self, transfer: TransferId) -> Option<Held> {
         self.held.remove(&transfer)
+    }
+
+    /// Somebody who is awaited, and how many more words are.
+    pub(super) fn awaited(&self) -> Option<(TransferId, &ReceiverName, usize)> {
+        let (transfer, receiver) =
+            self.held.iter().find_map(|(transfer, held)| Some((*transfer, held.awaited.first()?)))?;
+        let words: usize = self.held.values().map(|held| held.awaited.len()).sum();
+        Some((transfer, receiver, words - 1))
     }
 
     /// How many files there are.
@@ -88,16 +98,26 @@ mod tests {
         let transfer = TransferId::random().unwrap();
         let version = Version { size: 1, modified: Modified(1, 0), inode: 1 };
         let (name, completion): (FileName, _) = ("a".parse().unwrap(), Completion::Told);
-        let held = |awaited| Held { name: name.clone(), version, completion, awaited, worst: Word::Landed };
+        let [a, b]: [ReceiverName; 2] = ["a", "b"].map(|name| name.parse().unwrap());
+        let held = |awaited: &[&ReceiverName]| {
+            let (name, awaited) = (name.clone(), awaited.iter().copied().cloned().collect());
+            Held { name, version, completion, awaited, worst: Word::Landed }
+        };
         let mut handover = Handover::default();
-        assert_eq!(handover.hold(transfer, held(0)), Fate::Goes);
-        assert_eq!(handover.hold(transfer, held(2)), Fate::Waits);
-        assert_eq!(handover.hear(transfer, Word::Landed), Fate::Waits);
-        assert_eq!(handover.hear(transfer, Word::Landed), Fate::Goes);
-        assert_eq!(handover.hold(transfer, held(2)), Fate::Waits);
-        assert_eq!(handover.hear(transfer, Word::NotLanded), Fate::Waits);
-        assert_eq!(handover.hear(transfer, Word::Landed), Fate::Stays);
-        assert_eq!(handover.release(transfer).map(|held| held.awaited), Some(0));
-        assert_eq!(handover.hear(transfer, Word::Landed), Fate::Waits);
+        assert_eq!(handover.hold(transfer, held(&[])), Fate::Goes);
+        assert_eq!(handover.awaited(), None);
+        assert_eq!(handover.hold(transfer, held(&[&a, &b])), Fate::Waits);
+        assert_eq!(handover.awaited(), Some((transfer, &a, 1)));
+        assert_eq!(handover.hear(transfer, &a, Word::Landed), Fate::Waits);
+        // A word that comes twice is nobody else's.
+        assert_eq!(handover.hear(transfer, &a, Word::Landed), Fate::Waits);
+        assert_eq!(handover.hear(transfer, &a, Word::NotLanded), Fate::Waits);
+        assert_eq!(handover.awaited(), Some((transfer, &b, 0)));
+        assert_eq!(handover.hear(transfer, &b, Word::Landed), Fate::Goes);
+        assert_eq!(handover.hold(transfer, held(&[&a, &b])), Fate::Waits);
+        assert_eq!(handover.hear(transfer, &a, Word::NotLanded), Fate::Waits);
+        assert_eq!(handover.hear(transfer, &b, Word::Landed), Fate::Stays);
+        assert_eq!(handover.release(transfer).map(|held| held.awaited), Some(BTreeSet::new()));
+        assert_eq!(handover.hear(transfer, &b, Word::Landed), Fate::Waits);
     }
 }

@@ -120,7 +120,7 @@ impl<'a> Pump<'a> {
                 name: open.sent.name.clone(),
                 version: open.version,
                 completion: open.completion,
-                awaited: unheard.len(),
+                awaited: unheard.iter().cloned().collect(),
                 worst: worst.copied().unwrap_or(state::Word::Landed),
             };
             let fate = pump.handover.hold(transfer, held);
@@ -158,9 +158,9 @@ impl<'a> Pump<'a> {
                     let (path, version, end) = ended.context("a task failed")?;
                     self.take_end(&path, version, end).await;
                 }
-                word = self.listening.next() => self.take_word(word).await,
-                Some(ended) = self.repairs.ended() => if let Some((transfer, receiver)) = self.repairs.take(ended?) {
-                    self.listening.give_up(transfer, &receiver);
+                word = self.listening.next() => self.take_word(word?).await,
+                Some(ended) = self.repairs.ended() => if let Some((transfer, receivers)) = self.repairs.take(ended?) {
+                    self.listening.give_up(transfer, receivers);
                 },
                 Some(ended) = self.departures.ended() => {
                     for (transfer, disposed) in ended? {
@@ -380,7 +380,8 @@ impl<'a> Pump<'a> {
         self.listening.add(&sent, receivers);
         let completion = self.outbox.completion(Path::new(name.as_str()), &version);
         self.file.keep(Record::Open { version, completion, sent }).await;
-        let held = Held { name, version, completion, awaited: receivers.len(), worst: state::Word::Landed };
+        let awaited = receivers.iter().cloned().collect();
+        let held = Held { name, version, completion, awaited, worst: state::Word::Landed };
         let fate = self.handover.hold(transfer, held);
         self.decide(transfer, fate).await;
     }
@@ -415,8 +416,8 @@ impl<'a> Pump<'a> {
         if let Err(error) = told {
             report(&anyhow::Error::from(error).context("what a receiver said could not be told of"));
         }
+        let fate = self.handover.hear(transfer, &receiver, heard);
         self.file.keep(Record::Heard { transfer, receiver, word: heard }).await;
-        let fate = self.handover.hear(transfer, heard);
         self.decide(transfer, fate).await;
     }
 
@@ -427,9 +428,7 @@ impl<'a> Pump<'a> {
         }
         let path = Path::new(name.as_str());
         // Otherwise a look tells, which sees what is there now.
-        let removed =
-            !path.as_os_str().is_empty() && self.outbox.is_sent(path, &version) && self.is_removed(path).await;
-        if removed {
+        if self.outbox.is_sent(path, &version) && self.is_removed(path).await {
             self.outbox.vanished(path);
             self.file.keep(Record::Gone { name }).await;
         }
@@ -442,7 +441,7 @@ impl<'a> Pump<'a> {
     }
 
     fn remind(&self) {
-        if let Some((transfer, receiver, more)) = self.listening.awaited() {
+        if let Some((transfer, receiver, more)) = self.handover.awaited() {
             let more = match more {
                 0 => String::new(),
                 more => format!(", and {}", count(more as u64, "more receipt")),

@@ -100,7 +100,16 @@ impl Scanner {
             found: Vec::new(),
             outcome: ScanOutcome::Whole,
         };
-        tokio::task::spawn_blocking(move || scan.run(directories, extent));
+        let reports = self.reports.clone();
+        let scan = tokio::task::spawn_blocking(move || scan.run(directories));
+        tokio::spawn(async move {
+            // Whatever happens: the next scan waits for this one's end.
+            let outcome = scan.await.unwrap_or_else(|error| {
+                tracing::error!("looking through the directory failed: {error}");
+                ScanOutcome::Partial
+            });
+            let _ = reports.send(Report::Ended(extent, outcome)).await;
+        });
         Some(extent)
     }
 }
@@ -119,9 +128,10 @@ struct Scan {
 struct Deserted;
 
 impl Scan {
-    fn run(mut self, directories: Vec<PathBuf>, extent: Extent) {
-        if self.look_through(directories).is_ok() && self.tell().is_ok() {
-            let _ = self.reports.blocking_send(Report::Ended(extent, self.outcome));
+    fn run(mut self, directories: Vec<PathBuf>) -> ScanOutcome {
+        match self.look_through(directories).and_then(|()| self.tell()) {
+            Ok(()) => self.outcome,
+            Err(Deserted) => ScanOutcome::Partial,
         }
     }
 
