@@ -99,10 +99,12 @@ pub fn note(line: &str) {
 /// A line without characters that a terminal obeys, or that make it read other than it is: strangers may have written parts of it.
 /// Escaped so that JSON stays the same JSON.
 pub fn harmless(line: &str) -> std::borrow::Cow<'_, str> {
-    if !line.chars().any(deceives) {
+    // Separators, and what is not seen at all, beside what no name may have.
+    let is_harmful = |c| deceives(c) || matches!(c, '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{feff}');
+    if !line.chars().any(is_harmful) {
         return line.into();
     }
-    let escape = |c: char| if deceives(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    let escape = |c: char| if is_harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     line.chars().map(escape).collect::<String>().into()
 }
 

@@ -87,10 +87,11 @@ fn extension_start(file: &str) -> usize {
     }
 }
 
-/// Characters that make a name read other than it is stored: control characters, and Unicode's direction overrides and
-/// isolates (UAX #9).
+/// Characters that make a name read other than it is stored: control characters, and Unicode's marks, overrides
+/// and isolates of direction (Bidi_Control, UAX #9).
 pub(crate) fn deceives(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl FromStr for FileName {

@@ -42,7 +42,8 @@ pub(crate) fn lies_beneath(name: &FileName) {
     assert_eq!(names.join("/"), text);
     assert!(names.iter().all(|name| name.len() <= 255));
     assert!(!names[0].eq_ignore_ascii_case(STAGING_DIRECTORY));
-    let deceives = |c: char| c.is_control() || "\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}".contains(c);
+    let deceives =
+        |c: char| c.is_control() || "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}".contains(c);
     assert!(!text.contains(|c| deceives(c) || ('\u{2066}'..='\u{2069}').contains(&c)), "{text:?}");
     let (directories, file) = name.split();
     assert_eq!(directories.map_or(String::new(), |above| format!("{above}/")) + file, text);

@@ -443,6 +443,32 @@ async fn a_command_that_has_failed_for_good_is_listed_and_can_be_run_again() {
     assert!(hooks(&inbox).await.is_empty());
 }
 
+/// What somebody has put among the commands to be run stops neither a receiver nor `hooks`.
+#[tokio::test]
+async fn what_is_no_command_holds_up_no_other() {
+    let (server, home) = start().await;
+    let inbox = home.path().join("inbox");
+    send_named(&server, &[], "bad.csv", "x").await;
+    let failing = ["--exec", "exit 7", "--exec-tries", "1", "--drain"];
+    let _ = receiving(&server, "r", &inbox, &failing).run().await.exited(1);
+    let shelf = |shelf: &str| inbox.join(".natsfer/exec/r").join(shelf);
+    let [garbage, pipe, link] = ["1", "2", "3"].map(|digit| format!("{:0>16}-{}.json", digit, digit.repeat(32)));
+    std::fs::write(shelf("failed").join(&garbage), "garbage").unwrap();
+    let _fifo = Pipe::new(shelf("pending").join(&pipe));
+    std::os::unix::fs::symlink("nowhere", shelf("pending").join(&link)).unwrap();
+
+    let retried = consumer(["hooks", "--retry-all", "--into"]).arg(&inbox).run().await.exited(1);
+    assert!(retried.errors().contains(&garbage), "{}", retried.errors());
+    let options = ["--exec", "touch ../ran", "--drain"];
+    let run = receiving(&server, "r", &inbox, &options).run().await.exited(1).json_lines();
+    assert_eq!(events(&run, "exec").iter().filter(|event| event["state"] == "succeeded").count(), 1, "{run:?}");
+    assert!(home.path().join("ran").exists());
+    // Nobody looks at them again by himself.
+    assert_eq!(shelf("pending").read_dir().unwrap().count(), 0);
+    let listed = consumer(["hooks", "--into"]).arg(&inbox).run().await.exited(1);
+    assert!([garbage, pipe, link].iter().all(|name| listed.errors().contains(name)), "{}", listed.errors());
+}
+
 /// Killed at any moment, as by a power cut of the process: each file's command has run in the end, and nothing is left.
 #[tokio::test]
 async fn no_command_is_lost_when_the_receiver_is_killed() {

@@ -161,6 +161,43 @@ async fn a_receiver_serves_health_and_metrics() {
     assert!(health().await.exited(1).errors().contains("nothing answers"));
 }
 
+/// Whoever may connect to `--http` can ask slowly: that takes neither all descriptors nor the place of others for long.
+#[tokio::test]
+async fn slow_clients_keep_nobody_from_files_and_metrics() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let receiver = receiving(&server, "r", home.path().join("inbox"), &["--http", "127.0.0.1:0"]).spawn().await;
+    let port = port_of(&receiver).await;
+    let mut slow = Vec::new();
+    for _ in 0..130 {
+        let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        std::io::Write::write_all(&mut connection, b"GET /m").unwrap();
+        slow.push(connection);
+    }
+    write(home.path().join("a"), "a");
+    send(&server, &[], &[home.path().join("a")]).await;
+    receiver.event(SOON, |event| event["event"] == "received").await;
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", receiver.id())).map_or(0, Iterator::count);
+    assert!(descriptors() < 110, "{} descriptors", descriptors());
+    eventually("those behind them have their turn", Duration::from_secs(120), || async {
+        get_text(port, "/healthz").await.ok().filter(|(status, _)| *status == 200)
+    })
+    .await;
+    drop(slow);
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+}
+
+/// A receiver that waits for its server can be stopped.
+#[tokio::test]
+async fn a_receiver_without_a_server_ends_when_it_is_told_to() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    server.kill().await;
+    let receiver = receiving(&server, "r", home.path().join("inbox"), &[]).spawn().await;
+    receiver.log_line(SOON, |line| line.contains("Trying again")).await;
+    receiver.terminate();
+    assert!(receiver.wait().await.success().errors().contains("stopping"));
+}
+
 #[tokio::test]
 async fn a_watcher_serves_how_much_it_has_before_it() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());

@@ -10,8 +10,14 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
+};
 
 use super::parse_address;
 use crate::{
@@ -21,6 +27,15 @@ use crate::{
 
 /// Where a program listens unless it is told otherwise, and where `health` asks.
 pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:8223";
+
+/// Connections at once; others wait. Each takes a descriptor, of which files and the server's connection need some, too.
+const MOST_CONNECTIONS: usize = 64;
+
+/// How long one connection may take, which is for one request.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Rest when no connection can be taken, as when there are no descriptors.
+const REST: Duration = Duration::from_secs(1);
 
 /// How often what was measured is gathered, so that it does not pile up where nobody asks.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -78,13 +93,37 @@ impl HttpArguments {
                 }
             };
             tokio::select! {
-                Err(error) = async { axum::serve(listener, router).await } => {
-                    tracing::error!(%error, "health and metrics are not served any more");
-                }
+                () = answer(&listener, router) => {}
                 () = upkeep => {}
             }
         });
         Ok(Some(Http(task.abort_handle())))
+    }
+}
+
+/// Answers one request of each connection. `axum::serve` would wait for ever for those that ask slowly, however many they are.
+async fn answer(listener: &TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut http = http1::Builder::new();
+    http.keep_alive(false);
+    let mut connections = JoinSet::new();
+    // The semaphore is never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a connection for health or metrics cannot be taken");
+                tokio::time::sleep(REST).await;
+                continue;
+            }
+        };
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        connections.spawn(async move {
+            // Who goes away, or writes nonsense, has had an answer or wants none.
+            let _ = tokio::time::timeout(LONGEST, connection).await;
+            drop(place);
+        });
+        while connections.try_join_next().is_some() {}
     }
 }
 

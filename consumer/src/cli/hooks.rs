@@ -49,21 +49,25 @@ impl List {
         if self.retry.is_some() || self.retry_all {
             return self.retry(&queues);
         }
-        let mut runs = Vec::new();
+        let (mut runs, mut outcome) = (Vec::new(), Outcome::Done);
         for queue in &queues {
             for shelf in [Shelf::Failed, Shelf::Pending] {
-                let all = queue.list(shelf)?.into_iter();
-                runs.extend(all.filter_map(|id| read(queue, shelf, id)).map(|run| (shelf, run)));
+                for id in queue.list(shelf)? {
+                    match queue.read(shelf, id) {
+                        Ok(run) => runs.extend(run.map(|run| (shelf, run))),
+                        Err(error) => outcome = unreadable(queue, shelf, id, error),
+                    }
+                }
             }
         }
-        if runs.is_empty() {
+        if runs.is_empty() && outcome == Outcome::Done {
             note(&format!("no command has failed, nor is one to be run, in {}", self.into.display()));
         } else if self.json {
             runs.iter().try_for_each(|(shelf, run)| print_line(&self.json_line(*shelf, run)))?;
         } else {
             self.print(&runs)?;
         }
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 
     fn json_line(&self, shelf: Shelf, run: &Run) -> String {
@@ -124,27 +128,31 @@ impl List {
             let several = transfers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             ensure!(transfers.len() == 1, "{wanted} stands for several transfers in {into}: {several}");
         }
+        let (mut again, mut outcome) = (0, Outcome::Done);
         for (queue, id) in &chosen {
-            queue.retry(*id)?;
+            match queue.retry(*id) {
+                Ok(()) => again += 1,
+                Err(error) => outcome = unreadable(queue, Shelf::Failed, *id, error),
+            }
         }
-        note(&match chosen.len() as u64 {
-            0 => format!("no command has failed in {}", self.into.display()),
+        note(&match again {
+            0 => format!("no command that has failed can be run again in {}", self.into.display()),
             again => {
                 let again = count(again, "command");
                 format!("{again} to be run again by a receiver with --exec: at once, or when it is next started")
             }
         });
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }
 
-/// A run; none that has succeeded meanwhile.
-fn read(queue: &Queue, shelf: Shelf, id: RunId) -> Option<Run> {
-    queue.read(shelf, id).unwrap_or_else(|error| {
-        let context = format!("the command for transfer {} cannot be read", id.transfer);
-        report(&anyhow::Error::from(error).context(context));
-        None
-    })
+/// The others are dealt with all the same.
+fn unreadable(queue: &Queue, shelf: Shelf, id: RunId, error: std::io::Error) -> Outcome {
+    let file = queue.path(shelf, id);
+    let context =
+        format!("the command for transfer {} cannot be used; remove {} to be rid of it", id.transfer, file.display());
+    report(&anyhow::Error::from(error).context(context));
+    Outcome::Failed
 }
 
 /// Why it has failed, with the last that it has written. Tries are counted anew once it is to be run again.

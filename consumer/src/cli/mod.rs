@@ -64,6 +64,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong usage.";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Receive(Box<receive::Receive>),
     #[command(flatten)]
     Connected(Box<Connected>),
     Doctor(doctor::Doctor),
@@ -72,10 +73,9 @@ enum Command {
     Offline(Offline),
 }
 
-/// The commands that need a connection; the doctor looks whether there can be one.
+/// The commands that need a connection at once.
 #[derive(Debug, clap::Subcommand)]
 enum Connected {
-    Receive(receive::Receive),
     #[command(flatten)]
     Look(Look),
     Replay(replay::Replay),
@@ -90,16 +90,15 @@ enum Connected {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let server = &arguments.globals.server;
     let command = match arguments.command {
+        // As a service it waits for its server.
+        Command::Receive(receive) => return receive.run(server).await,
         Command::Connected(command) => *command,
         Command::Doctor(doctor) => return doctor.run(server).await,
         Command::Hooks(hooks) => return hooks.run(),
         Command::Offline(command) => return command.run::<Arguments>().await,
     };
-    // A receiver that runs as a service waits for its server.
-    let patience = if let Connected::Receive(_) = &command { Duration::MAX } else { Duration::ZERO };
-    let broker = server.connect(Arguments::command(), patience).await?;
+    let broker = server.connect(Arguments::command(), Duration::ZERO).await?;
     let result = match command {
-        Connected::Receive(receive) => receive.run(&broker).await,
         Connected::Look(look) => look.run(&broker).await,
         Connected::Replay(replay) => replay.run(&broker).await,
         Connected::Cat(cat) => cat.run(&broker).await,

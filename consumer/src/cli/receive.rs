@@ -11,10 +11,14 @@ mod work;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use clap::CommandFactory as _;
 use natsfer_common::{
     ChannelFilter, ReceiverName,
     broker::Broker,
-    cli::{HttpArguments, Outcome, ProgressMode, Progresses, count, number, parse_duration, stop_signal},
+    cli::{
+        Http, HttpArguments, Outcome, ProgressMode, Progresses, ServerArguments, count, number, parse_duration,
+        stop_signal,
+    },
 };
 use natsfer_consumer::{Limits, Receiver, ReceiverOptions, TargetDirectory, hooks::Hooks};
 
@@ -86,20 +90,30 @@ enum End {
     Stopped,
 }
 
+/// What a run works with.
+struct Begun {
+    broker: Broker,
+    http: Option<Http>,
+    target: TargetDirectory,
+    receiver: Receiver,
+    until: Until,
+}
+
 impl Receive {
-    pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
-        let http = self.http.serve(broker).await?;
-        let target = self.landing.target()?;
-        let receiver = Receiver::open(broker.clone(), self.receiver_options(&target)).await?;
-        self.tell_start(broker).await;
-        let until = match (self.drain, self.count) {
-            (true, _) => Until::drained(broker).await?,
-            (_, Some(count)) => Until::Count(count),
-            _ => Until::Stopped,
+    pub(crate) async fn run(self: Box<Self>, server: &ServerArguments) -> anyhow::Result<Outcome> {
+        let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
+        let stopped = || tracing::info!("stopping; what is not finished goes on with the next run");
+        let begun = tokio::select! {
+            () = &mut stop => {
+                stopped();
+                // Who asked for an end that has not come must be able to tell.
+                return Ok(if self.drain || self.count.is_some() { Outcome::Failed } else { Outcome::Done });
+            }
+            begun = self.begin(server) => begun?,
         };
+        let Begun { broker, http, target, receiver, until } = begun;
         let options = self.landing.save_options().with_patience(self.patience);
         let observer = Arc::new(Observer::new(Format::new(self.json), Progresses::new(self.progress), &target));
-        let stop = stop_signal().context("cannot listen for signals")?;
         let hooks = self.exec.options().map(|options| {
             let observer = observer.clone();
             Hooks::start(&target, &self.name, options, move |run, state| observer.exec(run, state))
@@ -108,7 +122,7 @@ impl Receive {
         // Whatever is being waited for: what was taken is dropped, and goes back.
         let end: anyhow::Result<End> = tokio::select! {
             () = stop => {
-                tracing::info!("stopping; what is not finished goes on with the next run");
+                stopped();
                 Ok(End::Stopped)
             }
             reached = async {
@@ -116,16 +130,32 @@ impl Receive {
                 work.finish().await;
                 Ok(End::Reached)
             } => reached,
-            never = lag::measure(broker, &self.name), if http.is_some() => match never {},
+            never = lag::measure(&broker, &self.name), if http.is_some() => match never {},
         };
         let tally = work.close().await;
+        broker.close().await;
         let end = end?;
         let outcome = tally.conclude(until);
         Ok(match (end, until) {
-            // Who asked for an end that has not come must be able to tell.
+            // As above.
             (End::Stopped, Until::Count(_) | Until::Drained(_)) => Outcome::Failed,
             _ => outcome,
         })
+    }
+
+    /// Connects, for as long as it takes, and opens all that is needed.
+    async fn begin(&self, server: &ServerArguments) -> anyhow::Result<Begun> {
+        let broker = server.connect(super::Arguments::command(), Duration::MAX).await?;
+        let http = self.http.serve(&broker).await?;
+        let target = self.landing.target()?;
+        let receiver = Receiver::open(broker.clone(), self.receiver_options(&target)).await?;
+        self.tell_start(&broker).await;
+        let until = match (self.drain, self.count) {
+            (true, _) => Until::drained(&broker).await?,
+            (_, Some(count)) => Until::Count(count),
+            _ => Until::Stopped,
+        };
+        Ok(Begun { broker, http, target, receiver, until })
     }
 
     /// Says what is received: a name or a channel may be mistyped.

@@ -10,8 +10,9 @@ use std::{
 };
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt as _};
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use natsfer_common::{ReceiverName, STAGING_DIRECTORY, TransferId};
+use rustix::fs::OFlags;
 
 use super::{Run, RunId};
 use crate::{
@@ -28,10 +29,14 @@ const LOCK: &str = "lock";
 /// Most bytes of a run that are read: a manifest, an output, and what is around them.
 const MOST: u64 = 256 * 1024;
 
+/// For opening: whatever somebody has put there, a FIFO for one, is not waited for.
+const WITHOUT_WAITING: i32 = OFlags::NONBLOCK.bits().cast_signed();
+
 /// The runs of one receiver: those to be, and those that have failed too often.
 #[derive(Debug)]
 pub struct Queue {
     receiver: ReceiverName,
+    path: PathBuf,
     root: Dir,
     pending: Dir,
     failed: Dir,
@@ -68,15 +73,18 @@ impl Queue {
         let open = |below: &[&str]| {
             target.directory(&[&[STAGING_DIRECTORY, EXEC, receiver.as_str()], below].concat(), Names::AsStored)
         };
-        let opened = open(&[]).and_then(|root| Ok((root, open(&["pending"])?, open(&["failed"])?)));
-        let (root, pending, failed) = opened.map_err(ReceiveError::disk("cannot keep commands to run in", path))?;
+        let opened = || {
+            let shelf = |shelf: Shelf| open(&[shelf.as_str()]);
+            Ok((open(&[])?, shelf(Shelf::Pending)?, shelf(Shelf::Failed)?))
+        };
+        let (root, pending, failed) = opened().map_err(ReceiveError::disk("cannot keep commands to run in", &path))?;
         for shelf in [&pending, &failed] {
             if let Err(error) = remove_abandoned(shelf) {
                 // In nobody's way but for the room that it takes.
                 tracing::debug!(%receiver, "cannot remove what was left by others: {error}");
             }
         }
-        Ok(Self { receiver: receiver.clone(), root, pending, failed, last: AtomicU64::new(0) })
+        Ok(Self { receiver: receiver.clone(), path, root, pending, failed, last: AtomicU64::new(0) })
     }
 
     /// The receivers that have one in this directory, sorted.
@@ -179,6 +187,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Where one is.
+    pub fn path(&self, shelf: Shelf, id: RunId) -> PathBuf {
+        self.path.join(shelf.as_str()).join(file(id))
+    }
+
     fn shelf(&self, shelf: Shelf) -> &Dir {
         match shelf {
             Shelf::Pending => &self.pending,
@@ -191,9 +204,17 @@ impl Queue {
     /// # Errors
     /// When it cannot be read, or is none of ours.
     pub fn read(&self, shelf: Shelf, id: RunId) -> io::Result<Option<Run>> {
+        let (shelf, file) = (self.shelf(shelf), file(id));
+        match shelf.symlink_metadata(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(found) if !found.is_file() => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+            }
+            found => drop(found?),
+        }
         let mut options = OpenOptions::new();
-        options.read(true).follow(FollowSymlinks::No);
-        let opened = match self.shelf(shelf).open_with(file(id), &options) {
+        options.read(true).follow(FollowSymlinks::No).custom_flags(WITHOUT_WAITING);
+        let opened = match shelf.open_with(file, &options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
@@ -256,7 +277,7 @@ impl Queue {
     /// When it cannot be asked for.
     pub fn lock(&self) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).follow(FollowSymlinks::No);
+        options.write(true).create(true).follow(FollowSymlinks::No).custom_flags(WITHOUT_WAITING);
         let file = self.root.open_with(LOCK, &options)?.into_std();
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),

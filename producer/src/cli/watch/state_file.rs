@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use natsfer_common::{blocking, count};
 use natsfer_producer::Channel;
 use tokio::{
@@ -173,6 +173,7 @@ impl Writer {
     fn open(path: PathBuf, lock: File) -> anyhow::Result<(Self, State)> {
         let what = || format!("cannot use {}", path.display());
         let file = File::options().read(true).append(true).create(true).open(&path).with_context(what)?;
+        ensure!(file.metadata().with_context(what)?.is_file(), "{}: it is not a regular file", what());
         let mut writer = Self { path: path.clone(), file, _lock: lock, lines: 0, needed: 0, end: End::Clean };
         let (state, unsound) = writer.read().with_context(what)?;
         if unsound > 0 {
