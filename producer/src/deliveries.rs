@@ -74,6 +74,8 @@ struct Said {
     rejections: Vec<(ReceiverName, NotLanded)>,
     /// An awaited one's need for repair, the newest, and when it was stored.
     request: Option<(RepairRequest, Timestamp)>,
+    /// Whether it seems to have been cancelled.
+    cancelled: bool,
 }
 
 impl Awaited {
@@ -282,8 +284,9 @@ impl Deliveries {
                 let said = self.said_of(key).await;
                 // Otherwise a round will tell.
                 if let Some(key) = self.added.pop_front()
-                    && let Some(Said { receipts, rejections, request }) = said?
+                    && let Some(Said { receipts, rejections, request, cancelled }) = said?
                 {
+                    self.cancelled = cancelled.then(|| key.clone());
                     receipts.into_iter().for_each(|receipt| self.land(&key, receipt));
                     rejections.into_iter().for_each(|(receiver, why)| self.miss(&key, receiver, why));
                     self.request = request.map(|(request, asked_at)| (key, request, asked_at));
@@ -361,10 +364,15 @@ impl Deliveries {
             Err(BrokerError::Denied { .. }) => Vec::new(),
             requests => requests?,
         };
+        let closing = match self.broker.closing_record(&key.0, key.1).await {
+            Err(BrokerError::Denied { .. }) => None,
+            record => record?.map(|record| record.closing),
+        };
+        let cancelled = matches!(closing, Some(Closing::Cancelled { .. }));
         let awaited = self.awaited.get(key).map(|awaited| &awaited.receivers);
         let is_awaited = |receiver: &ReceiverName| awaited.is_some_and(|awaited| awaited.contains(receiver));
         let request = requests.into_iter().rev().find(|(request, _)| is_awaited(&request.receiver));
-        Ok(Said { receipts, rejections, request })
+        Ok(Said { receipts, rejections, request, cancelled })
     }
 
     /// Who has rejected a transfer, and has neither withdrawn that nor landed it since.
