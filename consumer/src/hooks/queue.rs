@@ -205,12 +205,12 @@ impl Queue {
     /// When it cannot be read, or is none of ours.
     pub fn read(&self, shelf: Shelf, id: RunId) -> io::Result<Option<Run>> {
         let (shelf, file) = (self.shelf(shelf), file(id));
-        match shelf.symlink_metadata(&file) {
+        let found = match shelf.symlink_metadata(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Ok(found) if !found.is_file() => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
-            }
-            found => drop(found?),
+            found => found?,
+        };
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
         }
         let mut options = OpenOptions::new();
         options.read(true).follow(FollowSymlinks::No).custom_flags(WITHOUT_WAITING);
