@@ -121,7 +121,7 @@ impl Assembler {
     pub fn place(&self, chunk: &ChunkHeader) -> Result<Placement, Contradiction> {
         let ChunkHeader { index, length, .. } = *chunk;
         let transfer = self.transfer;
-        self.ensure_within(chunk.offset.saturating_add(length.into()))?;
+        self.ensure_within(chunk.end())?;
         match self.size {
             Some(size) => match self.chunk_size.length(index, size) {
                 0 => return Err(Contradiction::Beyond { transfer, index, size }),
@@ -130,7 +130,7 @@ impl Assembler {
             },
             // A short chunk is the last one: none may lie behind it.
             None if length < self.chunk_size.bytes() => {
-                let size = chunk.offset + u64::from(length);
+                let size = chunk.end();
                 if let Some(beyond) = self.held.last().filter(|last| *last > index) {
                     return Err(Contradiction::Beyond { transfer, index: beyond, size });
                 }
@@ -147,7 +147,7 @@ impl Assembler {
     pub fn written(&mut self, chunk: &ChunkHeader) {
         self.held.insert(chunk.index);
         if chunk.length < self.chunk_size.bytes() {
-            self.size.get_or_insert(chunk.offset + u64::from(chunk.length));
+            self.size.get_or_insert(chunk.end());
         }
     }
 

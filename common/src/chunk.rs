@@ -48,6 +48,11 @@ pub enum ChunkError {
 }
 
 impl ChunkHeader {
+    /// Where it ends in the file, in bytes.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length.into())
+    }
+
     /// The headers to publish it with.
     pub fn to_headers(&self) -> [(&'static str, String); 5] {
         [

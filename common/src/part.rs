@@ -22,11 +22,16 @@ pub trait PartStore: Sized {
     /// # Errors
     /// When the part ends before, or cannot be read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
-    /// Writes to this place in the part.
+    /// Writes to this place in the part, or begins to: it is written once [`PartStore::settle`] says so.
     ///
     /// # Errors
     /// When it cannot be written, or only in part.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Waits until everything is written that was begun, not synced. Whatever it says, nothing is under way afterwards.
+    ///
+    /// # Errors
+    /// When some of it could not be written.
+    fn settle(&mut self) -> io::Result<()>;
     /// Cuts the part, or extends it with zeros.
     ///
     /// # Errors
@@ -86,6 +91,16 @@ pub enum Fate {
     /// It was held already, with the same bytes.
     Held,
     /// Its payload is damaged: as good as missing.
+    Damaged,
+}
+
+/// A chunk whose payload was looked at.
+enum Examined {
+    /// It is sound, and not here: its bytes.
+    New(Bytes),
+    /// It is here, with the same bytes.
+    Held,
+    /// Its payload is damaged.
     Damaged,
 }
 
@@ -200,11 +215,39 @@ impl<S: PartStore> Part<S> {
         self.assembler.progress()
     }
 
-    /// Checks a chunk and writes it to its place. After an error from the store, the same call may be made again.
+    /// Checks the first of these chunks and writes it to its place; with it those that follow it in the file, as far as there is
+    /// nothing to say about them. Says what became of each: of one at least, so that the rest may be given once more. After an error from the
+    /// store, the same call may be made again.
     ///
     /// # Errors
     /// See [`PartError`].
-    pub fn write(&mut self, chunk: &ChunkHeader, payload: Bytes) -> Result<Fate, PartError> {
+    pub fn write(&mut self, chunks: &[(ChunkHeader, Bytes)]) -> Result<Vec<Fate>, PartError> {
+        let Some((first, payload)) = chunks.first() else { return Ok(Vec::new()) };
+        match self.examine(first, payload.clone())? {
+            Examined::Damaged => Ok(vec![Fate::Damaged]),
+            Examined::Held => Ok(vec![Fate::Held]),
+            Examined::New(raw) => {
+                // What is digested and then not written may come again with other bytes.
+                let digested = (self.hasher.clone(), self.hashed);
+                let run = self.write_run(first, raw, &chunks[1..]);
+                let settled = self.store.settle();
+                let noted = run.and_then(|run| {
+                    settled?;
+                    self.note(&chunks[..run])?;
+                    Ok(&chunks[..run])
+                });
+                match noted {
+                    Ok(run) => self.written(run),
+                    Err(error) => {
+                        (self.hasher, self.hashed) = digested;
+                        Err(error.into())
+                    }
+                }
+            }
+        }
+    }
+
+    fn examine(&self, chunk: &ChunkHeader, payload: Bytes) -> Result<Examined, PartError> {
         let transfer = self.manifest.transfer;
         let ChunkHeader { index, offset, length, crc32, encoding } = *chunk;
         let placement = self.assembler.place(chunk)?;
@@ -212,36 +255,54 @@ impl<S: PartStore> Part<S> {
             Ok(raw) if crc32fast::hash(&raw) == crc32 => raw,
             Ok(_) => {
                 tracing::warn!(%transfer, index, "a chunk arrived with a wrong CRC32");
-                return Ok(Fate::Damaged);
+                return Ok(Examined::Damaged);
             }
             Err(error) => {
                 tracing::warn!(%transfer, index, %error, "a chunk arrived damaged");
-                return Ok(Fate::Damaged);
+                return Ok(Examined::Damaged);
             }
         };
-        if placement == Placement::Held {
-            let mut held = vec![0; length as usize];
-            self.store.read_at(&mut held, offset)?;
-            return if held == raw { Ok(Fate::Held) } else { Err(PartError::Conflicting { transfer, index }) };
+        if placement == Placement::New {
+            return Ok(Examined::New(raw));
         }
-        self.store.write_at(&raw, offset)?;
-        self.note(JournalEntry::from(chunk))?;
-        self.assembler.written(chunk);
-        self.unsynced_bytes += u64::from(length);
-        if offset == self.hashed {
-            self.hasher.update(&raw);
-            self.hashed += u64::from(length);
-            self.hash_on()?;
-        }
-        Ok(Fate::Written)
+        let mut held = vec![0; length as usize];
+        self.store.read_at(&mut held, offset)?;
+        if held == raw { Ok(Examined::Held) } else { Err(PartError::Conflicting { transfer, index }) }
     }
 
-    fn note(&mut self, entry: JournalEntry) -> io::Result<()> {
+    /// Begins to write a new chunk, and those that follow it, digested meanwhile; how many.
+    fn write_run(&mut self, first: &ChunkHeader, raw: Bytes, rest: &[(ChunkHeader, Bytes)]) -> io::Result<usize> {
+        let (mut run, mut last, mut raw) = (1, first, raw);
+        loop {
+            self.store.write_at(&raw, last.offset)?;
+            if last.offset == self.hashed {
+                self.hasher.update(&raw);
+                self.hashed += u64::from(last.length);
+            }
+            let Some((next, payload)) = rest.get(run - 1).filter(|(next, _)| next.offset == last.end()) else {
+                return Ok(run);
+            };
+            // Whatever else there is to say about it is said when it is the first one.
+            let Ok(Examined::New(next_raw)) = self.examine(next, payload.clone()) else { return Ok(run) };
+            (run, last, raw) = (run + 1, next, next_raw);
+        }
+    }
+
+    fn written(&mut self, chunks: &[(ChunkHeader, Bytes)]) -> Result<Vec<Fate>, PartError> {
+        for (chunk, _) in chunks {
+            self.assembler.written(chunk);
+            self.unsynced_bytes += u64::from(chunk.length);
+        }
+        self.hash_on()?;
+        Ok(vec![Fate::Written; chunks.len()])
+    }
+
+    fn note(&mut self, chunks: &[(ChunkHeader, Bytes)]) -> io::Result<()> {
         if self.torn {
             // Behind half an entry no later one would be read back.
             self.store.cut_journal(self.journal_bytes)?;
         }
-        let bytes = entry.to_bytes();
+        let bytes: Vec<u8> = chunks.iter().flat_map(|(chunk, _)| JournalEntry::from(chunk).to_bytes()).collect();
         self.torn = true;
         self.store.append_journal(&bytes)?;
         self.torn = false;

@@ -48,19 +48,13 @@ pub(crate) struct Intake<'a> {
 /// Chunks that came while others were written, and what came behind them.
 #[derive(Debug, Default)]
 struct Batch {
-    chunks: Vec<Came>,
+    chunks: Vec<(ChunkHeader, Bytes)>,
+    /// Which of them an earlier run was given.
+    again: ChunkSet,
     bytes: u64,
     /// Where the last of them is acknowledged.
     place: Option<AckPlace>,
     end: Option<Result<(ClosingRecord, AckPlace), ReceiveError>>,
-}
-
-/// One chunk that came, its payload not checked yet; `again` if an earlier run was given it.
-#[derive(Debug)]
-struct Came {
-    chunk: ChunkHeader,
-    payload: Bytes,
-    again: bool,
 }
 
 impl Batch {
@@ -68,7 +62,10 @@ impl Batch {
         match came {
             Ok((Piece::Chunk { chunk, payload, again }, place)) => {
                 self.bytes += (payload.len() as u64).max(u64::from(chunk.length));
-                self.chunks.push(Came { chunk, payload, again });
+                if again {
+                    self.again.insert(chunk.index);
+                }
+                self.chunks.push((chunk, payload));
                 self.place = Some(place);
             }
             Ok((Piece::Closing(record), place)) => self.end = Some(Ok((record, place))),
@@ -182,15 +179,15 @@ impl<'a> Intake<'a> {
     /// Writes the chunks that came, while more come.
     async fn write(&mut self) -> Result<Event, ReceiveError> {
         let Self { bench, cursor, batch, most_batched, .. } = self;
-        let Batch { chunks, place, end, .. } = std::mem::take(batch);
+        let Batch { chunks, again, place, end, .. } = std::mem::take(batch);
         batch.end = end;
         let chunks = Arc::new(chunks);
         let (written, mut fates) = (chunks.clone(), Vec::new());
         let fates = {
             let mut writing = std::pin::pin!(bench.work(move |part| {
                 // On a disk that was full, behind those that are written.
-                while let Some(Came { chunk, payload, .. }) = written.get(fates.len()) {
-                    fates.push(part.write(chunk, payload.clone())?);
+                while fates.len() < written.len() {
+                    fates.extend(part.write(&written[fates.len()..])?);
                 }
                 Ok(std::mem::take(&mut fates))
             }));
@@ -202,8 +199,8 @@ impl<'a> Intake<'a> {
                 }
             }
         };
-        for (Came { chunk, again, .. }, fate) in chunks.iter().zip(&fates) {
-            if *again || *fate != Fate::Written {
+        for ((chunk, _), fate) in chunks.iter().zip(&fates) {
+            if again.contains(chunk.index) || *fate != Fate::Written {
                 self.extra.refetched_bytes += u64::from(chunk.length);
             }
             self.note(chunk, *fate);
@@ -253,8 +250,9 @@ impl<'a> Intake<'a> {
                     break;
                 }
                 if let Some((chunk, payload)) = fetch.chunk_at(*place).await? {
-                    let fate = self.bench.work(move |part| part.write(&chunk, payload.clone())).await?;
-                    self.note(&chunk, fate);
+                    let fetched = [(chunk, payload)];
+                    let fates = self.bench.work(move |part| part.write(&fetched)).await?;
+                    fates.into_iter().for_each(|fate| self.note(&chunk, fate));
                 }
             }
             self.checkpoint.begin_if_due(self.bench, self.save.broker).await?;

@@ -24,6 +24,7 @@ mod ahead;
 mod bench;
 mod checkpoint;
 mod cursor;
+mod direct;
 mod durable;
 mod error;
 mod examination;

@@ -13,15 +13,21 @@ use natsfer_common::{ChunkSet, Journal, Manifest, PartStore};
 
 use crate::{
     Limits, ReceiveError, TargetDirectory,
+    direct::Direct,
     quota::Reservation,
     staging::{Owner, Staging},
 };
+
+/// Bytes of a file that is written past the page cache: smaller ones are likely to be read soon, and cost little.
+const DIRECT_FROM: u64 = 8 << 20;
 
 /// A transfer's two files, locked against other processes.
 #[derive(Debug)]
 pub(crate) struct PartFiles {
     pub(crate) staging: Staging,
     pub(crate) part: File,
+    /// Where it is written past the page cache.
+    direct: Option<Direct>,
     /// Also the lock.
     journal: File,
     /// Longer, it is not believed further.
@@ -59,9 +65,11 @@ impl PartFiles {
                 staging.clear();
             }
         })?;
+        let direct = staging.directory.direct(&staging.part, &part).filter(|_| is_worth_it(manifest));
         Ok(Self {
             staging,
             part,
+            direct,
             journal,
             most_journal: limits.most_journal_file(),
             reservation: reservation.map(Arc::new),
@@ -96,9 +104,9 @@ impl PartFiles {
 
 impl PartStore for PartFiles {
     fn try_clone(&self) -> io::Result<Self> {
-        let Self { staging, part, journal, most_journal, reservation } = self;
+        let Self { staging, part, direct: _, journal, most_journal, reservation } = self;
         let (staging, part, journal) = (staging.try_clone()?, part.try_clone()?, journal.try_clone()?);
-        Ok(Self { staging, part, journal, most_journal: *most_journal, reservation: reservation.clone() })
+        Ok(Self { staging, part, direct: None, journal, most_journal: *most_journal, reservation: reservation.clone() })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -109,7 +117,14 @@ impl PartStore for PartFiles {
         if let Some(reservation) = &self.reservation {
             reservation.cover(offset.saturating_add(bytes.len() as u64))?;
         }
-        self.part.write_all_at(bytes, offset)
+        match &mut self.direct {
+            Some(direct) => direct.write_at(bytes, offset),
+            None => self.part.write_all_at(bytes, offset),
+        }
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        self.direct.as_mut().map_or(Ok(()), Direct::settle)
     }
 
     fn set_len(&mut self, length: u64) -> io::Result<()> {
@@ -143,6 +158,11 @@ impl PartStore for PartFiles {
     fn sync_journal(&mut self) -> io::Result<()> {
         self.synced(self.journal.sync_data())
     }
+}
+
+/// Whether a file is to be written past the page cache.
+fn is_worth_it(manifest: &Manifest) -> bool {
+    manifest.size.is_none_or(|size| size >= DIRECT_FROM)
 }
 
 /// Sets what the manifest says about a file, and makes it durable.

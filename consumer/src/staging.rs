@@ -12,7 +12,7 @@ use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
 use natsfer_common::{ReceiverName, STAGING_DIRECTORY, TransferId};
 use rustix::io::Errno;
 
-use crate::{ReceiveError, TargetDirectory, target::Names};
+use crate::{ReceiveError, TargetDirectory, direct::Direct, target::Names};
 
 /// Whose unfinished files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +155,22 @@ impl StagingDirectory {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).follow(FollowSymlinks::No);
         Ok(self.dir.open_with(name, &options)?.into_std())
+    }
+
+    /// The same file once more, for writing it past the page cache; `None` where the system or the file system has no such thing.
+    pub(crate) fn direct(&self, name: &str, file: &File) -> Option<Direct> {
+        let mut options = OpenOptions::new();
+        options.write(true).follow(FollowSymlinks::No);
+        #[cfg(target_os = "linux")]
+        cap_fs_ext::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::DIRECT.bits() as i32);
+        #[cfg(not(target_os = "linux"))]
+        return None;
+        let direct = self.dir.open_with(name, &options).ok()?.into_std();
+        let (this, that) = (file.metadata().ok()?, direct.metadata().ok()?);
+        if (this.dev(), this.ino()) != (that.dev(), that.ino()) {
+            return None;
+        }
+        Direct::new(direct, file.try_clone().ok()?)
     }
 
     /// A file's bytes, so many at most, without a lock.

@@ -113,6 +113,10 @@ impl PartStore for Memory {
         self.0.borrow_mut().part.write(bytes, usize::try_from(offset).unwrap_or(usize::MAX))
     }
 
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn set_len(&mut self, length: u64) -> io::Result<()> {
         self.0.borrow_mut().part.change(Change::Length(usize::try_from(length).unwrap()))
     }

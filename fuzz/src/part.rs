@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use arbitrary::{Arbitrary, Unstructured};
+use bytes::Bytes;
 use natsfer_common::{
     ChunkHeader, ChunkSet, Closing, ClosingRecord, DigestAlgorithm, Encoding, Fate, Manifest, Part, PartError,
     Progress, Totals,
@@ -17,8 +18,8 @@ use crate::{
 
 #[derive(Debug, Arbitrary)]
 enum Operation {
-    /// A chunk comes, in one of two versions.
-    Chunk { index: u8, length: Option<u8>, version: bool, encoding: u8, damaged: bool },
+    /// Chunks come together.
+    Chunks(Vec<Came>),
     /// A closing record comes, with the digest of what is here, or another.
     Close { size: Option<u8>, chunks: Option<u8>, honest: bool },
     /// What was written is synced, and acknowledged.
@@ -27,6 +28,17 @@ enum Operation {
     Kill,
     /// The machine stops, and is started again; of what was not synced, these writes are kept.
     Stop { kept: u64 },
+}
+
+/// A chunk comes, in one of two versions.
+#[derive(Debug, Arbitrary)]
+struct Came {
+    /// None is the one behind the chunk before.
+    index: Option<u8>,
+    length: Option<u8>,
+    version: bool,
+    encoding: u8,
+    damaged: bool,
 }
 
 /// A part, and what must be in it.
@@ -51,14 +63,24 @@ impl Scene {
 
     fn step(&mut self, operation: Operation) {
         match operation {
-            Operation::Chunk { index, length, version, encoding, damaged } => {
-                let chunk_size = self.manifest.chunk_size;
-                // The greatest stands for one beyond any disk.
-                let index = if index == u8::MAX { 1 << 40 } else { u64::from(index % 16) };
-                let length = length.map_or(chunk_size.bytes(), |length| u32::from(length) % chunk_size.bytes());
-                if let Some(header) = assembler::header(index, length, chunk_size) {
-                    self.chunk(header, version, payload::encoding(encoding), damaged);
-                }
+            Operation::Chunks(came) => {
+                let mut before = None;
+                let chunks = came.into_iter().filter_map(|came| {
+                    let chunk_size = self.manifest.chunk_size;
+                    let index = match came.index {
+                        // The greatest stands for one beyond any disk.
+                        Some(u8::MAX) => 1 << 40,
+                        Some(index) => u64::from(index % 16),
+                        None => before.map_or(0, |before: u64| before + 1),
+                    };
+                    before = Some(index);
+                    let length =
+                        came.length.map_or(chunk_size.bytes(), |length| u32::from(length) % chunk_size.bytes());
+                    let header = assembler::header(index, length, chunk_size)?;
+                    Some((came.damaged, chunk(header, &came)))
+                });
+                let (damaged, chunks): (Vec<_>, Vec<_>) = chunks.unzip();
+                self.chunks(&damaged, &chunks);
             }
             Operation::Close { size, chunks, honest } => self.close(size, chunks, honest),
             Operation::Checkpoint => {
@@ -81,26 +103,40 @@ impl Scene {
         self.land();
     }
 
-    fn chunk(&mut self, mut header: ChunkHeader, version: bool, encoding: Encoding, damaged: bool) {
-        let raw = contents(&header, version);
-        header.crc32 = crc32fast::hash(&raw) ^ u32::from(damaged);
-        header.encoding = encoding;
-        let mut payload = Vec::new();
-        encoding.encode(&raw, &mut payload).unwrap();
-        let held = self.written.get(&header.index);
-        match self.part.write(&header, payload.into()) {
-            Ok(Fate::Written) => {
-                assert!(!damaged && held.is_none());
-                self.ever.push((header.index, raw.clone()));
-                self.written.insert(header.index, raw);
-            }
-            Ok(Fate::Held) => assert!(!damaged && held == Some(&raw)),
-            Ok(Fate::Damaged) => assert!(damaged),
-            Err(PartError::Conflicting { .. }) => assert!(held.is_some_and(|held| *held != raw)),
-            // Which chunks these are, the assembler's own target says.
-            Err(PartError::Contradiction(_)) => {}
-            Err(PartError::Store(_)) => assert!(header.offset >= DISK as u64),
-            Err(error @ PartError::DigestMismatch { .. }) => panic!("{error}"),
+    fn chunks(&mut self, mut damaged: &[bool], mut chunks: &[(ChunkHeader, Bytes)]) {
+        while let Some((header, _)) = chunks.first() {
+            let raw = |(header, payload): &(ChunkHeader, Bytes)| {
+                header.encoding.decode(payload.clone(), header.length as usize).unwrap().to_vec()
+            };
+            let held = self.written.get(&header.index);
+            let done = match self.part.write(chunks) {
+                Ok(fates) => {
+                    for ((fate, chunk), damaged) in fates.iter().zip(chunks).zip(damaged) {
+                        match fate {
+                            Fate::Written => {
+                                assert!(!damaged);
+                                self.ever.push((chunk.0.index, raw(chunk)));
+                                assert_eq!(self.written.insert(chunk.0.index, raw(chunk)), None);
+                            }
+                            Fate::Held => assert!(!damaged && self.written.get(&chunk.0.index) == Some(&raw(chunk))),
+                            Fate::Damaged => assert!(damaged),
+                        }
+                    }
+                    fates.len()
+                }
+                Err(error) => {
+                    match error {
+                        PartError::Conflicting { .. } => assert!(held.is_some_and(|held| *held != raw(&chunks[0]))),
+                        // Which chunks these are, the assembler's own target says.
+                        PartError::Contradiction(_) => {}
+                        PartError::Store(_) => assert!(chunks.iter().any(|(chunk, _)| chunk.offset >= DISK as u64)),
+                        PartError::DigestMismatch { .. } => panic!("{error}"),
+                    }
+                    1
+                }
+            };
+            assert!(done > 0);
+            (damaged, chunks) = (&damaged[done..], &chunks[done..]);
         }
     }
 
@@ -145,6 +181,16 @@ impl Scene {
             Err(error) => assert!(!agrees, "{error}"),
         }
     }
+}
+
+/// A chunk as it comes.
+fn chunk(mut header: ChunkHeader, came: &Came) -> (ChunkHeader, Bytes) {
+    let raw = contents(&header, came.version);
+    header.crc32 = crc32fast::hash(&raw) ^ u32::from(came.damaged);
+    header.encoding = payload::encoding(came.encoding);
+    let mut payload = Vec::new();
+    header.encoding.encode(&raw, &mut payload).unwrap();
+    (header, payload.into())
 }
 
 /// A chunk's bytes. Where version or length differs, so does the first byte; and none is zero, as what was lost is:

@@ -222,6 +222,10 @@ impl PartStore for Access {
         self.0.borrow_mut().write(|disk| &mut disk.part, offset as usize, bytes)
     }
 
+    fn settle(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().strike()
+    }
+
     fn set_len(&mut self, length: u64) -> io::Result<()> {
         let mut disk = self.0.borrow_mut();
         disk.strike()?;

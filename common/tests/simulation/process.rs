@@ -209,7 +209,8 @@ impl Receiver {
     fn write(
         &self, process: &mut Process, chunk: &ChunkHeader, payload: &Bytes, context: &mut Context,
     ) -> Result<(), Stop> {
-        let fate = self.on_disk(context, Seen::StoppedInWrite, || process.part.write(chunk, payload.clone()))?;
+        let came = [(*chunk, payload.clone())];
+        let fate = self.on_disk(context, Seen::StoppedInWrite, || process.part.write(&came))?[0];
         context.say(|| format!("{}: chunk {} {fate:?}", self.name(), chunk.index));
         match fate {
             Fate::Written => context.count(Seen::ChunksWritten),

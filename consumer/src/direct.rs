@@ -1,0 +1,191 @@
+//! Writing a file past the page cache.
+//!
+//! A copy into the page cache is half of what receiving a large file costs, and the sync behind it waits for all of it to be
+//! written out. Written directly, a chunk goes from our memory to the disk; only what the disk itself has not kept yet, and where the
+//! file lies, is left to the sync. Not every file system can do it: there, and on systems without it, the page cache takes the file.
+
+use std::{collections::VecDeque, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+
+use tokio::{runtime::Handle, task::JoinHandle};
+
+/// What begins, ends and lies in memory at multiples of this can be written directly: a page, and no smaller than most disks' blocks.
+/// Where a file system wants more, it refuses.
+const BLOCK: usize = 4096;
+/// Bytes that are written at once.
+const PIECE: usize = 1 << 20;
+/// Pieces that are being written while others are made ready: enough for the disk always to have work.
+const MOST_UNDER_WAY: usize = 2;
+
+/// A file that is written directly, so far as that can be done. Blocking; use it off the runtime, and within it.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    files: Arc<Files>,
+    runtime: Handle,
+    under_way: VecDeque<JoinHandle<(Buffer, io::Result<()>)>>,
+    free: Vec<Buffer>,
+}
+
+/// One file, opened twice.
+#[derive(Debug)]
+struct Files {
+    direct: File,
+    cached: File,
+}
+
+/// Chunks lie anywhere in memory, and are copied to where a block may begin.
+#[derive(Debug)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// Where the first block begins.
+    begin: usize,
+}
+
+impl Direct {
+    /// Of a file that was opened for that, and once more; `None` outside of a runtime.
+    pub(crate) fn new(direct: File, cached: File) -> Option<Self> {
+        let (runtime, files) = (Handle::try_current().ok()?, Arc::new(Files { direct, cached }));
+        Some(Self { files, runtime, under_way: VecDeque::new(), free: Vec::new() })
+    }
+
+    /// Begins to write: it is written once [`Direct::settle`] says so.
+    ///
+    /// # Errors
+    /// When it, or something before it, cannot be written.
+    pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // Only whole blocks can be written directly.
+        let whole = if offset.is_multiple_of(BLOCK as u64) { bytes.len() / BLOCK * BLOCK } else { 0 };
+        let mut at = offset;
+        for piece in bytes[..whole].chunks(PIECE) {
+            let mut buffer = self.buffer()?;
+            buffer.bytes[buffer.begin..][..piece.len()].copy_from_slice(piece);
+            let (files, length) = (self.files.clone(), piece.len());
+            self.under_way.push_back(self.runtime.spawn_blocking(move || {
+                let written = files.write_at(&buffer.bytes[buffer.begin..][..length], at);
+                (buffer, written)
+            }));
+            at += length as u64;
+        }
+        self.files.cached.write_all_at(&bytes[whole..], at)
+    }
+
+    /// Waits until everything is written that was begun.
+    ///
+    /// # Errors
+    /// When some of it could not be written.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        let mut settled = Ok(());
+        while !self.under_way.is_empty() {
+            settled = settled.and(self.wait());
+        }
+        settled
+    }
+
+    fn buffer(&mut self) -> io::Result<Buffer> {
+        if self.under_way.len() >= MOST_UNDER_WAY {
+            self.wait()?;
+        }
+        Ok(self.free.pop().unwrap_or_else(Buffer::new))
+    }
+
+    /// Waits for what was begun first.
+    fn wait(&mut self) -> io::Result<()> {
+        let Some(write) = self.under_way.pop_front() else { return Ok(()) };
+        let (buffer, written) = self.runtime.block_on(write).map_err(io::Error::from)?;
+        self.free.push(buffer);
+        written
+    }
+}
+
+impl Files {
+    fn write_at(&self, blocks: &[u8], offset: u64) -> io::Result<()> {
+        match self.direct.write_all_at(blocks, offset) {
+            // The file system takes this for no whole blocks.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.cached.write_all_at(blocks, offset),
+            written => written,
+        }
+    }
+}
+
+impl Buffer {
+    fn new() -> Self {
+        let bytes = vec![0; PIECE + BLOCK - 1];
+        // Where it cannot be told, the file system refuses what does not lie well.
+        let begin = bytes.as_ptr().align_offset(BLOCK).min(BLOCK - 1);
+        Self { bytes, begin }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file opened twice, directly where the file system lets it.
+    fn files(home: &std::path::Path) -> (File, File) {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true);
+        let cached = options.open(home.join("file")).unwrap();
+        #[cfg(target_os = "linux")]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::DIRECT.bits() as i32);
+        let direct = options.open(home.join("file")).unwrap_or_else(|_| cached.try_clone().unwrap());
+        (direct, cached)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Anywhere, of any length, over each other: what is there is what was written last.
+        #[test]
+        fn what_is_written_is_there(
+            writes in proptest::collection::vec((0u64..8, 0u64..3, 0usize..3 * PIECE / 2, any::<u8>(), any::<bool>()), 1..12),
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let (direct, cached) = files(home.path());
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let mut direct = { let _within = runtime.enter(); Direct::new(direct, cached.try_clone().unwrap()).unwrap() };
+            let mut model = Vec::new();
+            for (block, beside, length, byte, settle) in writes {
+                let bytes: Vec<u8> = (0..length).map(|at| byte.wrapping_add((at / 1000) as u8)).collect();
+                let offset = block * 64 * BLOCK as u64 + beside;
+                let end = offset as usize + length;
+                if length > 0 && model.len() < end {
+                    model.resize(end, 0);
+                }
+                // Two that are under way at once are never of the same place.
+                direct.settle().unwrap();
+                direct.write_at(&bytes, offset).unwrap();
+                model[offset as usize..].iter_mut().zip(&bytes).for_each(|(there, byte)| *there = *byte);
+                if settle {
+                    direct.settle().unwrap();
+                    prop_assert!(std::fs::read(home.path().join("file")).unwrap() == model);
+                }
+            }
+            direct.settle().unwrap();
+            prop_assert!(std::fs::read(home.path().join("file")).unwrap() == model);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_directly_is_written_all_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let (direct, cached) = files(home.path());
+        Files { direct, cached }.write_at(b"no whole block", 1).unwrap();
+        assert_eq!(std::fs::read(home.path().join("file")).unwrap(), b"\0no whole block");
+    }
+
+    #[test]
+    fn a_write_that_fails_is_told_and_leaves_nothing_under_way() {
+        let home = tempfile::tempdir().unwrap();
+        let (_, cached) = files(home.path());
+        let unwritable = || File::open(home.path().join("file")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _within = runtime.enter();
+        let mut direct = Direct::new(unwritable(), unwritable()).unwrap();
+        direct.write_at(&[1; BLOCK], 0).unwrap();
+        direct.settle().unwrap_err();
+        direct.settle().unwrap();
+        drop(cached);
+    }
+}
