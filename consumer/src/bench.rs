@@ -6,8 +6,12 @@ use natsfer_common::{Digest, FileName, Manifest, Part, PartError, Progress, Tota
 use tokio::task::JoinHandle;
 
 use crate::{
-    ConflictPolicy, Landing, Limits, ReceiveError, TargetDirectory, landing::land, part_files::PartFiles, room::Room,
+    ConflictPolicy, Landing, Limits, ReceiveError, TargetDirectory,
+    landing::{Named, name_it},
+    part_files::PartFiles,
+    room::Room,
     staging::Owner,
+    target::sync_directory,
 };
 
 /// A part in work. Dropped, it stays on disk for the next run.
@@ -114,8 +118,12 @@ impl Bench {
         let (target, name) = (self.target.clone(), self.name.clone());
         let (part, landed) = blocking(move || {
             let PartFiles { staging, part: file, .. } = part.store();
-            let landed =
-                land(&staging.directory.dir, &staging.part, file, &target, &name, policy, (totals.size, totals.digest));
+            let content = (totals.size, totals.digest);
+            let named = name_it(&staging.directory.dir, &staging.part, file, &target, &name, policy, content);
+            let landed = named.and_then(|Named { landing, path, parent }| {
+                sync_directory(&parent.dir).map_err(ReceiveError::disk("cannot land", &path))?;
+                Ok((landing, path))
+            });
             if landed.is_ok() {
                 staging.clear();
             }

@@ -4,7 +4,13 @@
 //! written out. Written directly, a chunk goes from our memory to the disk; only what the disk itself has not kept yet, and where the
 //! file lies, is left to the sync. Not every file system can do it: there, and on systems without it, the page cache takes the file.
 
-use std::{collections::VecDeque, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+};
 
 use tokio::{runtime::Handle, task::JoinHandle};
 
@@ -12,17 +18,17 @@ use tokio::{runtime::Handle, task::JoinHandle};
 /// Where a file system wants more, it refuses.
 const BLOCK: usize = 4096;
 /// Bytes that are written at once.
-const PIECE: usize = 1 << 20;
-/// Pieces that are being written while others are made ready: enough for the disk always to have work.
-const MOST_UNDER_WAY: usize = 2;
+const PIECE_BYTES: usize = 1 << 20;
+/// Pieces that are made ready or being written at once, of all files together: enough for any disk always to have work.
+const MOST_PIECES: usize = 4;
 
 /// A file that is written directly, so far as that can be done. Blocking; use it off the runtime, and within it.
 #[derive(Debug)]
 pub(crate) struct Direct {
     files: Arc<Files>,
+    pieces: Arc<Pieces>,
     runtime: Handle,
-    under_way: VecDeque<JoinHandle<(Buffer, io::Result<()>)>>,
-    free: Vec<Buffer>,
+    under_way: VecDeque<JoinHandle<io::Result<()>>>,
 }
 
 /// One file, opened twice.
@@ -32,8 +38,27 @@ struct Files {
     cached: File,
 }
 
+/// Room for pieces, which all files of a directory share.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    room: Mutex<Room>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    free: Vec<Buffer>,
+    taken: usize,
+}
+
+/// Room for one piece, given back when dropped.
+struct Piece {
+    buffer: Buffer,
+    pieces: Arc<Pieces>,
+}
+
 /// Chunks lie anywhere in memory, and are copied to where a block may begin.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
     /// Where the first block begins.
@@ -42,9 +67,9 @@ struct Buffer {
 
 impl Direct {
     /// Of a file that was opened for that, and once more; `None` outside of a runtime.
-    pub(crate) fn new(direct: File, cached: File) -> Option<Self> {
+    pub(crate) fn new(direct: File, cached: File, pieces: &Arc<Pieces>) -> Option<Self> {
         let (runtime, files) = (Handle::try_current().ok()?, Arc::new(Files { direct, cached }));
-        Some(Self { files, runtime, under_way: VecDeque::new(), free: Vec::new() })
+        Some(Self { files, pieces: pieces.clone(), runtime, under_way: VecDeque::new() })
     }
 
     /// Begins to write: it is written once [`Direct::settle`] says so.
@@ -55,14 +80,11 @@ impl Direct {
         // Only whole blocks can be written directly.
         let whole = if offset.is_multiple_of(BLOCK as u64) { bytes.len() / BLOCK * BLOCK } else { 0 };
         let mut at = offset;
-        for piece in bytes[..whole].chunks(PIECE) {
-            let mut buffer = self.buffer()?;
-            buffer.bytes[buffer.begin..][..piece.len()].copy_from_slice(piece);
-            let (files, length) = (self.files.clone(), piece.len());
-            self.under_way.push_back(self.runtime.spawn_blocking(move || {
-                let written = files.write_at(&buffer.bytes[buffer.begin..][..length], at);
-                (buffer, written)
-            }));
+        for piece in bytes[..whole].chunks(PIECE_BYTES) {
+            let (mut room, files, length) = (self.pieces.take(), self.files.clone(), piece.len());
+            room.buffer.blocks(length).copy_from_slice(piece);
+            let write = move || files.write_at(room.buffer.blocks(length), at);
+            self.under_way.push_back(self.runtime.spawn_blocking(write));
             at += length as u64;
         }
         self.files.cached.write_all_at(&bytes[whole..], at)
@@ -74,25 +96,30 @@ impl Direct {
     /// When some of it could not be written.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
         let mut settled = Ok(());
-        while !self.under_way.is_empty() {
-            settled = settled.and(self.wait());
+        for write in self.under_way.drain(..) {
+            settled = settled.and(self.runtime.block_on(write).map_err(io::Error::from).flatten());
         }
         settled
     }
+}
 
-    fn buffer(&mut self) -> io::Result<Buffer> {
-        if self.under_way.len() >= MOST_UNDER_WAY {
-            self.wait()?;
-        }
-        Ok(self.free.pop().unwrap_or_else(Buffer::new))
+impl Pieces {
+    /// Waits for room. Nobody waits for something else while holding it.
+    fn take(self: &Arc<Self>) -> Piece {
+        let room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |room: &mut Room| room.taken == MOST_PIECES;
+        let mut room = self.freed.wait_while(room, full).unwrap_or_else(PoisonError::into_inner);
+        room.taken += 1;
+        Piece { buffer: room.free.pop().unwrap_or_else(Buffer::new), pieces: self.clone() }
     }
+}
 
-    /// Waits for what was begun first.
-    fn wait(&mut self) -> io::Result<()> {
-        let Some(write) = self.under_way.pop_front() else { return Ok(()) };
-        let (buffer, written) = self.runtime.block_on(write).map_err(io::Error::from)?;
-        self.free.push(buffer);
-        written
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut room = self.pieces.room.lock().unwrap_or_else(PoisonError::into_inner);
+        room.free.push(std::mem::take(&mut self.buffer));
+        room.taken -= 1;
+        self.pieces.freed.notify_one();
     }
 }
 
@@ -108,10 +135,14 @@ impl Files {
 
 impl Buffer {
     fn new() -> Self {
-        let bytes = vec![0; PIECE + BLOCK - 1];
+        let bytes = vec![0; PIECE_BYTES + BLOCK - 1];
         // Where it cannot be told, the file system refuses what does not lie well.
         let begin = bytes.as_ptr().align_offset(BLOCK).min(BLOCK - 1);
         Self { bytes, begin }
+    }
+
+    fn blocks(&mut self, length: usize) -> &mut [u8] {
+        &mut self.bytes[self.begin..][..length]
     }
 }
 
@@ -139,12 +170,12 @@ mod tests {
         /// Anywhere, of any length, over each other: what is there is what was written last.
         #[test]
         fn what_is_written_is_there(
-            writes in proptest::collection::vec((0u64..8, 0u64..3, 0usize..3 * PIECE / 2, any::<u8>(), any::<bool>()), 1..12),
+            writes in proptest::collection::vec((0u64..8, 0u64..3, 0usize..3 * PIECE_BYTES / 2, any::<u8>(), any::<bool>()), 1..12),
         ) {
             let home = tempfile::tempdir().unwrap();
             let (direct, cached) = files(home.path());
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let mut direct = { let _within = runtime.enter(); Direct::new(direct, cached.try_clone().unwrap()).unwrap() };
+            let mut direct = { let _within = runtime.enter(); Direct::new(direct, cached.try_clone().unwrap(), &Arc::default()).unwrap() };
             let mut model = Vec::new();
             for (block, beside, length, byte, settle) in writes {
                 let bytes: Vec<u8> = (0..length).map(|at| byte.wrapping_add((at / 1000) as u8)).collect();
@@ -182,7 +213,7 @@ mod tests {
         let unwritable = || File::open(home.path().join("file")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _within = runtime.enter();
-        let mut direct = Direct::new(unwritable(), unwritable()).unwrap();
+        let mut direct = Direct::new(unwritable(), unwritable(), &Arc::default()).unwrap();
         direct.write_at(&[1; BLOCK], 0).unwrap();
         direct.settle().unwrap_err();
         direct.settle().unwrap();

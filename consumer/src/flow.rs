@@ -9,11 +9,19 @@ use natsfer_common::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The flows of chunks that one receiver may have open at once, each with its share of the window: together they never exceed it,
-/// however many transfers are held.
+/// however many transfers are held. Half of it is shared out evenly; of the other half, who comes first has most: a large file is mostly
+/// alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Flows {
-    window: u64,
+    /// Bytes of a share. Each flow has one.
+    share: u64,
+    /// How many may be open.
+    flows: usize,
     free: Arc<Semaphore>,
+    /// Shares that are no flow's.
+    spare: Arc<Semaphore>,
+    /// Bytes that are window enough for one flow.
+    enough: u64,
     pacer: Pacer,
 }
 
@@ -24,22 +32,30 @@ pub(crate) struct Flow {
     pub(crate) window: u64,
     /// The rate of all of them together.
     pub(crate) pacer: Pacer,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Flows {
-    /// For so many transfers at once, or fewer where a share of the window would not hold two messages.
+    /// For so many transfers at once, or fewer where half the window would not hold two messages for each.
     pub(crate) fn new(broker: &Broker, window: u64, transfers: usize) -> Self {
-        let flows = (window / least_window(broker)).clamp(1, transfers.max(1) as u64);
-        // At most as many as transfers, hence within a usize.
-        let free = Arc::new(Semaphore::new(flows as usize));
-        Self { window: window / flows, free, pacer: Pacer::default() }
+        let shares = (window / least_window(broker)).max(1);
+        let flows = shares.div_ceil(2).min(transfers.max(1) as u64);
+        // Both fit a semaphore: they are few, or the window is larger than any memory.
+        let permits = |count: u64| Arc::new(Semaphore::new((count as usize).min(Semaphore::MAX_PERMITS)));
+        Self {
+            share: window / shares,
+            flows: flows as usize,
+            free: permits(flows),
+            spare: permits(shares - flows),
+            enough: u64::MAX,
+            pacer: Pacer::default(),
+        }
     }
 
     /// With a rate for all of them together. What the rate moves in a second is window enough.
     pub(crate) fn with_rate(self, broker: &Broker, rate: Option<Rate>) -> Self {
         let enough = rate.map_or(u64::MAX, Rate::bytes_per_second).max(least_window(broker));
-        Self { window: self.window.min(enough), pacer: Pacer::new(rate), ..self }
+        Self { enough, pacer: Pacer::new(rate), ..self }
     }
 
     /// The rate that everything keeps to.
@@ -50,8 +66,13 @@ impl Flows {
     /// Waits for a free flow.
     pub(crate) async fn open(&self) -> Flow {
         // The semaphore is never closed.
-        let permit = self.free.clone().acquire_owned().await.ok();
-        Flow { window: self.window, pacer: self.pacer.clone(), _permit: permit }
+        let free = self.free.clone().acquire_owned().await.ok();
+        let more = self.spare.available_permits().div_ceil(self.flows.min(2)) as u32;
+        // Somebody else may have been faster.
+        let spare = self.spare.clone().try_acquire_many_owned(more).ok();
+        let shares = 1 + spare.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
+        let window = (self.share * shares).min(self.enough);
+        Flow { window, pacer: self.pacer.clone(), _permits: [free, spare] }
     }
 }
 

@@ -59,8 +59,9 @@ pub(crate) fn forecast(
         if let Some((size, digest)) = &content
             && parent.has_identical(&standing, *size, digest).map_err(disk)?
         {
-            let settled = settle(&parent, Landing::Identical, path).map_err(disk)?;
-            return Ok(Forecast::Settled(settled.0, settled.1));
+            // Who put it there may have died before syncing.
+            sync_directory(&parent.dir).map_err(disk)?;
+            return Ok(Forecast::Settled(Landing::Identical, path));
         }
         match policy {
             ConflictPolicy::Rename => {}
@@ -73,12 +74,22 @@ pub(crate) fn forecast(
     Ok(Forecast::Needed)
 }
 
-/// Moves a staged, synced file to its name, and makes the name durable. On return the staged file is gone: landed, or removed
-/// because it is not needed. `file` is what was written under the staged name, and must still be there.
-pub(crate) fn land(
+/// A file that was given its name, which is not durable yet.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Named {
+    pub(crate) landing: Landing,
+    pub(crate) path: PathBuf,
+    /// The directory it is in.
+    pub(crate) parent: Parent,
+}
+
+/// Moves a staged, synced file to its name. On return the staged file is gone: named, or removed because it is not needed. `file`
+/// is what was written under the staged name, and must still be there.
+pub(crate) fn name_it(
     staging: &Dir, staged: &str, file: &File, target: &TargetDirectory, name: &FileName, policy: ConflictPolicy,
     content: (u64, Digest),
-) -> Result<(Landing, PathBuf), ReceiveError> {
+) -> Result<Named, ReceiveError> {
     let failed = |source| ReceiveError::Disk { doing: "cannot land", path: target.path_of(name), source };
     let _landing = target.landing();
     let parent = target.parent(name)?;
@@ -93,7 +104,7 @@ pub(crate) fn land(
             None => match move_without_replacing(staging, staged, &parent.dir, file) {
                 Ok(()) => {
                     let path = target.path().join(parent.path_of(file));
-                    return settle(&parent, Landing::Landed, path).map_err(failed);
+                    return Ok(Named { landing: Landing::Landed, path, parent });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => file.to_owned(),
                 Err(error) => return Err(failed(error)),
@@ -102,7 +113,7 @@ pub(crate) fn land(
         let file = standing.as_str();
         let path = target.path().join(parent.path_of(file));
         let (size, digest) = &content;
-        let settled = if parent.has_identical(file, *size, digest).map_err(failed)? {
+        let landing = if parent.has_identical(file, *size, digest).map_err(failed)? {
             Landing::Identical
         } else {
             match policy {
@@ -116,14 +127,14 @@ pub(crate) fn land(
                         },
                         _ => failed(error),
                     })?;
-                    return settle(&parent, Landing::Landed, path).map_err(failed);
+                    return Ok(Named { landing: Landing::Landed, path, parent });
                 }
                 ConflictPolicy::Skip => Landing::Skipped,
                 ConflictPolicy::Fail => return Err(ReceiveError::Exists { path }),
             }
         };
         staging.remove_file(staged).map_err(failed)?;
-        return settle(&parent, settled, path).map_err(failed);
+        return Ok(Named { landing, path, parent });
     }
     Err(ReceiveError::NotLandable {
         name: name.to_string(),
@@ -134,12 +145,6 @@ pub(crate) fn land(
 
 fn candidate(name: &FileName, attempt: u32) -> FileName {
     if attempt == 0 { name.clone() } else { name.numbered(attempt) }
-}
-
-/// Syncs also where the same file stood already: who put it there may have died before syncing.
-fn settle(parent: &Parent, landing: Landing, path: PathBuf) -> io::Result<(Landing, PathBuf)> {
-    sync_directory(&parent.dir)?;
-    Ok((landing, path))
 }
 
 /// Whether the staged name is still that of the file that was written, at its full length: somebody may have been at work there.

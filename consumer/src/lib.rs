@@ -29,6 +29,7 @@ mod durable;
 mod error;
 mod examination;
 mod flow;
+mod group;
 mod hold;
 pub mod hooks;
 mod incoming;

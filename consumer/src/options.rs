@@ -14,7 +14,7 @@ pub struct ReceiverOptions {
     pub name: ReceiverName,
     /// The channels it listens on; all by default.
     pub channels: ChannelFilter,
-    /// Transfers it holds at once, 4 by default: [`crate::Receiver::next`] waits while there are as many.
+    /// Transfers it holds at once, 16 by default: [`crate::Receiver::next`] waits while there are as many.
     pub concurrency: usize,
     /// Bytes asked for ahead in all transfers together, 16 MiB by default.
     pub window: u64,
@@ -37,7 +37,7 @@ impl ReceiverOptions {
         Self {
             name,
             channels: ChannelFilter::default(),
-            concurrency: 4,
+            concurrency: 16,
             window: 16 << 20,
             takeover: Duration::from_secs(30),
             home: None,

@@ -65,7 +65,8 @@ impl PartFiles {
                 staging.clear();
             }
         })?;
-        let direct = staging.directory.direct(&staging.part, &part).filter(|_| is_worth_it(manifest));
+        let direct =
+            is_worth_it(manifest).then(|| staging.directory.direct(&staging.part, &part, &target.pieces)).flatten();
         Ok(Self {
             staging,
             part,
@@ -165,13 +166,8 @@ fn is_worth_it(manifest: &Manifest) -> bool {
     manifest.size.is_none_or(|size| size >= DIRECT_FROM)
 }
 
-/// Sets what the manifest says about a file, and makes it durable.
-pub(crate) fn finish_file(file: &File, manifest: &Manifest) -> io::Result<()> {
-    set_attributes(file, manifest)?;
-    file.sync_all()
-}
-
-fn set_attributes(file: &File, manifest: &Manifest) -> io::Result<()> {
+/// Sets what the manifest says about a file.
+pub(crate) fn set_attributes(file: &File, manifest: &Manifest) -> io::Result<()> {
     if let Some(mode) = manifest.mode {
         file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777))?;
     }

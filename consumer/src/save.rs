@@ -14,7 +14,7 @@ use crate::{
     bench::Bench,
     cursor::Cursor,
     flow::Flows,
-    inline::{decode_inline, land_inline},
+    inline::{SmallFile, decode_inline},
     intake::{Extra, Intake},
     landing::{Forecast, forecast},
     part_files::PartFiles,
@@ -113,7 +113,7 @@ impl Save<'_> {
         loop {
             let (manifest, target, owner) = (self.manifest.clone(), self.target.clone(), self.owner.clone());
             let (name, raw) = (self.name.clone(), raw.clone());
-            match blocking(move || land_inline(&manifest, &name, &target, &owner, policy, &raw, digest)).await {
+            match self.target.group.land(SmallFile { manifest, name, target, owner, policy, raw, digest }).await {
                 Ok((landing, path)) => return Ok(self.saved(landing, path, size, digest, &Extra::default())),
                 Err(ReceiveError::Disk { source, .. }) if room.try_again(&source).await => {}
                 Err(error) => return Err(error),

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
+    sync::Arc,
 };
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
@@ -12,7 +13,11 @@ use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
 use natsfer_common::{ReceiverName, STAGING_DIRECTORY, TransferId};
 use rustix::io::Errno;
 
-use crate::{ReceiveError, TargetDirectory, direct::Direct, target::Names};
+use crate::{
+    ReceiveError, TargetDirectory,
+    direct::{Direct, Pieces},
+    target::Names,
+};
 
 /// Whose unfinished files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +163,7 @@ impl StagingDirectory {
     }
 
     /// The same file once more, for writing it past the page cache; `None` where the system or the file system has no such thing.
-    pub(crate) fn direct(&self, name: &str, file: &File) -> Option<Direct> {
+    pub(crate) fn direct(&self, name: &str, file: &File, pieces: &Arc<Pieces>) -> Option<Direct> {
         let mut options = OpenOptions::new();
         options.write(true).follow(FollowSymlinks::No);
         #[cfg(target_os = "linux")]
@@ -170,7 +175,7 @@ impl StagingDirectory {
         if (this.dev(), this.ino()) != (that.dev(), that.ino()) {
             return None;
         }
-        Direct::new(direct, file.try_clone().ok()?)
+        Direct::new(direct, file.try_clone().ok()?, pieces)
     }
 
     /// A file's bytes, so many at most, without a lock.

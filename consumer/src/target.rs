@@ -1,6 +1,7 @@
 //! The directory that files land in. Nothing is opened but relative to its handle, and no symbolic link is followed.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,6 +20,8 @@ use rustix::{
 
 use crate::{
     ReceiveError,
+    direct::Pieces,
+    group::Group,
     quota::{Quota, Reservation},
     staging::StagingDirectory,
 };
@@ -32,6 +35,10 @@ pub struct TargetDirectory {
     names: Names,
     /// Held by whoever lands a file where names that differ may be one.
     landing: Arc<Mutex<()>>,
+    /// Small files that wait to be landed together.
+    pub(crate) group: Arc<Group>,
+    /// Room for what large files' chunks are written from.
+    pub(crate) pieces: Arc<Pieces>,
 }
 
 /// Which names are one.
@@ -44,6 +51,7 @@ pub(crate) enum Names {
 }
 
 /// The directory right above a file-to-be.
+#[derive(Debug)]
 pub(crate) struct Parent {
     pub(crate) dir: Dir,
     /// Below the target.
@@ -64,8 +72,15 @@ impl TargetDirectory {
         std::fs::create_dir_all(path).map_err(ReceiveError::disk("cannot create directory", path))?;
         let dir = Dir::open_ambient_dir(path, ambient_authority());
         let dir = dir.map_err(ReceiveError::disk("cannot open directory", path))?;
-        let (quota, names, landing) = (None, Names::AsStored, Arc::default());
-        let target = Self { dir: Arc::new(dir), path: path.into(), quota, names, landing };
+        let target = Self {
+            dir: Arc::new(dir),
+            path: path.into(),
+            quota: None,
+            names: Names::AsStored,
+            landing: Arc::default(),
+            group: Arc::default(),
+            pieces: Arc::default(),
+        };
         // What cannot be written to is better known now than with the first file.
         let staging = target.directory(&[STAGING_DIRECTORY], Names::AsStored);
         staging.map_err(ReceiveError::disk("cannot keep unfinished files in", path.join(STAGING_DIRECTORY)))?;
@@ -255,4 +270,23 @@ fn standing(dir: &Dir, name: &str, names: Names) -> io::Result<Option<String>> {
 pub(crate) fn sync_directory(dir: &Dir) -> io::Result<()> {
     let readable = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(fsync(readable)?)
+}
+
+/// Directories, each of which is synced once, however many files were named in it.
+#[derive(Debug, Default)]
+pub(crate) struct SyncedDirectories(HashMap<(u64, u64), Option<io::ErrorKind>>);
+
+impl SyncedDirectories {
+    /// As [`sync_directory`], unless that was done already.
+    pub(crate) fn sync(&mut self, dir: &Dir) -> io::Result<()> {
+        let metadata = dir.dir_metadata()?;
+        match self.0.entry((metadata.dev(), metadata.ino())) {
+            Entry::Occupied(synced) => synced.get().map_or(Ok(()), |kind| Err(kind.into())),
+            Entry::Vacant(entry) => {
+                let synced = sync_directory(dir);
+                entry.insert(synced.as_ref().err().map(io::Error::kind));
+                synced
+            }
+        }
+    }
 }

@@ -62,8 +62,8 @@ pub(crate) struct Receive {
     /// Exit after this many files have landed, and their commands have ended
     #[arg(long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     count: Option<u64>,
-    /// Files received at once
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = number::<u16>(1..=256))]
+    /// Files received at once; of those in chunks, a few at most
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = number::<u16>(1..=256))]
     concurrency: u16,
     /// Put a file back for later when its sender has stored nothing more of it for so long
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration)]
