@@ -38,7 +38,11 @@ pub(crate) struct Flow {
 impl Flows {
     /// For so many transfers at once, or fewer where half the window would not hold two messages for each.
     pub(crate) fn new(broker: &Broker, window: u64, transfers: usize) -> Self {
-        let shares = (window / least_window(broker)).max(1);
+        Self::of(window, least_window(broker), transfers)
+    }
+
+    fn of(window: u64, least: u64, transfers: usize) -> Self {
+        let shares = (window / least).max(1);
         let flows = shares.div_ceil(2).min(transfers.max(1) as u64);
         // Both fit a semaphore: they are few, or the window is larger than any memory.
         let permits = |count: u64| Arc::new(Semaphore::new((count as usize).min(Semaphore::MAX_PERMITS)));
@@ -79,4 +83,42 @@ impl Flows {
 /// Two messages.
 fn least_window(broker: &Broker) -> u64 {
     2 * (broker.max_payload() as u64 + 64 * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Opened and closed in any order, they never have more than the window together, and each has two messages' bytes.
+        #[test]
+        fn together_they_never_exceed_the_window(
+            window in 1u64..1_000, least in 1u64..100, transfers in 1usize..20, steps in proptest::collection::vec(any::<(bool, u8)>(), 1..60),
+        ) {
+            let flows = Flows::of(window, least, transfers);
+            let mut open: Vec<Flow> = Vec::new();
+            for (opens, which) in steps {
+                if opens {
+                    open.extend(futures_util::FutureExt::now_or_never(flows.open()));
+                } else if !open.is_empty() {
+                    open.swap_remove(usize::from(which) % open.len());
+                }
+                prop_assert!(open.len() <= transfers);
+                prop_assert!(open.iter().map(|flow| flow.window).sum::<u64>() <= window);
+                prop_assert!(open.iter().all(|flow| flow.window >= least.min(window)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_has_most() {
+        let flows = Flows::of(70, 10, 16);
+        let (first, second) = (flows.open().await, flows.open().await);
+        assert_eq!((first.window, second.window), (30, 20));
+        drop(first);
+        assert_eq!(flows.open().await.window, 30 - 10);
+        assert_eq!(Flows::of(70, 10, 1).open().await.window, 70);
+    }
 }
