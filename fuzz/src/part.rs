@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use natsfer_common::{
-    ChunkHeader, ChunkSet, Closing, ClosingRecord, DigestAlgorithm, Encoding, Fate, Manifest, Part, PartError,
-    Progress, Totals,
+    ChunkHeader, ChunkSet, Closing, ClosingRecord, DigestAlgorithm, Fate, Manifest, Part, PartError, Progress, Totals,
 };
 
 use crate::{
