@@ -67,7 +67,7 @@ pub trait PartStore: Sized {
 
 /// A transfer's part and journal.
 ///
-/// Every chunk is written, then noted in the journal, neither of them synced: a process that is killed loses nothing. A
+/// Every run of chunks is written, then noted in the journal, neither of them synced: a process that is killed loses the run that it was at. A
 /// checkpoint syncs the part, then the journal: only what came before it began may be acknowledged. After a crash the journal is
 /// believed only so far as the part's bytes have the CRC-32 that it says.
 pub struct Part<S> {
