@@ -53,6 +53,10 @@ pub const REJECTED_FILES: &str = "natsfer_rejected_files_total";
 pub const WAITING_FILES: &str = "natsfer_waiting_files";
 /// Transfers that processes of this receiver hold: being received, or put back for later.
 pub const TAKEN_FILES: &str = "natsfer_taken_files";
+/// Commands that are to be run for files that have landed.
+pub const PENDING_COMMANDS: &str = "natsfer_pending_commands";
+/// Commands that have failed too often, and are not run any more.
+pub const FAILED_COMMANDS: &str = "natsfer_failed_commands";
 /// 1 while the connection to the server stands.
 pub const CONNECTED: &str = "natsfer_connected";
 /// How often a connection to a server was made.
@@ -87,6 +91,8 @@ pub fn describe() {
         (RECEIVING, "Files being received"),
         (WAITING_FILES, "Transfers that no process of this receiver has taken"),
         (TAKEN_FILES, "Transfers that processes of this receiver hold"),
+        (PENDING_COMMANDS, "Commands that are to be run for files that have landed"),
+        (FAILED_COMMANDS, "Commands that have failed for good"),
         (CONNECTED, "1 while the connection to the server stands"),
     ] {
         describe_gauge!(name, Unit::Count, text);

@@ -5,6 +5,7 @@
 //! runs what is noted; others of its name only note. Landing waits for none of it.
 
 mod command;
+mod counts;
 mod environment;
 mod outcome;
 mod output;
@@ -13,6 +14,7 @@ mod run;
 mod runner;
 mod schedule;
 
+pub use counts::Counts;
 pub use output::harmless_lines;
 pub use queue::{Queue, Shelf};
 pub use run::{Attempt, Run, RunId};

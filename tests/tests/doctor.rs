@@ -280,6 +280,13 @@ async fn the_receiver_is_looked_at() {
     let strict = ["-c", "invoices.>", "--drain", "--max-size", "1"];
     let _ = receiving(&server, "billing", home.path().join("inbox"), &strict).run().await.exited(1);
     has(&wrong(for_consumer(&server, &["-n", "billing"]), 0).await, "warn", "receiver billing", "has rejected 1 file");
+    let inbox = home.path().join("inbox");
+    let failing = ["-c", "invoices.>", "--drain", "--exec", "exit 7", "--exec-tries", "1"];
+    send(&server, &["-c", "invoices.eu", "--name", "b"], &[home.path().join("a")]).await;
+    let _ = receiving(&server, "billing", &inbox, &failing).run().await.exited(1);
+    let findings = wrong(for_consumer(&server, &["-n", "billing", "--into", inbox.to_str().unwrap()]), 0).await;
+    has(&findings, "warn", "commands", "1 command has failed for good");
+    has(&findings, "warn", "commands", "--retry-all");
     let stranger = wrong(for_producer(&server, &["--wait-for", "typo"]), 0).await;
     has(&stranger, "warn", "receiver typo", "receivers");
     assert_eq!(consumers(&server, "NATSFER").await, ["billing"]);

@@ -145,6 +145,8 @@ async fn a_receiver_serves_health_and_metrics() {
     let page = get("/metrics").await.1;
     assert_eq!(metric(&page, "natsfer_received_bytes_total"), (3 * MIB + 5) as f64);
     assert!(metric(&page, "natsfer_read_chunks_total") >= 3.0 && metric(&page, "natsfer_connected") == 1.0, "{page}");
+    assert_eq!(metric(&page, "natsfer_failed_commands"), 0.0);
+    assert!(page.contains("# HELP natsfer_failed_commands") && page.contains("natsfer_pending_commands 0"), "{page}");
     assert!(page.contains("# TYPE natsfer_delivery_seconds histogram") && page.contains("# HELP"), "{page}");
     assert_eq!(get("/healthz").await.0, 200);
     let health = async || consumer(["health", address.as_str()]).run().await;

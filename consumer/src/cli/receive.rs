@@ -118,6 +118,7 @@ impl Receive {
             let observer = observer.clone();
             Hooks::start(&target, &self.name, options, move |run, state| observer.exec(run, state))
         });
+        let directory = target.path().to_owned();
         let mut work = Work::new(receiver, target, options, until, observer, hooks.transpose()?);
         // Whatever is being waited for: what was taken is dropped, and goes back.
         let end: anyhow::Result<End> = tokio::select! {
@@ -130,7 +131,7 @@ impl Receive {
                 work.finish().await;
                 Ok(End::Reached)
             } => reached,
-            never = lag::measure(&broker, &self.name), if http.is_some() => match never {},
+            never = lag::measure(&broker, &self.name, &directory), if http.is_some() => match never {},
         };
         let tally = work.close().await;
         broker.close().await;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BinaryHeap,
+    ffi::OsStr,
     fs::File,
     io::{self, Read as _},
     path::PathBuf,
@@ -69,7 +70,7 @@ impl Queue {
     /// # Errors
     /// When the directory cannot be used.
     pub fn open(target: &TargetDirectory, receiver: &ReceiverName) -> Result<Self, ReceiveError> {
-        let path = target.path().join(STAGING_DIRECTORY).join(EXEC).join(receiver.as_str());
+        let path = target.path().join(place(receiver));
         let open = |below: &[&str]| {
             target.directory(&[&[STAGING_DIRECTORY, EXEC, receiver.as_str()], below].concat(), Names::AsStored)
         };
@@ -178,11 +179,7 @@ impl Queue {
 
     fn each(&self, shelf: Shelf, mut with: impl FnMut(RunId)) -> io::Result<()> {
         for entry in self.shelf(shelf).read_dir(".")? {
-            let name = entry?.file_name();
-            let stem = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-            if let Some(Ok(id)) = stem.map(str::parse) {
-                with(id);
-            }
+            run_of(&entry?.file_name()).into_iter().for_each(&mut with);
         }
         Ok(())
     }
@@ -285,6 +282,16 @@ impl Queue {
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Where a receiver's runs are, below the target directory.
+pub(super) fn place(receiver: &ReceiverName) -> PathBuf {
+    [STAGING_DIRECTORY, EXEC, receiver.as_str()].iter().collect()
+}
+
+/// The run that is kept under this name, if one is.
+pub(super) fn run_of(name: &OsStr) -> Option<RunId> {
+    name.to_str()?.strip_suffix(SUFFIX)?.parse().ok()
 }
 
 fn file(id: RunId) -> String {

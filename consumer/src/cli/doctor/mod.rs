@@ -1,5 +1,6 @@
 //! `doctor`: whether a receiver can do its work, and what to change.
 
+mod commands;
 mod disk;
 mod receiver;
 
@@ -13,7 +14,7 @@ use natsfer_common::{
         doctor::{Work, examine, print},
     },
 };
-use natsfer_consumer::examine_directory;
+use natsfer_consumer::{examine_directory, hooks::Counts};
 
 /// Check server, streams, permissions, receiver and disk, and say what to change. Leaves nothing behind
 ///
@@ -60,6 +61,11 @@ impl Doctor {
             let path = into.clone();
             let facts = blocking(move || examine_directory(path)).await;
             examined.findings.extend(disk::judge(&into, facts, waiting));
+            if let Some(name) = self.name {
+                let (path, of) = (into.clone(), name.clone());
+                let counts = blocking(move || Counts::of(&path, &of)).await;
+                examined.findings.extend(commands::judge(&into, &name, counts));
+            }
         }
         Ok(print(&examined.findings, self.json)?)
     }
