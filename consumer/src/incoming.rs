@@ -113,7 +113,10 @@ impl Incoming {
         let limits = self.limits.clone().also_within(target.max_disk());
         let _under_way = UnderWay::new(RECEIVING);
         let started = Instant::now();
-        let result = self.land(target, options, &limits).await;
+        let result = match self.land(target, options, &limits).await {
+            Err(error) => Err(self.unless_gone(error).await),
+            saved => saved,
+        };
         count(&result, started, self.opened_at);
         let owner = self.origin.owner();
         let Self { broker, manifest, opened_at: published_at, origin, .. } = self;
@@ -153,6 +156,18 @@ impl Incoming {
             progress,
         };
         save.run(payload.clone(), crc32.clone()).await
+    }
+
+    /// What its sender has taken back is not rejected, whatever else is wrong with it: trying it again could never help.
+    async fn unless_gone(&self, error: ReceiveError) -> ReceiveError {
+        if error.rejection().is_none() {
+            return error;
+        }
+        match is_there(&self.broker, &self.manifest).await {
+            Err(gone) if gone.failure() == Failure::Cancelled => gone,
+            // Who cannot look rejects it.
+            _ => error,
+        }
     }
 
     /// Fails unless it is selected. Where only its size decides, its end is looked for.

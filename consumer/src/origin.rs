@@ -121,7 +121,9 @@ impl Origin {
     pub(crate) async fn settle(self, broker: &Broker, manifest: &Manifest, error: Option<&ReceiveError>) {
         if let Some((error, reason)) = error.and_then(|error| Some((error, error.rejection()?))) {
             self.record(broker, manifest, RejectionState::rejected(reason, &error.in_full())).await;
-        } else if error.is_none() && self.was_rejected(broker, manifest).await {
+        } else if error.is_none_or(|error| error.failure() == Failure::Cancelled)
+            && self.was_rejected(broker, manifest).await
+        {
             self.record(broker, manifest, RejectionState::Withdrawn).await;
         }
         let delivered = self.delivered();

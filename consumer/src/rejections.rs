@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use natsfer_common::{
-    ChannelFilter, Kind, Manifest, Rate, ReceiverName, Rejection, Subject, TransferId, broker::Broker, header,
+    ChannelFilter, Kind, Manifest, Rate, ReceiverName, Rejection, RejectionState, Subject, TransferId, broker::Broker,
+    header,
 };
 
-use crate::{Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter, staging::Owner};
+use crate::{
+    Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter, report::reject,
+    staging::Owner,
+};
 
 /// Bytes asked for ahead of what is written.
 const WINDOW: u64 = 8 << 20;
@@ -89,7 +94,8 @@ impl Rejections {
     /// rejected any more. No other receiver is disturbed.
     ///
     /// # Errors
-    /// When it has been removed from the stream, its manifest still cannot be read, or the server does not answer.
+    /// When it has been removed from the stream, and then is not rejected any more; when its manifest still cannot be read, or the
+    /// server does not answer.
     pub async fn open(&self, rejected: &Rejected) -> Result<Incoming, ReceiveError> {
         let Some(subject) = &rejected.subject else {
             return Err(ReceiveError::NoTransfer { sequence: rejected.rejection.sequence });
@@ -99,7 +105,10 @@ impl Rejections {
         // It may have been published again since.
         let place = self.broker.subjects().of(Kind::Open, channel, transfer);
         let message = self.broker.last_message(self.broker.stream().control(), &place).await?;
-        let message = message.ok_or(ReceiveError::NoSuchTransfer { transfer })?;
+        let Some(message) = message else {
+            self.withdraw(subject, &rejected.rejection).await;
+            return Err(ReceiveError::NoSuchTransfer { transfer });
+        };
         let text = message.header(header::MANIFEST).unwrap_or_default();
         let manifest =
             Manifest::from_header(text, subject).map_err(|source| ReceiveError::Record { transfer, source })?;
@@ -117,5 +126,11 @@ impl Rejections {
             progress,
             selection: self.selection.clone(),
         })
+    }
+
+    async fn withdraw(&self, Subject { channel, transfer }: &Subject, rejection: &Rejection) {
+        let mut withdrawn = rejection.clone();
+        (withdrawn.at, withdrawn.state) = (Timestamp::now(), RejectionState::Withdrawn);
+        reject(&self.broker, self.broker.subjects().of(Kind::Reject, channel, *transfer), &withdrawn).await;
     }
 }

@@ -3,7 +3,7 @@
 use natsfer_common::{
     ChannelFilter, IdPrefix, ReceiverName,
     broker::Broker,
-    cli::{Outcome, choose, report},
+    cli::{Outcome, choose, note, report},
 };
 use natsfer_consumer::{Failure, Rejected, Rejections};
 
@@ -66,6 +66,11 @@ impl Retry {
             };
             match saved {
                 Ok(saved) => Format::new(self.json).received(&saved)?,
+                // Its sender has taken it back, and so has the receiver what it said.
+                Err(error) if error.failure() == Failure::Cancelled => {
+                    let which = named.map_or("it".into(), |named| named.before(&error));
+                    note(&format!("{which} is not rejected any more: {}", error.in_full()));
+                }
                 // It stays rejected.
                 Err(error) if error.failure() == Failure::PassedOver => tracing::debug!("{error}"),
                 Err(error) => {

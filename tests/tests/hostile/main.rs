@@ -234,6 +234,26 @@ async fn what_was_rejected_is_listed_announced_and_tried_again() {
     assert_eq!(rejected(&server, "r").await.len(), 1);
 }
 
+/// What its sender has taken back is not rejected, nor does it stay so.
+#[tokio::test]
+async fn what_was_cancelled_is_no_matter_of_limits() {
+    let (server, home) = start().await;
+    let (source, inbox) = (home.path().join("file"), home.path().join("inbox"));
+    files::random_file(&source, 3_000_000, 6);
+    let sent = sending(&server, &[], &[&source]).run().await.success().json_lines();
+    let strict = ["--drain", "--max-size", "1MiB"];
+    let _ = receiving(&server, "early", &inbox, &strict).run().await.exited(1);
+    let _ = producer(["cancel", text(&sent[0], "transfer")]).server(&server).run().await.success();
+    let _ = receiving(&server, "late", &inbox, &strict).run().await.success();
+    assert!(rejected(&server, "late").await.is_empty());
+    assert_eq!(rejected(&server, "early").await.len(), 1);
+    let retry = consumer(["retry", "-n", "early", "--all", "--max-size", "1MiB", "--into"]).arg(&inbox);
+    let retried = retry.server(&server).run().await.success();
+    let said = retried.errors();
+    assert!(said.contains("is not rejected any more") && said.contains("was cancelled"), "{said}");
+    assert!(rejected(&server, "early").await.is_empty());
+}
+
 /// Who waits for a receiver that has refused the file is told so, and why.
 #[tokio::test]
 async fn a_sender_is_told_that_its_file_was_rejected() {
