@@ -28,6 +28,18 @@ pub(crate) struct Ledger {
     taken: Mutex<Vec<bool>>,
 }
 
+/// What the ledgers beside this process's own account for.
+#[derive(Debug)]
+pub(crate) struct LeftBehind {
+    directory: StagingDirectory,
+    /// Ledgers of processes that have died, locked.
+    ledgers: Vec<(String, File)>,
+    /// The acknowledgement subjects of what they held, as long as no other process can have been given it.
+    pub(crate) ack_subjects: Vec<String>,
+    /// How many messages processes hold that live.
+    pub(crate) held: usize,
+}
+
 /// One noted message; no longer when dropped.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -46,23 +58,6 @@ impl Ledger {
                 return Ok(Arc::new(Self { directory, name, file, taken }));
             }
         }
-    }
-
-    /// The acknowledgement subjects of what processes held that have died since, as long as no other can have been given
-    /// it: their ledgers were in use less than `within` ago. These ledgers are removed.
-    pub(crate) fn left_behind(directory: &StagingDirectory, within: Duration) -> io::Result<Vec<String>> {
-        let mut subjects = Vec::new();
-        for name in directory.names(SUFFIX)? {
-            // A living process holds its lock.
-            let Ok(Some(file)) = directory.locked(&name) else { continue };
-            // A clock that jumped makes this wrong, and costs a wait, or a transfer received twice.
-            let age = file.metadata()?.modified()?.elapsed().unwrap_or(Duration::ZERO);
-            if age < within {
-                subjects.extend(read(&file)?);
-            }
-            directory.remove(&name);
-        }
-        Ok(subjects)
     }
 
     /// Notes a message; `None` if it cannot be noted.
@@ -90,6 +85,38 @@ impl Ledger {
     }
 }
 
+impl LeftBehind {
+    /// Reads them. A dead process's counts if it was in use less than `within` ago.
+    pub(crate) fn find(directory: &StagingDirectory, within: Duration) -> io::Result<Self> {
+        let (ledgers, ack_subjects) = (Vec::new(), Vec::new());
+        let mut found = Self { directory: directory.try_clone()?, ledgers, ack_subjects, held: 0 };
+        for name in directory.names(SUFFIX)? {
+            let read = || -> io::Result<Vec<_>> {
+                Ok(directory.read(&name, u64::MAX)?.chunks(SLOT).filter_map(noted).collect())
+            };
+            // A living process holds its lock.
+            let Ok(Some(file)) = directory.locked(&name) else {
+                // Or has removed it just now.
+                found.held += read().map_or(0, |held| held.len());
+                continue;
+            };
+            // A clock that jumped makes this wrong, and costs a wait, or a transfer received twice.
+            let age = file.metadata()?.modified()?.elapsed().unwrap_or(Duration::ZERO);
+            if age < within {
+                found.ack_subjects.extend(read()?);
+            }
+            found.ledgers.push((name, file));
+        }
+        Ok(found)
+    }
+
+    /// Removes the dead processes' ledgers, once the server knows what stands in them: if this process is killed before, the next
+    /// one finds them.
+    pub(crate) fn remove(self) {
+        self.ledgers.iter().for_each(|(name, _)| self.directory.remove(name));
+    }
+}
+
 impl Entry {
     /// Says that the server was told that the message is still held.
     pub(crate) fn renewed(&self) {
@@ -112,20 +139,43 @@ impl Drop for Ledger {
     }
 }
 
-fn read(file: &File) -> io::Result<Vec<String>> {
-    let length = file.metadata()?.len();
-    let mut subjects = Vec::new();
-    let mut slot = [0; SLOT];
-    for at in 0..length / SLOT as u64 {
-        file.read_exact_at(&mut slot, at * SLOT as u64)?;
-        subjects.extend(noted(&slot));
-    }
-    Ok(subjects)
-}
-
 /// The acknowledgement subject in a slot. Of a torn one nothing is believed but that it names an acknowledgement.
 pub(crate) fn noted(slot: &[u8]) -> Option<String> {
     let text = str::from_utf8(slot.split(|byte| *byte == 0).next()?).ok()?;
     let is_one = text.starts_with("$JS.ACK.") && !text.contains([' ', '\r', '\n', '\t', '*', '>']);
     is_one.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TargetDirectory, staging::Owner};
+
+    const SUBJECT: &str = "$JS.ACK.NATSFER.phoenix.1.7.1.1764000000000000000.0";
+    const WITHIN: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_a_process_held_that_died_is_found_until_the_server_was_told() {
+        let home = tempfile::tempdir().unwrap();
+        let target = TargetDirectory::open(home.path()).unwrap();
+        let directory = StagingDirectory::open(&target, &Owner::Receiver("phoenix".parse().unwrap())).unwrap();
+        let found = || LeftBehind::find(&directory, WITHIN).unwrap();
+
+        let ledger = Ledger::open(&directory).unwrap();
+        let entry = ledger.note(SUBJECT).unwrap();
+        let living = found();
+        assert_eq!((living.held, living.ack_subjects.len()), (1, 0));
+        living.remove();
+
+        // As after a kill: the file stays, without its lock.
+        let slots = directory.read(&ledger.name, u64::MAX).unwrap();
+        drop((entry, ledger));
+        std::fs::write(directory.path.join(format!("dead{SUFFIX}")), slots).unwrap();
+        // Whoever finds it may be killed before it tells the server.
+        assert_eq!(found().ack_subjects, [SUBJECT]);
+        let told = found();
+        assert_eq!((told.held, &told.ack_subjects[..]), (0, &[SUBJECT.to_owned()][..]));
+        told.remove();
+        assert_eq!(found().ack_subjects.len(), 0);
+    }
 }

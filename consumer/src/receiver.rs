@@ -24,7 +24,7 @@ use crate::{
     cursor::Cursor,
     flow::Flows,
     hold::Hold,
-    ledger::Ledger,
+    ledger::{Ledger, LeftBehind},
     origin::Origin,
     progress::Meter,
     report::reject,
@@ -53,6 +53,7 @@ pub struct Receiver {
     flows: Flows,
     tasks: TaskTracker,
     ledger: Option<Arc<Ledger>>,
+    unaccounted: u64,
     /// The inbox is lost: when to make it anew. Kept here, because whoever waits for the next transfer may give up and ask again.
     renew_at: Option<Instant>,
     rejected: u64,
@@ -102,7 +103,7 @@ impl Receiver {
             headers_only: false,
             kind: ConsumerKind::Inbox { ack_wait: options.takeover },
         };
-        match broker.consumer(&spec.stream, &spec.name).await? {
+        let standing = match broker.consumer(&spec.stream, &spec.name).await? {
             Some(state) if state.filters != spec.filters => {
                 return Err(ReceiveError::OtherChannels {
                     receiver: spec.name,
@@ -116,7 +117,8 @@ impl Receiver {
         let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::Single).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
         let flows = Flows::new(&broker, options.window, options.concurrency).with_rate(&broker, options.rate);
-        let ledger = take_over(&broker, &options).await;
+        let (ledger, accounted) = take_over(&broker, &options).await;
+        let unaccounted = standing.unacknowledged.saturating_sub(accounted);
         let selection = Arc::new(options.selection.clone());
         Ok(Self {
             broker,
@@ -131,6 +133,7 @@ impl Receiver {
             flows,
             tasks: TaskTracker::new(),
             ledger,
+            unaccounted,
             renew_at: None,
             rejected: 0,
             passed_over: 0,
@@ -380,6 +383,13 @@ impl Receiver {
         }))
     }
 
+    /// How many transfers were taken when this was opened, that no process has noted in this receiver's home: processes elsewhere
+    /// hold them, or one died before it had read what the server had given it, or they were put back for later. Nobody can tell
+    /// whose they are. What nobody holds is given out again by the server, after the takeover time at the latest.
+    pub fn unaccounted(&self) -> u64 {
+        self.unaccounted
+    }
+
     /// Removes what earlier runs of this receiver left, in its home, of transfers that do not come again: they were removed from
     /// the stream, or are done. Says how many there were. The receiver can go on meanwhile.
     ///
@@ -435,16 +445,17 @@ impl Receiver {
     }
 }
 
-/// Opens this process's ledger, and puts back what processes held that have died since.
-async fn take_over(broker: &Broker, options: &ReceiverOptions) -> Option<Arc<Ledger>> {
-    let home = options.home.clone()?;
+/// Opens this process's ledger, and puts back what processes held that have died since. Says for how many messages ledgers
+/// account.
+async fn take_over(broker: &Broker, options: &ReceiverOptions) -> (Option<Arc<Ledger>>, u64) {
+    let Some(home) = options.home.clone() else { return (None, 0) };
     let owner = Owner::Receiver(options.name.clone());
     // A tenth of the takeover time may have passed since the server was last told.
     let within = options.takeover * 9 / 10;
-    let (ledger, left_behind) = blocking(move || {
+    let found = blocking(move || {
         let path = home.path().to_owned();
         let directory = StagingDirectory::open(&home, &owner)?;
-        let opened = Ledger::left_behind(&directory, within)
+        let opened = LeftBehind::find(&directory, within)
             .and_then(|left_behind| Ledger::open(&directory).map(|ledger| (ledger, left_behind)));
         opened.map_err(ReceiveError::disk("cannot keep a ledger in", path))
     })
@@ -452,11 +463,16 @@ async fn take_over(broker: &Broker, options: &ReceiverOptions) -> Option<Arc<Led
     .inspect_err(|error| {
         // As on a full disk: files can be received all the same, and what is held then waits for the server after a crash.
         tracing::warn!("without a ledger: {error}");
-    })
-    .ok()?;
-    for ack_subject in left_behind {
+    });
+    let Ok((ledger, left_behind)) = found else { return (None, 0) };
+    for ack_subject in &left_behind.ack_subjects {
         tracing::debug!(ack_subject, "putting back what a process held that has died");
-        broker.acknowledge(&ack_subject, Acknowledgement::Again(Duration::ZERO)).await;
+        broker.acknowledge(ack_subject, Acknowledgement::Again(Duration::ZERO)).await;
     }
-    Some(ledger)
+    let accounted = (left_behind.ack_subjects.len() + left_behind.held) as u64;
+    // What is answered was read behind them. Without an answer, the ledgers are left to the next process.
+    if broker.consumer(broker.stream().control(), options.name.as_str()).await.is_ok() {
+        blocking(move || left_behind.remove()).await;
+    }
+    (Some(ledger), accounted)
 }

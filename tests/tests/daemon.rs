@@ -428,6 +428,8 @@ async fn a_command_that_has_failed_for_good_is_listed_and_can_be_run_again() {
     assert!(retry(&unknown).run().await.exited(1).errors().contains(&unknown));
     let _ = retry(id).run().await.success();
     assert_eq!(text(&hooks(&inbox).await[0], "state"), "pending");
+    let without = receiving(&server, "r", &inbox, &["--drain"]).run().await.success();
+    assert!(without.errors().contains("1 command of earlier runs is still to be run"), "{}", without.errors());
     let again = drain(&server, "r", &inbox, &["--exec", "touch ../ran"]).await;
     assert_eq!(text(events(&again, "exec")[0], "state"), "succeeded");
     assert!(home.path().join("ran").exists() && hooks(&inbox).await.is_empty());
@@ -441,6 +443,16 @@ async fn a_command_that_has_failed_for_good_is_listed_and_can_be_run_again() {
     daemon.terminate();
     let _ = daemon.wait().await.success();
     assert!(hooks(&inbox).await.is_empty());
+}
+
+/// As from a variable that was never set: nothing would be run, and nobody told.
+#[tokio::test]
+async fn options_of_a_command_that_is_none_are_wrong_usage() {
+    let (server, home) = start().await;
+    for options in [&["--exec", ""][..], &["--exec", " "], &["--exec-tries", "2"], &["--exec-concurrency", "2"]] {
+        let output = receiving(&server, "r", home.path().join("inbox"), options).run().await.exited(2);
+        assert!(output.errors().contains("--exec"), "{}", output.errors());
+    }
 }
 
 /// What somebody has put among the commands to be run stops neither a receiver nor `hooks`.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use futures_util::StreamExt as _;
 use natsfer_tests::steps::{drain, nothing_left_but, number, receiving, send, sending, staged_files, stream};
 use natsfer_tests::{Proxy, Server, eventually, files};
 
@@ -76,6 +77,31 @@ async fn a_receiver_killed_and_started_again_need_not_wait_to_be_given_its_files
     let (before, after) = (slow.bytes_down(), fast.bytes_down());
     assert!(before + after < 36 * MIB + 18 * MIB, "{before} and {after} bytes were fetched");
     nothing_left_but(&server, &["phoenix"]).await;
+}
+
+/// What the server gave a process that died before it had read it is in no ledger, and may be another's: it is waited for, and
+/// that is said.
+#[tokio::test]
+async fn what_a_killed_process_had_not_read_is_told_and_waited_for() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let inbox = home.path().join("inbox");
+    drain(&server, "phoenix", &inbox, &["--takeover", "2s"]).await;
+    for name in ["given", "waiting"] {
+        files::random_file(home.path().join(name), 100, 1);
+        send(&server, &[], &[home.path().join(name)]).await;
+    }
+    let control = server.jetstream().await.get_stream("NATSFER").await.unwrap();
+    let consumer: jetstream::consumer::PullConsumer = control.get_consumer("phoenix").await.unwrap();
+    let mut given = consumer.fetch().max_messages(1).messages().await.unwrap();
+    assert!(given.next().await.is_some());
+    let next = receiving(&server, "phoenix", &inbox, &["--takeover", "2s", "--drain"]).run().await.success();
+    assert_eq!(next.json_lines().len(), 2);
+    let said = next.errors();
+    assert!(said.contains("1 file to be received, and 1 that was taken before"), "{said}");
+    assert!(
+        said.contains("1 file of those taken before may have to be") && said.contains("within 2s (--takeover)"),
+        "{said}"
+    );
 }
 
 /// A journal or a part that is not what it was is not believed.

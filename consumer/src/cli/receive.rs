@@ -3,6 +3,7 @@
 mod lag;
 mod leftovers;
 mod observer;
+mod start;
 mod tally;
 mod turns;
 mod until;
@@ -13,14 +14,16 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use natsfer_common::{
-    ChannelFilter, ReceiverName,
+    ChannelFilter, ReceiverName, blocking,
     broker::Broker,
     cli::{
-        Http, HttpArguments, Outcome, ProgressMode, Progresses, ServerArguments, count, number, parse_duration,
-        stop_signal,
+        Http, HttpArguments, Outcome, ProgressMode, Progresses, ServerArguments, number, parse_duration, stop_signal,
     },
 };
-use natsfer_consumer::{Limits, Receiver, ReceiverOptions, TargetDirectory, hooks::Hooks};
+use natsfer_consumer::{
+    Limits, Receiver, ReceiverOptions, TargetDirectory,
+    hooks::{Counts, Hooks},
+};
 
 use self::{observer::Observer, until::Until, work::Work};
 use super::{
@@ -150,7 +153,7 @@ impl Receive {
         let http = self.http.serve(&broker).await?;
         let target = self.landing.target()?;
         let receiver = Receiver::open(broker.clone(), self.receiver_options(&target)).await?;
-        self.tell_start(&broker).await;
+        self.tell_start(&receiver, &target).await;
         let until = match (self.drain, self.count) {
             (true, _) => Until::drained(&broker).await?,
             (_, Some(count)) => Until::Count(count),
@@ -160,15 +163,25 @@ impl Receive {
     }
 
     /// Says what is received: a name or a channel may be mistyped.
-    async fn tell_start(&self, broker: &Broker) {
+    async fn tell_start(&self, receiver: &Receiver, target: &TargetDirectory) {
         let (name, channel) = (&self.name, &self.channel);
-        match broker.consumer(broker.stream().control(), name.as_str()).await {
-            Ok(Some(inbox)) => {
-                let waiting = count(inbox.pending, "file");
-                tracing::info!("receiver '{name}' listens on {channel}; {waiting} to be received");
+        match receiver.backlog().await {
+            Ok(Some(backlog)) => {
+                tracing::info!("receiver '{name}' listens on {channel}; {}", start::files(backlog));
+                if let Some(line) = start::unaccounted(receiver.unaccounted().min(backlog.taken), self.takeover) {
+                    tracing::info!("{line}");
+                }
             }
             // Who may not look, or cannot now, is told the rest.
             _ => tracing::info!("receiver '{name}' listens on {channel}"),
+        }
+        if self.exec.options().is_none() {
+            let (directory, name) = (target.path().to_owned(), name.clone());
+            // What cannot be counted is no reason not to receive.
+            let counts = blocking(move || Counts::of(&directory, &name)).await.unwrap_or_default();
+            if let Some(line) = start::commands(counts) {
+                tracing::info!("{line}");
+            }
         }
     }
 

@@ -1,0 +1,61 @@
+//! What a receiver that starts has before it, in words.
+
+use std::time::Duration;
+
+use natsfer_common::cli::count;
+use natsfer_consumer::{Backlog, hooks::Counts};
+
+/// How many files there are to be received.
+pub(super) fn files(backlog: Backlog) -> String {
+    let Backlog { waiting, taken, .. } = backlog;
+    let waiting = count(waiting, "file");
+    match taken {
+        0 => format!("{waiting} to be received"),
+        1 => format!("{waiting} to be received, and 1 that was taken before"),
+        taken => format!("{waiting} to be received, and {taken} that were taken before"),
+    }
+}
+
+/// What of those that were taken may be waited for, and why.
+pub(super) fn unaccounted(files: u64, takeover: Duration) -> Option<String> {
+    let takeover = humantime::format_duration(takeover);
+    (files > 0).then(|| {
+        format!(
+            "{} of those taken before may have to be waited for: held by another process of this name, or by one that has died, \
+             or put back for later; what nobody holds comes within {takeover} (--takeover)",
+            count(files, "file")
+        )
+    })
+}
+
+/// That commands wait which this run does not run.
+pub(super) fn commands(counts: Counts) -> Option<String> {
+    let Counts { pending, .. } = counts;
+    (pending > 0).then(|| {
+        let (commands, are) = (count(pending, "command"), if pending == 1 { "is" } else { "are" });
+        format!("{commands} of earlier runs {are} still to be run, by a receiver with --exec: `hooks` shows what for")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_before_is_told_with_what_waits() {
+        let told = |waiting, taken| files(Backlog { waiting, taken, done_to: 0 });
+        assert_eq!(told(1, 0), "1 file to be received");
+        assert_eq!(told(0, 1), "0 files to be received, and 1 that was taken before");
+        assert_eq!(told(56, 4), "56 files to be received, and 4 that were taken before");
+    }
+
+    #[test]
+    fn what_may_be_waited_for_is_told_only_where_there_is_any() {
+        assert_eq!(unaccounted(0, Duration::from_secs(30)), None);
+        let told = unaccounted(1, Duration::from_secs(30)).unwrap();
+        assert!(told.starts_with("1 file of those") && told.ends_with("within 30s (--takeover)"), "{told}");
+        let of = |pending, failed| commands(Counts { pending, failed });
+        assert_eq!(of(0, 3), None);
+        assert!(of(2, 0).unwrap().starts_with("2 commands of earlier runs are"));
+    }
+}
