@@ -133,6 +133,21 @@ pub enum ReceiveError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// It is larger than the target directory may ever be.
+    #[error(
+        "transfer {transfer} has {}, and can never fit: the files in the target directory may take {} together \
+         (--max-disk)",
+        human_bytes_apart(*bytes, *limit)[0],
+        human_bytes_apart(*bytes, *limit)[1]
+    )]
+    NeverFits {
+        /// The transfer.
+        transfer: TransferId,
+        /// Its size in bytes, as far as it is known.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// It is of a kind that this receiver does not take.
     #[error("'{name}' of transfer {transfer} is of a kind that this receiver does not take: {reason}")]
     Unwanted {
@@ -284,7 +299,9 @@ impl ReceiveError {
         Some(match self {
             // Its message has been asked for, and comes again.
             Self::InlineDamaged { .. } => return None,
-            Self::TooLarge { .. } | Self::Contradiction(Contradiction::TooLarge { .. }) => RejectionReason::TooLarge,
+            Self::TooLarge { .. } | Self::NeverFits { .. } | Self::Contradiction(Contradiction::TooLarge { .. }) => {
+                RejectionReason::TooLarge
+            }
             Self::Contradiction(_) | Self::Part(_) => RejectionReason::Contradiction,
             Self::Record { .. } => RejectionReason::Unreadable,
             Self::Unwanted { .. } | Self::NotLandable { .. } | Self::NoPlace { .. } => RejectionReason::Name,
@@ -298,6 +315,21 @@ impl ReceiveError {
     pub fn in_full(&self) -> String {
         let sources = std::iter::successors(std::error::Error::source(self), |error| error.source());
         sources.fold(self.to_string(), |text, source| format!("{text}: {source}"))
+    }
+
+    /// Names the directory's own limit where that was what it exceeds.
+    pub(crate) fn within_directory(self, max_disk: Option<u64>) -> Self {
+        match (self, max_disk) {
+            (Self::TooLarge { transfer, what: "the file", bytes, limit }, Some(max_disk)) if limit == max_disk => {
+                Self::NeverFits { transfer, bytes, limit }
+            }
+            (Self::Contradiction(Contradiction::TooLarge { transfer, size, most }), Some(max_disk))
+                if most == max_disk =>
+            {
+                Self::NeverFits { transfer, bytes: size, limit: most }
+            }
+            (error, _) => error,
+        }
     }
 
     pub(crate) fn disk(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -114,7 +114,7 @@ impl Incoming {
         let _under_way = UnderWay::new(RECEIVING);
         let started = Instant::now();
         let result = match self.land(target, options, &limits).await {
-            Err(error) => Err(self.unless_gone(error).await),
+            Err(error) => Err(self.unless_gone(error.within_directory(target.max_disk())).await),
             saved => saved,
         };
         count(&result, started, self.opened_at);

@@ -27,7 +27,8 @@ pub(crate) struct LandingArguments {
     /// Reject larger files: 10GiB
     #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
     max_size: Option<ByteCount>,
-    /// Let the directory grow to so many bytes, unfinished files included; what has no room waits
+    /// Let the directory grow to so many bytes, unfinished files included; what has no room waits, and a
+    /// larger file is rejected
     #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
     max_disk: Option<ByteCount>,
     /// Unfinished files kept on disk; the one left alone for longest is removed, and fetched again later

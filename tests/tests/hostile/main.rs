@@ -289,6 +289,7 @@ async fn a_directory_grows_no_further_than_it_may() {
     daemon.event(SOON, |event| event["name"] == "second").await;
     let listed = rejected(&server, "r").await;
     assert_eq!((listed.len(), text(&listed[0], "reason")), (1, "too_large"), "{listed:?}");
+    assert!(text(&listed[0], "detail").contains("--max-disk"), "{listed:?}");
     // There is no room for it, and it does not hold up one for which there is.
     forger.publish(&Forgery::new(4, "third", &vec![4; 20_000])).await;
     daemon.log_line(SOON, |line| line.contains("no room for transfer")).await;
