@@ -92,6 +92,18 @@ pub fn without_id(said: &str, transfer: Option<TransferId>) -> String {
     said.replace(&format!(" of transfer {transfer}"), "").replace(&format!("transfer {transfer}"), "it")
 }
 
+/// Longest text of a stranger in a table, in characters.
+const MOST_SHOWN: usize = 300;
+
+/// The beginning of what a stranger has said, escaped, for a table; `--json` has the whole.
+pub fn in_brief(said: &str) -> String {
+    let mut shown: String = said.escape_debug().take(MOST_SHOWN).collect();
+    if said.escape_debug().nth(MOST_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// Says something on standard error that is neither a result nor an error: that there is nothing to show, how much was shown.
 #[expect(clippy::print_stderr, reason = "this is where the binaries speak to their user")]
 pub fn note(line: &str) {
@@ -173,6 +185,13 @@ pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_stranger_says_at_length_is_cut() {
+        assert_eq!(in_brief("a\nb"), "a\\nb");
+        assert_eq!(in_brief(&"ä".repeat(MOST_SHOWN)), "ä".repeat(MOST_SHOWN));
+        assert_eq!(in_brief(&"ä".repeat(20_000)), "ä".repeat(MOST_SHOWN) + "…");
+    }
 
     #[test]
     fn byte_counts_are_read_as_people_write_them() {

@@ -3,7 +3,7 @@
 use natsfer_common::{
     ChannelFilter, ReceiverName, Rejection, RejectionState, ShortIds,
     broker::Broker,
-    cli::{Column, Outcome, Table, note, print_line, without_id},
+    cli::{Column, Outcome, Table, in_brief, note, print_line, without_id},
 };
 use natsfer_consumer::{Rejected, Rejections};
 use serde_json::json;
@@ -59,7 +59,7 @@ impl List {
                 format!("{at:.0}"),
                 channel.map_or_else(|| "-".into(), |channel| channel.to_string()),
                 name.map_or_else(|| "-".into(), |name| name.to_string()),
-                without_id(&detail, transfer),
+                in_brief(&without_id(&detail, transfer)),
             ]);
         }
         if !table.is_empty() {

@@ -11,8 +11,8 @@ use crate::{
     Channel, ChannelFilter, Closing, FileName, Kind, Manifest, RejectionState, ShortIds, TransferId,
     broker::{Broker, BrokerError, Follow, Said, StartAt, Word},
     cli::{
-        Column, Outcome, Table, human_bytes, note, number, parse_glob, parse_time, print_line, select::matches,
-        stop_signal, without_id,
+        Column, Outcome, Table, human_bytes, in_brief, note, number, parse_glob, parse_time, print_line,
+        select::matches, stop_signal, without_id,
     },
 };
 
@@ -245,7 +245,7 @@ fn detail(said: &Said, again: bool) -> String {
         Said::Closed(Closing::Complete(totals)) => {
             format!("{}, {} stored", human_bytes(totals.size), human_bytes(totals.stored_bytes))
         }
-        Said::Closed(Closing::Cancelled { reason }) => reason.escape_debug().to_string(),
+        Said::Closed(Closing::Cancelled { reason }) => in_brief(reason),
         Said::Landed(receipt) => format!("at {}", receipt.receiver),
         Said::Rejected(rejection) => match &rejection.state {
             RejectionState::Rejected { reason, detail } => {
@@ -253,7 +253,7 @@ fn detail(said: &Said, again: bool) -> String {
                     "by {}: {}: {}",
                     rejection.receiver,
                     reason.as_str(),
-                    without_id(detail, rejection.transfer).escape_debug()
+                    in_brief(&without_id(detail, rejection.transfer))
                 )
             }
             RejectionState::Withdrawn => format!("by {}: not rejected any more", rejection.receiver),

@@ -6,7 +6,7 @@ use super::{receivers, show};
 use crate::{
     ChannelFilter, IdPrefix,
     broker::{Broker, BrokerError, CatalogEntry, Standing, StandingState, StreamFacts, TransferState, code, standings},
-    cli::{Column, Outcome, Table, WhichTransfer, count, human_bytes, note, print_line, without_id},
+    cli::{Column, Outcome, Table, WhichTransfer, count, human_bytes, in_brief, note, print_line, without_id},
 };
 
 /// Show who has a transfer, and how far the others are; without an id, the streams, what they hold, and every receiver
@@ -62,9 +62,7 @@ pub(super) fn print(entry: &CatalogEntry, mut standings: Vec<Standing>) -> std::
         let detail = match &state {
             StandingState::Landed { at } => format!("since {at:.0}"),
             StandingState::Receiving { remaining } => progress(entry, *remaining),
-            StandingState::Rejected { detail } => {
-                without_id(detail, Some(entry.manifest.transfer)).escape_debug().to_string()
-            }
+            StandingState::Rejected { detail } => in_brief(&without_id(detail, Some(entry.manifest.transfer))),
             StandingState::Done => "without a receipt: it skipped it, or may not publish receipts".into(),
             StandingState::Taken => "and reads nothing of it: it may begin later, or have refused it".into(),
             StandingState::Waiting => String::new(),
