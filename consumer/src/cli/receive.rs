@@ -122,7 +122,7 @@ impl Receive {
             Hooks::start(&target, &self.name, options, move |run, state| observer.exec(run, state))
         });
         let directory = target.path().to_owned();
-        let mut work = Work::new(receiver, target, options, until, observer, hooks.transpose()?);
+        let mut work = Work::new(receiver, target, options, until, self.takeover, observer, hooks.transpose()?);
         // Whatever is being waited for: what was taken is dropped, and goes back.
         let end: anyhow::Result<End> = tokio::select! {
             () = stop => {
@@ -168,9 +168,6 @@ impl Receive {
         match receiver.backlog().await {
             Ok(Some(backlog)) => {
                 tracing::info!("receiver '{name}' listens on {channel}; {}", start::files(backlog));
-                if let Some(line) = start::unaccounted(receiver.unaccounted().min(backlog.taken), self.takeover) {
-                    tracing::info!("{line}");
-                }
             }
             // Who may not look, or cannot now, is told the rest.
             _ => tracing::info!("receiver '{name}' listens on {channel}"),

@@ -16,13 +16,14 @@ pub(super) fn files(backlog: Backlog) -> String {
     }
 }
 
-/// What of those that were taken may be waited for, and why.
-pub(super) fn unaccounted(files: u64, takeover: Duration) -> Option<String> {
+/// That what was taken before is waited for, and for how long at most.
+pub(super) fn waiting(files: u64, takeover: Duration) -> Option<String> {
     let takeover = humantime::format_duration(takeover);
+    let (were, they_come) = if files == 1 { ("was", "it comes") } else { ("were", "they come") };
     (files > 0).then(|| {
         format!(
-            "{} of those taken before may have to be waited for: held by another process of this name, or by one that has died, \
-             or put back for later; what nobody holds comes within {takeover} (--takeover)",
+            "waiting for {} that {were} given to another process of this name before: if that has died, {they_come} within \
+             {takeover} (--takeover)",
             count(files, "file")
         )
     })
@@ -50,10 +51,10 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_waited_for_is_told_only_where_there_is_any() {
-        assert_eq!(unaccounted(0, Duration::from_secs(30)), None);
-        let told = unaccounted(1, Duration::from_secs(30)).unwrap();
-        assert!(told.starts_with("1 file of those") && told.ends_with("within 30s (--takeover)"), "{told}");
+    fn what_is_waited_for_is_told_only_where_there_is_any() {
+        assert_eq!(waiting(0, Duration::from_secs(30)), None);
+        let told = waiting(1, Duration::from_secs(30)).unwrap();
+        assert!(told.contains("1 file that was") && told.ends_with("it comes within 30s (--takeover)"), "{told}");
         let of = |pending, failed| commands(Counts { pending, failed });
         assert_eq!(of(0, 3), None);
         assert!(of(2, 0).unwrap().starts_with("2 commands of earlier runs are"));

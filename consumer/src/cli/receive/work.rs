@@ -13,6 +13,7 @@ use tokio::{task::JoinSet, time::MissedTickBehavior};
 use super::{
     leftovers::Leftovers,
     observer::Observer,
+    start,
     tally::Tally,
     turns::{Turn, Turns},
     until::Until,
@@ -25,6 +26,8 @@ const MOST_CLOSING: Duration = Duration::from_secs(3);
 const COMMAND_GRACE: Duration = Duration::from_secs(5);
 /// How often a draining receiver looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// What is at hand comes sooner after the start: what has not come by then may take as long as the takeover time.
+const AT_HAND: Duration = Duration::from_secs(2);
 /// How long a draining receiver leaves an inbox that is lost.
 const LOST_INBOX_REST: Duration = Duration::from_secs(5);
 
@@ -35,6 +38,7 @@ pub(super) struct Work {
     target: TargetDirectory,
     options: SaveOptions,
     until: Until,
+    takeover: Duration,
     observer: Arc<Observer>,
     hooks: Option<Hooks>,
     saves: JoinSet<(Named, Result<Saved, ReceiveError>)>,
@@ -44,11 +48,11 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(
-        receiver: Receiver, target: TargetDirectory, options: SaveOptions, until: Until, observer: Arc<Observer>,
-        hooks: Option<Hooks>,
+        receiver: Receiver, target: TargetDirectory, options: SaveOptions, until: Until, takeover: Duration,
+        observer: Arc<Observer>, hooks: Option<Hooks>,
     ) -> Self {
         let (saves, turns, tally) = (JoinSet::new(), Turns::default(), Tally::default());
-        Self { receiver, target, options, until, observer, hooks, saves, turns, tally }
+        Self { receiver, target, options, until, takeover, observer, hooks, saves, turns, tally }
     }
 
     /// Lands files until that is enough.
@@ -59,6 +63,7 @@ impl Work {
         let mut look = tokio::time::interval(DRAIN_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leftovers = Leftovers::look(&self.receiver).await;
+        let (mut at_hand, mut told) = (std::pin::pin!(tokio::time::sleep(AT_HAND)), false);
         loop {
             let taken_enough = self.until.is_counted(self.tally.landed() + self.saves.len() as u64);
             tokio::select! {
@@ -79,6 +84,10 @@ impl Work {
                     due?;
                     leftovers.look_again(&self.receiver);
                 }
+                () = &mut at_hand, if !told && self.saves.is_empty() => {
+                    told = true;
+                    self.tell_wait().await;
+                }
                 _ = look.tick(), if matches!(self.until, Until::Drained(_)) && self.saves.is_empty() => {
                     let Some(backlog) = self.receiver.backlog().await? else {
                         // Time to make it anew.
@@ -91,6 +100,16 @@ impl Work {
                     }
                 }
             }
+        }
+    }
+
+    /// Says what is waited for that was taken before the start, and why nothing of it comes.
+    async fn tell_wait(&self) {
+        // Who cannot look is not told.
+        let Ok(Some(backlog)) = self.receiver.backlog().await else { return };
+        let files = backlog.taken.saturating_sub(self.tally.parked()).min(self.receiver.unaccounted());
+        if let Some(line) = start::waiting(files, self.takeover) {
+            tracing::info!("{line}");
         }
     }
 
