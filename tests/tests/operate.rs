@@ -97,6 +97,11 @@ async fn a_wrong_value_is_told_with_its_place() {
     assert!(unknown.contains("NATSFER_RECEIVE_CHANEL says nothing to this program: is NATSFER_RECEIVE_CHANNEL meant?"));
     // The other program's own.
     assert!(!unknown.contains("NATSFER_SEND_CHANEL"), "{unknown}");
+    // What is missing may be what it was to say; by the name that help shows, it does.
+    let mistyped = told(producer(["watch"]).env("NATSFER_WATCH_DIRECTORY", "outbox").server(&server)).await;
+    assert!(mistyped.contains("is NATSFER_WATCH_DIR meant?") && mistyped.contains("<DIR>"), "{mistyped}");
+    let watch = producer(["watch"]).env("NATSFER_WATCH_DIR", "/nonexistent").server(&server).run().await.exited(1);
+    assert!(watch.errors().contains("cannot watch /nonexistent"), "{}", watch.errors());
 }
 
 /// A password that others can read in the list of processes is warned of where it is given so, and there alone.

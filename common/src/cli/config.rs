@@ -8,7 +8,7 @@ use std::{io, path::PathBuf};
 use clap::{Arg, ArgAction, Args as _, Command, FromArgMatches as _};
 use toml::{Table, Value};
 
-use super::ServerArguments;
+use super::{ServerArguments, option_name::option_name};
 
 /// Every command of both programs: one file serves both.
 pub(super) const COMMANDS: [&str; 20] = [
@@ -120,13 +120,13 @@ fn with_defaults(mut command: Command, name: &str, options: &Table) -> Result<Co
     Ok(command)
 }
 
-/// The argument of this name: an option's, or a positional one's.
+/// The argument of this name.
 fn find(key: &str, among: Vec<Arg>, what: &str, of: &str) -> Result<Arg, String> {
-    let name = |arg: &Arg| arg.get_long().map_or_else(|| arg.get_id().as_str().replace('_', "-"), str::to_owned);
-    let among: Vec<_> = among.into_iter().filter(|arg| !["help", "version", "config"].contains(&&*name(arg))).collect();
-    let mut names: Vec<_> = among.iter().map(name).collect();
+    let among = among.into_iter().map(|arg| (option_name(&arg), arg));
+    let among: Vec<_> = among.filter(|(name, _)| !["help", "version", "config"].contains(&name.as_str())).collect();
+    let mut names: Vec<_> = among.iter().map(|(name, _)| name.clone()).collect();
     names.sort();
-    let found = among.into_iter().find(|arg| name(arg) == key);
+    let found = among.into_iter().find_map(|(name, arg)| (name == key).then_some(arg));
     found.ok_or_else(|| {
         let known = names.join(", ");
         format!("'{key}' is no {what}{}{of}; there are: {known}", if of.is_empty() { "" } else { " " })

@@ -23,7 +23,7 @@ Example:
   {program} health 127.0.0.1:8223")]
 pub struct Health {
     /// Where it listens
-    #[arg(default_value = DEFAULT_ADDRESS, value_name = "ADDR:PORT", value_parser = parse_address)]
+    #[arg(default_value = DEFAULT_ADDRESS, value_name = "ADDR", value_parser = parse_address)]
     address: SocketAddr,
 }
 

@@ -7,6 +7,7 @@ use clap::{Command, CommandFactory, FromArgMatches, error::ErrorKind as Usage};
 use super::{
     LoggingArguments, ServerArguments,
     config::{COMMANDS, Config, ConfigError},
+    option_name::option_name,
     variables::{self, Unknown},
 };
 
@@ -42,19 +43,27 @@ pub(super) fn command<P: Program>() -> Command {
 pub fn parse<P: Program>() -> P {
     let arguments = std::env::args_os().collect();
     let mut program: P = parse_from(arguments, &|name| std::env::var_os(name)).unwrap_or_else(|wrong| match wrong {
-        Wrong::Usage(error) => error.exit(),
+        Wrong::Usage(error) => {
+            // A variable that is not read may be what is missing.
+            if error.kind() == Usage::MissingRequiredArgument {
+                unknown_variables::<P>().iter().for_each(|unknown| super::note(&format!("warning: {unknown}")));
+            }
+            error.exit()
+        }
         Wrong::Config(error) => {
             super::report(&anyhow::Error::new(error));
             std::process::exit(2)
         }
     });
     program.globals().logging.start();
+    unknown_variables::<P>().iter().for_each(|unknown| tracing::warn!("{unknown}"));
+    program
+}
+
+fn unknown_variables<P: Program>() -> Vec<Unknown> {
     let names =
         std::env::vars_os().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.into_string().ok());
-    for Unknown { name, meant } in variables::unknown(names, &P::command()) {
-        tracing::warn!("variable {name} says nothing to this program: is {meant} meant?");
-    }
-    program
+    variables::unknown(names, &P::command())
 }
 
 /// For tests: clap finds nothing wrong with the program's command line, and one configuration file serves both programs, because
@@ -64,10 +73,34 @@ pub fn parse<P: Program>() -> P {
 /// Where that is not so.
 pub fn check<P: Program>() {
     let program = command::<P>();
-    for command in program.get_subcommands().map(Command::get_name) {
-        assert!(COMMANDS.contains(&command) || ["completions", "man"].contains(&command), "{command}");
+    for command in program.get_subcommands() {
+        let name = command.get_name();
+        assert!(COMMANDS.contains(&name) || ["completions", "man"].contains(&name), "{name}");
+        let mut options: Vec<_> = command.get_arguments().map(option_name).collect();
+        options.sort();
+        let all = options.len();
+        options.dedup();
+        assert_eq!(options.len(), all, "{name}: two options have one name: {options:?}");
+        let is_name = |option: &String| option.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        assert!(options.iter().all(is_name), "{name}: {options:?}");
     }
     program.debug_assert();
+}
+
+/// For tests: each of the program's commands takes what the first configuration file on this page says of it, and needs no more.
+///
+/// # Panics
+/// Where it does not, or the page has none.
+pub fn check_example<P: Program>(page: &str) {
+    let (_, rest) = page.split_once("```toml\n").expect("the page has a configuration file");
+    let (text, _) = rest.split_once("```").expect("it ends");
+    let config = Config::read(text, command::<P>()).unwrap_or_else(|problem| panic!("{problem}:\n{text}"));
+    let said = text.lines().filter_map(|line| line.strip_prefix('[')?.split(']').next());
+    for name in said.filter(|name| config.command.find_subcommand(name).is_some()) {
+        let matches = config.command.clone().try_get_matches_from([config.command.get_name(), name]);
+        let program = matches.and_then(|matches| P::from_arg_matches(&matches));
+        assert!(program.is_ok(), "{name}: {:?}", program.err());
+    }
 }
 
 /// Why there is nothing to run.

@@ -7,7 +7,7 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-use super::config::COMMANDS;
+use super::{config::COMMANDS, option_name::option_name};
 
 /// Those that belong to no command.
 const GLOBAL: [&str; 6] = [
@@ -48,15 +48,10 @@ pub(super) fn assign(mut command: Command) -> Command {
         let name = subcommand.get_name().to_owned();
         let subcommand = with_last_words(subcommand, &program, &name);
         subcommand.mut_args(|arg| {
-            let option = option(&arg);
+            let option = option_name(&arg);
             with_variable(arg, &["NATSFER", &name, &option])
         })
     })
-}
-
-/// What an argument is called: as an option, or as one that has only a place.
-fn option(arg: &Arg) -> String {
-    arg.get_long().map_or_else(|| arg.get_id().as_str().to_owned(), str::to_owned)
 }
 
 fn variable(words: &[&str]) -> String {
@@ -91,7 +86,8 @@ pub(super) fn named_in(mut error: clap::Error, command: &Command, bare: Command,
 }
 
 /// A variable that says nothing to anybody, and the one that may have been meant.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("variable {name} says nothing to this program: is {meant} meant?")]
 pub(super) struct Unknown {
     pub(super) name: String,
     pub(super) meant: String,
@@ -101,7 +97,8 @@ pub(super) struct Unknown {
 pub(super) fn unknown(names: impl IntoIterator<Item = String>, command: &Command) -> Vec<Unknown> {
     let mut known: Vec<_> = GLOBAL.map(str::to_owned).into();
     for subcommand in command.get_subcommands() {
-        let own = subcommand.get_arguments().map(|arg| variable(&["NATSFER", subcommand.get_name(), &option(arg)]));
+        let own =
+            subcommand.get_arguments().map(|arg| variable(&["NATSFER", subcommand.get_name(), &option_name(arg)]));
         known.extend(own);
     }
     // The other program knows its own.
@@ -173,12 +170,13 @@ mod tests {
 
     #[test]
     fn a_variable_that_nobody_reads_is_told_with_the_closest() {
-        let send = Command::new("send").arg(Arg::new("channel").long("channel")).arg(Arg::new("paths"));
+        let send =
+            Command::new("send").arg(Arg::new("channel").long("channel")).arg(Arg::new("paths").value_name("PATH"));
         let command = Command::new("natsfer-test").subcommand(send);
         let unknown = |name: &str| unknown([name.to_owned()], &command).pop().map(|unknown| unknown.meant);
         for known in [
             "NATSFER_SEND_CHANNEL",
-            "NATSFER_SEND_PATHS",
+            "NATSFER_SEND_PATH",
             "NATSFER_STREAM",
             "NATSFER_RECEIVE_NAME",
             "NATSFER_META_X",

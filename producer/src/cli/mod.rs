@@ -124,4 +124,9 @@ mod tests {
     fn every_command_has_a_place_in_the_configuration_file() {
         natsfer_common::cli::check::<Arguments>();
     }
+
+    #[test]
+    fn the_configuration_file_of_the_page_says_what_commands_take() {
+        natsfer_common::cli::check_example::<Arguments>(include_str!("../../../docs/operate.md"));
+    }
 }
