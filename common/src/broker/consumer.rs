@@ -235,7 +235,7 @@ impl Broker {
             return Ok(state);
         }
         match self.create_consumer_now(spec).await {
-            Err(error) if self.created_for(&error).await? => self.create_consumer_now(spec).await,
+            Err(error) if self.created_for(&error, None).await? => self.create_consumer_now(spec).await,
             result => result,
         }
     }

@@ -83,6 +83,14 @@ pub enum BrokerError {
         /// The stream.
         stream: String,
     },
+    /// JetStream has no such stream, and this user may not create it.
+    #[error(
+        "the streams are not there, and this user may not make them: have the operator run `natsfer-producer init --stream {stream}`"
+    )]
+    NotMade {
+        /// The control stream.
+        stream: String,
+    },
     /// JetStream refused.
     #[error("JetStream refused: {what}: {description}")]
     Refused {

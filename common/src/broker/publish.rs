@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{Broker, BrokerError, code, connection::read_answer};
-use crate::header;
+use crate::{Kind, Subject, header};
 
 /// The server's word that a message is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +103,17 @@ impl Broker {
     ) -> Result<Option<Stored>, BrokerError> {
         match self.publish_behind(subject.clone(), headers, payload.clone(), 0).await {
             // Boxed: rare, and large to be carried along by every send.
-            Err(error) if Box::pin(self.created_for(&error)).await? => {
+            Err(error) if Box::pin(self.created_for(&error, self.readable_about(&subject))).await? => {
                 Box::pin(self.publish_behind(subject, headers, payload, 0)).await
             }
             result => result,
         }
+    }
+
+    /// What whoever publishes about this transfer may read: what receivers ask for.
+    fn readable_about(&self, subject: &str) -> Option<String> {
+        let Subject { channel, transfer } = self.subjects().parse(subject).ok()?;
+        Some(self.subjects().of(Kind::Repair, &channel, transfer))
     }
 
     /// Publishes what is harmless to publish twice, again and again while the server is away or its stream full.

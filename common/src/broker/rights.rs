@@ -4,7 +4,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Broker, BrokerError, consumer::name_of_its_own};
+use super::{Broker, BrokerError, code, connection::read_answer, consumer::name_of_its_own};
 
 /// Names a stream that there is not: a message that expects it is refused, whatever else is in it.
 const NO_STREAM: &str = "natsfer-doctor-stores-nothing";
@@ -64,6 +64,8 @@ pub enum Attempt {
 pub enum Permission {
     /// It may.
     Allowed,
+    /// It may, and JetStream says that there is no such stream.
+    NoStream,
     /// It may not: the server's words.
     Denied(String),
     /// It may not hear the answer to anything: the server's words.
@@ -94,7 +96,11 @@ impl Broker {
     /// Finds out whether this user may do that. Leaves nothing behind, takes nothing, and tells no receiver anything.
     pub async fn may(&self, attempt: &Attempt) -> Permission {
         let Message { subject, headers, payload } = self.message(attempt);
-        match self.request("trying whether it is permitted", subject.clone(), headers, payload).await {
+        let what = "trying whether it is permitted";
+        match self.request(what, subject.clone(), headers, payload).await {
+            Ok(answer) if read_answer::<Value>(what, &answer).is_err_and(|error| error.is(code::STREAM_NOT_FOUND)) => {
+                Permission::NoStream
+            }
             // Refused, not understood, or to nobody: it was let through.
             Ok(_) | Err(BrokerError::NoResponders { .. }) => Permission::Allowed,
             Err(BrokerError::Denied { violation, .. }) if violation.contains(&format!("\"{subject}\"")) => {
@@ -126,9 +132,15 @@ impl Broker {
                 headers.insert("Nats-Expected-Stream", NO_STREAM);
                 Message { subject: subject.clone(), headers: Some(headers), payload: Bytes::new() }
             }
-            Attempt::CreateConsumer { stream, name, filter } => {
-                let name = name.clone().unwrap_or_else(|| name_of_its_own(DOCTOR, &self.client.new_inbox()));
+            Attempt::CreateConsumer { stream, name: Some(name), filter } => {
                 Message::unreadable(format!("{api}.CONSUMER.CREATE.{stream}.{name}.{filter}"))
+            }
+            // There is none to be updated; before that is said, the stream is looked for.
+            Attempt::CreateConsumer { stream, name: None, filter } => {
+                let name = name_of_its_own(DOCTOR, &self.client.new_inbox());
+                let subject = format!("{api}.CONSUMER.CREATE.{stream}.{name}.{filter}");
+                let config = json!({ "name": name, "filter_subject": filter });
+                Message::json(subject, &json!({ "stream_name": stream, "config": config, "action": "update" }))
             }
             // What is no JSON at all would be taken for a request for one message.
             Attempt::Pull { stream, consumer } => {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Broker, BrokerError, code};
+use super::{Attempt, Broker, BrokerError, Permission, code};
 use crate::{count, selects};
 
 /// How the streams are created. What is `None` is left to the server.
@@ -249,8 +249,11 @@ impl Broker {
 
     /// Creates the streams if this error says that they are not there, and whether it did: what failed is then to be tried once
     /// more. They are never looked for beforehand: a user without permission to create, or even to look at, streams can use
-    /// those that exist.
-    pub(super) async fn created_for(&self, error: &BrokerError) -> Result<bool, BrokerError> {
+    /// those that exist. Such a user may know a subject of the control stream that it may read.
+    ///
+    /// # Errors
+    /// When the server refuses; [`BrokerError::NotMade`] where it says that they are not there, and this user may not create them.
+    pub(super) async fn created_for(&self, error: &BrokerError, readable: Option<String>) -> Result<bool, BrokerError> {
         use BrokerError::{NoJetStream, NoResponders, NoStream};
         let unanswered = matches!(error, NoResponders { .. } | NoJetStream { .. } | NoStream { .. });
         if !unanswered && !error.is(code::STREAM_NOT_FOUND) {
@@ -258,8 +261,19 @@ impl Broker {
         }
         match self.create_streams(&StreamSettings::default()).await {
             Ok(_) => Ok(true),
-            // The first error says more: the streams may be there, and only not answer now.
-            Err(BrokerError::Denied { .. }) => Ok(false),
+            Err(BrokerError::Denied { .. }) => {
+                let control = self.stream().control();
+                let is_absent = match readable {
+                    _ if error.is(code::STREAM_NOT_FOUND) => true,
+                    Some(filter) => {
+                        let attempt = Attempt::CreateConsumer { stream: control.into(), name: None, filter };
+                        self.may(&attempt).await == Permission::NoStream
+                    }
+                    None => false,
+                };
+                // Otherwise the first error says more: the streams may be there, and only not answer now.
+                if is_absent { Err(BrokerError::NotMade { stream: control.into() }) } else { Ok(false) }
+            }
             Err(error) => Err(error),
         }
     }

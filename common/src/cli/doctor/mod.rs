@@ -58,8 +58,9 @@ pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Wo
             return Examined { findings, broker: None };
         }
     }
-    findings.extend(streams(&broker).await);
-    findings.extend(permissions(&broker, work).await);
+    let (about_rights, told) = permissions(&broker, work).await;
+    findings.extend(streams(&broker, told).await);
+    findings.extend(about_rights);
     if let Work::Send(channel, receivers) = work {
         findings.extend(awaited(&broker, channel, receivers).await);
     }
@@ -75,8 +76,17 @@ async fn connection(broker: &Broker) -> Vec<Finding> {
     findings
 }
 
+/// What trying the rights has told of the streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// They are not there.
+    Absent,
+    /// Nothing.
+    Nothing,
+}
+
 /// Looks at both streams; the first that tells the time is believed.
-async fn streams(broker: &Broker) -> Vec<Finding> {
+async fn streams(broker: &Broker, told: Told) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut missing = 0;
     let (mut clock, mut found) = (Clock::NotTold, Vec::new());
@@ -92,10 +102,16 @@ async fn streams(broker: &Broker) -> Vec<Finding> {
                 findings.extend(streams::stream(&facts, &differences, broker.max_payload() as u64));
                 found.push(facts);
             }
-            Err(error) => {
-                missing += usize::from(is_missing(&error));
-                findings.push(streams::no_stream(&name, &error));
+            // Whoever may not look at streams has heard it otherwise.
+            Err(error)
+                if error.is(code::STREAM_NOT_FOUND)
+                    || told == Told::Absent && matches!(error, BrokerError::Denied { .. }) =>
+            {
+                missing += 1;
+                let making = broker.may(&Attempt::CreateStream(name.clone())).await;
+                findings.push(streams::absent(&name, &making));
             }
+            Err(error) => findings.push(streams::not_seen(&name, &error)),
         }
     }
     if missing == 2 {
@@ -109,18 +125,21 @@ async fn streams(broker: &Broker) -> Vec<Finding> {
 }
 
 /// Tries every right of this work.
-async fn permissions(broker: &Broker, work: &Work) -> Vec<Finding> {
+async fn permissions(broker: &Broker, work: &Work) -> (Vec<Finding>, Told) {
+    let (mut findings, mut told) = (Vec::new(), Told::Nothing);
     // Nobody's: what is asked about it finds nothing.
-    let Ok(nobodys) = TransferId::random() else { return Vec::new() };
-    let mut findings = Vec::new();
+    let Ok(nobodys) = TransferId::random() else { return (findings, told) };
     for task in work.tasks(broker.stream(), broker.subjects(), nobodys) {
         let tries = task.attempts.iter().map(|attempt| async move {
             (work.as_permitted(&broker.right(attempt), nobodys), broker.may(attempt).await)
         });
         let tried: Vec<(String, Permission)> = stream::iter(tries).buffered(AT_ONCE).collect().await;
         findings.extend(rights::judge(&task, &tried));
+        if tried.iter().any(|(_, permission)| *permission == Permission::NoStream) {
+            told = Told::Absent;
+        }
     }
-    findings
+    (findings, told)
 }
 
 /// Looks for the receivers that are to be waited for.
@@ -142,11 +161,6 @@ async fn awaited(broker: &Broker, channel: &Channel, receivers: &[ReceiverName])
         });
     }
     findings
-}
-
-/// Whether a stream is missing, and nothing else is wrong.
-fn is_missing(error: &BrokerError) -> bool {
-    error.is(code::STREAM_NOT_FOUND)
 }
 
 /// A receiver's cursor over nobody's transfer.

@@ -33,8 +33,12 @@ pub(super) struct Task {
 /// Whether a part of the work can be done without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
+    /// Nothing comes of it without.
     Required,
+    /// It goes on without, and less well.
     Optional,
+    /// It is another user's, as a rule: an operator's.
+    Others,
 }
 
 /// Stands for any token of a channel.
@@ -73,11 +77,12 @@ impl Work {
         };
         let required = |name, attempts, otherwise| Task { name, need: Need::Required, otherwise, attempts };
         let optional = |name, attempts, otherwise| Task { name, need: Need::Optional, otherwise, attempts };
+        let others = |name, attempts, otherwise| Task { name, need: Need::Others, otherwise, attempts };
         let everything = ChannelFilter::default();
         let mut around = look(&everything).to_vec();
         around.extend([&control, &data].map(|stream| Attempt::Ask(format!("CONSUMER.LIST.{stream}"))));
         around.extend([&control, &data].map(|stream| Attempt::Ask(format!("STREAM.INFO.{stream}"))));
-        let around = optional("look around", around, "`list` without -c, `status`, `receivers` do not work");
+        let around = others("look around", around, "`list` without -c, `status`, `receivers` do not work");
         match self {
             Self::Send(_, receivers) => {
                 let mut again = vec![
@@ -101,8 +106,8 @@ impl Work {
                     required("send again", again, "what was interrupted cannot be sent on, nor closed"),
                     optional("--wait-for", wait, "who has what is not heard"),
                     around,
-                    optional("cancel, prune", remove, "nothing can be removed"),
-                    optional("init", both(Attempt::CreateStream).into(), "an operator must make the streams"),
+                    others("cancel, prune", remove, "nothing can be removed"),
+                    others("init", both(Attempt::CreateStream).into(), "an operator must make the streams"),
                 ]
             }
             Self::Receive(name, _) => {
@@ -192,23 +197,35 @@ pub(super) fn deaf(violation: &str) -> Finding {
     Finding::fail("rights: hear answers", format!("no answer can be heard: {violation}"), change)
 }
 
-/// Judges one part of the work by what was tried of it.
+/// Judges one part of the work by what was tried of it. What can be done without is one line, however much of it is denied: among
+/// many, one that matters would not be seen.
 pub(super) fn judge(task: &Task, tried: &[(String, Permission)]) -> Vec<Finding> {
-    let check = format!("rights: {}", task.name);
-    let mut findings = Vec::new();
+    let (check, otherwise) = (format!("rights: {}", task.name), task.otherwise);
+    let (mut denied, mut findings) = (Vec::new(), Vec::new());
+    let required = "have it permitted (docs/security.md)";
+    let optional = "have it permitted, if this user is to do that (docs/security.md)";
     for (right, permission) in tried {
-        let found = match permission {
-            Permission::Allowed => continue,
-            Permission::Denied(_) => format!("not permitted: {right}; {}", task.otherwise),
+        match permission {
+            Permission::Allowed | Permission::NoStream => {}
+            Permission::Denied(_) => denied.push(right.as_str()),
             Permission::Deaf(violation) => return vec![deaf(violation)],
-            Permission::Unknown(why) => format!("no telling about {right}: {why}"),
-        };
-        findings.push(match task.need {
-            Need::Required => Finding::fail(&check, found, "have it permitted (docs/security.md)"),
-            Need::Optional => {
-                Finding::warn(&check, found, "have it permitted, if this user is to do that (docs/security.md)")
+            Permission::Unknown(why) => {
+                let found = format!("no telling about {right}: {why}");
+                findings.push(match task.need {
+                    Need::Required => Finding::fail(&check, found, required),
+                    Need::Optional | Need::Others => Finding::warn(&check, found, optional),
+                });
             }
-        });
+        }
+    }
+    let not_permitted = |rights: &str| format!("not permitted: {rights}; {otherwise}");
+    match task.need {
+        _ if denied.is_empty() => {}
+        Need::Required => {
+            findings.extend(denied.iter().map(|right| Finding::fail(&check, not_permitted(right), required)));
+        }
+        Need::Optional => findings.push(Finding::warn(&check, not_permitted(&denied.join(", ")), optional)),
+        Need::Others => findings.push(Finding::ok(&check, not_permitted(&denied.join(", ")))),
     }
     if findings.is_empty() {
         findings.push(Finding::ok(check, format!("{} permitted", count(tried.len() as u64, "right"))));
@@ -231,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_required_fails_and_what_is_not_warns() {
+    fn what_is_required_fails_and_of_the_rest_is_one_line() {
         let (stream, nobodys) = (StreamName::default(), "0".repeat(32).parse().unwrap());
         for work in works() {
             let tasks = work.tasks(&stream, &Subjects::new(&stream), nobodys);
@@ -239,10 +256,16 @@ mod tests {
             for task in &tasks {
                 let right = ("a.b".to_owned(), Permission::Allowed);
                 assert_eq!(judge(task, std::slice::from_ref(&right))[0].verdict, Verdict::Ok);
-                let denied = ("c.d".to_owned(), Permission::Denied("no".into()));
-                let findings = judge(task, &[right, denied]);
-                let expected = if task.need == Need::Required { Verdict::Fail } else { Verdict::Warn };
-                assert!(findings.len() == 1 && findings[0].verdict == expected && findings[0].found.contains("c.d"));
+                let denied = ["c.d", "e.f"].map(|right| (right.to_owned(), Permission::Denied("no".into())));
+                let findings = judge(task, &[&[right][..], &denied].concat());
+                let (lines, verdict) = match task.need {
+                    Need::Required => (2, Verdict::Fail),
+                    Need::Optional => (1, Verdict::Warn),
+                    Need::Others => (1, Verdict::Ok),
+                };
+                assert!(findings.len() == lines && findings.iter().all(|finding| finding.verdict == verdict));
+                let found: String = findings.iter().map(|finding| finding.found.as_str()).collect();
+                assert!(found.contains("c.d") && found.contains("e.f"), "{found}");
                 let deaf = [("c.d".to_owned(), Permission::Deaf("no".into()))];
                 assert_eq!(judge(task, &deaf)[0].verdict, Verdict::Fail);
             }

@@ -1,8 +1,8 @@
 //! Judging the streams.
 
-use super::{Finding, is_missing, server::NEARLY_FULL};
+use super::{Finding, server::NEARLY_FULL};
 use crate::{
-    broker::{BrokerError, Importance, StreamDifference, StreamFacts},
+    broker::{BrokerError, Importance, Permission, StreamDifference, StreamFacts},
     cli::{count, human_age, human_bytes},
 };
 
@@ -10,14 +10,23 @@ fn check(name: &str) -> String {
     format!("stream {name}")
 }
 
-pub(super) fn no_stream(name: &str, error: &BrokerError) -> Finding {
-    if is_missing(error) {
-        return Finding::warn(
+/// A stream is not there, and this user may make it, or may not.
+pub(super) fn absent(name: &str, making: &Permission) -> Finding {
+    match making {
+        Permission::Denied(_) => Finding::fail(
             check(name),
-            "is not there yet; the first `send` or `receive` makes it, without limits, where the user may",
+            "is not there, and this user may not make it: nothing can be sent or received",
+            "have the operator run `natsfer-producer init`",
+        ),
+        _ => Finding::warn(
+            check(name),
+            "is not there yet; the first `send` or `receive` makes it, without limits",
             "run `natsfer-producer init` with the limits you want (--max-bytes, --max-age, --replicas)",
-        );
+        ),
     }
+}
+
+pub(super) fn not_seen(name: &str, error: &BrokerError) -> Finding {
     match error {
         BrokerError::Denied { .. } => Finding::ok(
             check(name),
@@ -116,10 +125,7 @@ pub(super) fn together(control: &StreamFacts, data: &StreamFacts) -> Option<Find
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        broker::{StreamConfig, code},
-        cli::doctor::Verdict,
-    };
+    use crate::{broker::StreamConfig, cli::doctor::Verdict};
 
     fn facts(bytes: u64, change: impl Fn(&mut StreamConfig)) -> StreamFacts {
         let mut config = StreamConfig::default();
@@ -152,11 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_not_there_is_no_failure() {
-        let missing =
-            BrokerError::Refused { what: String::new(), code: code::STREAM_NOT_FOUND, description: String::new() };
-        assert_eq!(no_stream("NATSFER", &missing).verdict, Verdict::Warn);
+    fn a_stream_that_is_not_there_is_a_failure_for_who_may_not_make_it() {
+        assert_eq!(absent("NATSFER", &Permission::Allowed).verdict, Verdict::Warn);
+        assert_eq!(absent("NATSFER", &Permission::Denied("no".into())).verdict, Verdict::Fail);
         let away = BrokerError::TimedOut { what: String::new(), after: std::time::Duration::ZERO };
-        assert_eq!(no_stream("NATSFER", &away).verdict, Verdict::Fail);
+        assert_eq!(not_seen("NATSFER", &away).verdict, Verdict::Fail);
     }
 }
