@@ -74,5 +74,5 @@ pub use repair::RepairRequest;
 pub use send_plan::{Ending, Offer, Published, SendError, SendPlan};
 pub use stored_transfer::{StoredChunk, StoredTransfer, Verdict};
 pub use stream_name::{StreamName, StreamNameError};
-pub use subject::{Kind, Subject, SubjectError, Subjects, selects};
+pub use subject::{Kind, Subject, SubjectError, Subjects, overlap, selects};
 pub use transfer_id::{TransferId, TransferIdError};

@@ -151,9 +151,33 @@ pub fn selects(filter: &str, subject: &str) -> bool {
     tokens.next().is_none()
 }
 
+/// Whether there can be a subject that both filters select.
+pub fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (None, _) | (_, None) => return false,
+            (Some(">"), _) | (_, Some(">")) => return true,
+            (Some(a), Some(b)) if a != b && a != "*" && b != "*" => return false,
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_overlap_where_a_subject_can_be_of_both() {
+        for (one, other) in [("a.b", "a.b"), ("a.*", "a.b"), ("a.>", "*.b.c"), (">", "a"), ("a.*.*", "a.b.>")] {
+            assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
+        }
+        for (one, other) in [("a.b", "a.c"), ("a.*", "a"), ("a.>", "a"), ("a.>", "b.>"), ("*.b", "*.c")] {
+            assert!(!overlap(one, other) && !overlap(other, one), "{one} {other}");
+        }
+    }
 
     #[test]
     fn a_filter_tells_its_channels() {

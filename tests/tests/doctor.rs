@@ -291,6 +291,18 @@ async fn streams_that_are_absent_and_may_not_be_made_are_a_failure() {
     }
 }
 
+/// A channel may be mistyped: where there are receivers and none listens on it, that is said.
+#[tokio::test]
+async fn a_channel_on_which_nobody_listens_is_warned_of_where_there_are_receivers() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let _ = producer(["init"]).server(&server).run().await.success();
+    assert_eq!(wrong(for_producer(&server, &["-c", "typo"]), 0).await, Vec::<Value>::new());
+    drain(&server, "billing", home.path().join("inbox"), &["-c", "invoices.>"]).await;
+    let findings = wrong(for_producer(&server, &["-c", "typo"]), 0).await;
+    has(&findings, "warn", "receivers", "billing (on invoices.>)");
+    assert_eq!(wrong(for_producer(&server, &["-c", "invoices.eu"]), 0).await, Vec::<Value>::new());
+}
+
 #[tokio::test]
 async fn who_cannot_hear_answers_is_told_of_the_inbox() {
     let users = "users: [ { user: operator, password: secret-of-the-tests }, { user: own, password: secret-of-the-tests, \

@@ -409,6 +409,26 @@ async fn a_receiver_that_is_not_there_is_told_at_once_and_waited_for() {
     assert!(!quiet.errors().contains("receiver '"), "{}", quiet.errors());
 }
 
+/// What waits for a receiver that is not there fills the stream, whether it is sent, watched for or pruned by.
+#[tokio::test]
+async fn a_mistyped_receiver_or_channel_is_told_by_prune_and_watch() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    drain(&server, "billing", home.path().join("billing"), &["-c", "invoices.>"]).await;
+    let prune = async |options: &[&str]| {
+        producer(["prune", "--delivered-to"]).args(options).server(&server).run().await.success().errors()
+    };
+    let warned = prune(&["billing,nope"]).await;
+    assert!(warned.contains("there is no receiver 'nope'") && warned.contains("channel >: billing"), "{warned}");
+    assert!(prune(&["billing", "-c", "orders"]).await.contains("'billing' does not listen on channel orders"));
+    assert!(!prune(&["billing", "-c", "*.eu"]).await.contains("WARN"));
+
+    let outbox = home.path().join("outbox");
+    std::fs::create_dir(&outbox).unwrap();
+    let watcher = producer(["watch", "-c", "typo"]).arg(&outbox).server(&server).spawn().await;
+    let there = "no receiver listens on channel typo; there are: billing (on invoices.>)";
+    watcher.log_line(SOON, |line| line.contains("WARN") && line.contains(there)).await;
+}
+
 /// Who may read some channels alone, and look at no other receiver, says which channels.
 #[tokio::test]
 async fn a_limited_user_looks_around_on_its_channels() {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Broker, BrokerError, code};
-use crate::selects;
+use crate::{overlap, selects};
 
 /// A pull consumer to be.
 #[derive(Debug, Clone)]
@@ -85,6 +85,11 @@ impl ConsumerState {
     /// Whether it is a receiver's inbox to which messages on this subject go.
     pub fn listens_to(&self, subject: &str) -> bool {
         self.durable && self.filters.iter().any(|filter| selects(filter, subject))
+    }
+
+    /// Whether it is a receiver's inbox to which messages that this filter selects can go.
+    pub fn listens_to_some(&self, subjects: &str) -> bool {
+        self.durable && self.filters.iter().any(|filter| overlap(filter, subjects))
     }
 }
 

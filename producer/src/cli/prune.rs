@@ -13,6 +13,8 @@ use natsfer_producer::{
 };
 use serde_json::json;
 
+use super::awaited;
+
 /// Remove abandoned, cancelled, or old complete transfers from the stream: whole ones, with every trace
 ///
 /// A transfer is removed if all that is given holds of it. --older-than: nothing has happened to it for so long, received or not.
@@ -81,6 +83,8 @@ impl Prune {
 
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let pruning = self.pruning();
+        let comes = "nothing goes that it has not landed";
+        awaited::warn_of_strangers(broker, &self.channel, &self.delivered_to, comes).await;
         let selected = pruning.select(broker).await?;
         if selected.is_empty() {
             note(&format!(

@@ -76,7 +76,8 @@ impl Send {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let producer = self.sending.producer(broker);
         let progresses = self.sending.progresses();
-        awaited::warn_of_strangers(broker, &self.sending.channel, &self.wait_for).await;
+        let channels = self.sending.channel.clone().into();
+        awaited::warn_of_strangers(broker, &channels, &self.wait_for, "it is waited for all the same").await;
         let mut sends = stream::iter(walk(&self.paths, self.name.as_ref()))
             .map(|item| self.send(&producer, &progresses, item))
             .buffer_unordered(self.sending.concurrency());

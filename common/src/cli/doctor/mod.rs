@@ -2,6 +2,7 @@
 //! the streams, and what this user may do. What was found is judged by functions that know no network.
 
 mod finding;
+mod receivers;
 mod rights;
 mod server;
 mod streams;
@@ -63,6 +64,9 @@ pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Wo
     findings.extend(about_rights);
     if let Work::Send(channel, receivers) = work {
         findings.extend(awaited(&broker, channel, receivers).await);
+        // Who may not look at consumers is told so with its rights.
+        let inboxes = broker.consumers(broker.stream().control()).await.unwrap_or_default();
+        findings.extend(receivers::elsewhere(&broker, channel, &inboxes));
     }
     Examined { findings, broker: Some(broker) }
 }

@@ -161,7 +161,12 @@ impl Watch {
         // For as long as it takes.
         let broker = server.connect(super::Arguments::command(), Duration::MAX).await?;
         let _http = self.http.serve(&broker).await?;
-        awaited::warn_of_strangers(&broker, &self.sending.channel, &self.after_delivery).await;
+        if self.after_delivery.is_empty() {
+            awaited::warn_if_all_elsewhere(&broker, &self.sending.channel).await;
+        } else {
+            let channels = self.sending.channel.clone().into();
+            awaited::warn_of_strangers(&broker, &channels, &self.after_delivery, "it is waited for all the same").await;
+        }
         Pump::start(self, setting, file, &broker, state).await?.run().await
     }
 
