@@ -429,6 +429,24 @@ async fn a_mistyped_receiver_or_channel_is_told_by_prune_and_watch() {
     watcher.log_line(SOON, |line| line.contains("WARN") && line.contains(there)).await;
 }
 
+/// The name of a stream may be mistyped: that streams were made is said once, however many files miss them.
+#[tokio::test]
+async fn streams_that_are_made_on_the_way_are_told_of() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    files::tree(home.path().join("outbox"), 6, 0..1_000, 1);
+    let told = "created streams NATSFRE and NATSFRE_DATA, without limits";
+    let options = ["--stream", "NATSFRE"];
+    let errors = sending(&server, &options, &[home.path().join("outbox")]).run().await.success().errors();
+    assert_eq!(errors.matches(told).count(), 1, "{errors}");
+    let inbox = home.path().join("inbox");
+    let again = receiving(&server, "r", &inbox, &["--drain", "--stream", "NATSFRE"]).run().await.success().errors();
+    assert!(!again.contains("created"), "{again}");
+    let receive = receiving(&server, "r", &inbox, &["--drain", "--stream", "OTHER"]).run().await.success().errors();
+    assert!(receive.contains("created streams OTHER and OTHER_DATA, without limits"), "{receive}");
+    let init = producer(["init", "--stream", "THIRD"]).server(&server).run().await.success().errors();
+    assert!(!init.contains("created streams"), "{init}");
+}
+
 /// Who may read some channels alone, and look at no other receiver, says which channels.
 #[tokio::test]
 async fn a_limited_user_looks_around_on_its_channels() {

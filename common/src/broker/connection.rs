@@ -45,6 +45,8 @@ pub struct Broker {
     violations: Violations,
     pub(super) denied_leaders: DeniedLeaders,
     lost_consumers: Arc<AtomicU64>,
+    /// Held by who makes the streams: whatever else misses them meanwhile finds them made.
+    pub(super) making_streams: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
     room: Room,
     /// Whether this side has seen to it that the connection is encrypted; the server may have, too.
@@ -127,6 +129,7 @@ impl Broker {
             violations,
             denied_leaders,
             lost_consumers,
+            making_streams: Arc::default(),
             patience,
             room,
             encrypted: false,

@@ -259,8 +259,18 @@ impl Broker {
         if !unanswered && !error.is(code::STREAM_NOT_FOUND) {
             return Ok(false);
         }
-        match self.create_streams(&StreamSettings::default()).await {
-            Ok(_) => Ok(true),
+        let making = self.making_streams.lock().await;
+        let made = self.create_streams(&StreamSettings::default()).await;
+        drop(making);
+        match made {
+            Ok(StreamsReport { mut created, .. }) => {
+                // The stream's name may be mistyped, and a disk has an end.
+                if !created.is_empty() {
+                    created.sort();
+                    tracing::info!("created {}, without limits", named(&created));
+                }
+                Ok(true)
+            }
             Err(BrokerError::Denied { .. }) => {
                 let control = self.stream().control();
                 let is_absent = match readable {
@@ -277,6 +287,11 @@ impl Broker {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Streams, for people.
+fn named(streams: &[String]) -> String {
+    format!("stream{} {}", if streams.len() == 1 { "" } else { "s" }, streams.join(" and "))
 }
 
 /// How long a message id is remembered at least, for a publication whose acknowledgement was lost to be stored once.
