@@ -113,6 +113,18 @@ async fn without_jetstream_it_says_where_to_enable_it() {
     for command in [for_producer(plain.as_str(), &[]), for_consumer(plain.as_str(), &["-n", "r"])] {
         has(&wrong(command, 1).await, "fail", "JetStream", "jetstream: enabled");
     }
+    // Who asks no doctor, and waits, is told where to look, too.
+    let home = tempfile::tempdir().unwrap();
+    files::random_file(home.path().join("a"), 100, 1);
+    for command in [
+        sending(plain.as_str(), &[], &[home.path().join("a")]),
+        receiving(plain.as_str(), "r", home.path().join("in"), &[]),
+    ] {
+        let waiting = command.spawn().await;
+        let is_hint = |line: &str| line.contains("WARN") && line.contains("is JetStream enabled");
+        waiting.log_line(Duration::from_secs(5), is_hint).await;
+        waiting.kill();
+    }
 }
 
 #[tokio::test]

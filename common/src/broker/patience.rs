@@ -120,10 +120,17 @@ impl Patience {
             }
             let awaited =
                 if error.is_full() { "the stream is full: waiting for room" } else { "waiting for the server" };
+            // A server that starts answers soon; one that is set up otherwise never does.
+            let hint = match error {
+                BrokerError::NoResponders { .. } => {
+                    "; is JetStream enabled for this account, and has the stream a leader? `doctor` looks"
+                }
+                _ => "",
+            };
             if first {
-                tracing::warn!("{who}: {awaited} ({error})");
+                tracing::warn!("{who}: {awaited} ({error}{hint})");
             } else {
-                tracing::debug!("{who}: {awaited} ({error})");
+                tracing::debug!("{who}: {awaited} ({error}{hint})");
             }
             tokio::time::sleep(rest.min(self.limit.saturating_sub(silent))).await;
             rest = (rest * 2).min(LONGEST_REST);

@@ -1,5 +1,7 @@
 //! Publishing with the server's acknowledgement, and acknowledging to it.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -34,7 +36,7 @@ pub enum Acknowledgement {
     /// It is being worked on: keep it for this process.
     InProgress,
     /// Deliver it again after this long.
-    Again(std::time::Duration),
+    Again(Duration),
     /// Never deliver it again.
     Never,
 }
@@ -101,9 +103,11 @@ impl Broker {
     pub async fn publish_once(
         &self, subject: String, headers: &[(&'static str, String)], payload: Bytes,
     ) -> Result<Option<Stored>, BrokerError> {
+        // Whoever publishes tries again: waiting here, too, would be told twice, and without the reason.
+        let at_once = self.with_patience(Duration::ZERO);
         match self.publish_behind(subject.clone(), headers, payload.clone(), 0).await {
             // Boxed: rare, and large to be carried along by every send.
-            Err(error) if Box::pin(self.created_for(&error, self.readable_about(&subject))).await? => {
+            Err(error) if Box::pin(at_once.created_for(&error, self.readable_about(&subject))).await? => {
                 Box::pin(self.publish_behind(subject, headers, payload, 0)).await
             }
             result => result,
