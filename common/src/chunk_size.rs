@@ -26,8 +26,8 @@ pub enum ChunkSizeError {
     /// Zero, or beyond what NATS can carry.
     #[error("a chunk size of {0} bytes is not between 1 byte and 64 MiB")]
     OutOfRange(u64),
-    /// Below what is sensible to ask for.
-    #[error("chunk size must be 'auto' or at least 65536 bytes (64KiB), not '{0}'")]
+    /// No size, or none that can be asked for.
+    #[error("chunk size must be 'auto', or from 64KiB to 64MiB, such as 512KiB or 1MiB, not '{0}'")]
     NotASize(String),
     /// The server would refuse such messages.
     #[error("chunks of {wanted} bytes do not fit the server's max_payload of {max_payload} bytes: at most {most} do")]
@@ -154,7 +154,7 @@ impl FromStr for ChunkSizing {
             _ => return Err(error()),
         };
         let bytes: u32 = text[..digits].parse().map_err(|_| error())?;
-        let bytes = bytes.checked_mul(unit).filter(|bytes| *bytes >= MIN).ok_or_else(error)?;
+        let bytes = bytes.checked_mul(unit).filter(|bytes| (MIN..=MAX).contains(bytes)).ok_or_else(error)?;
         ChunkSize::new(bytes).map(Self::Fixed)
     }
 }
@@ -212,7 +212,8 @@ mod tests {
         assert_eq!("64k".parse(), fixed(65_536));
         assert_eq!("1MiB".parse(), fixed(1 << 20));
         for bad in ["", "65535", "1k", "-1", "4G", "1 MB", "99999999999", "k", "65M"] {
-            assert!(bad.parse::<ChunkSizing>().is_err(), "{bad:?} was taken");
+            let said = bad.parse::<ChunkSizing>().unwrap_err().to_string();
+            assert!(said.contains("from 64KiB to 64MiB"), "{bad:?}: {said}");
         }
     }
 

@@ -143,7 +143,7 @@ impl FromStr for ByteCount {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("'{text}' is not a number of bytes such as 1048576, 512K, 10GiB");
+        let error = || format!("'{text}' is not a number of bytes such as 1048576, 512KiB, 20MiB or 10GiB");
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let power = match text[digits..].trim().to_ascii_lowercase().as_str() {
             "" | "b" => 0,

@@ -33,7 +33,7 @@ pub(crate) struct Send {
     /// Name to send one file, or standard input, under
     #[arg(long)]
     name: Option<FileName>,
-    /// Id for standard input: sending it again with the same id goes on where it ended
+    /// Id for standard input, 32 hexadecimal digits: sending it again with the same id goes on where it ended
     #[arg(long, value_name = "ID")]
     transfer_id: Option<TransferId>,
     /// Return only when these receivers have landed everything, however long that takes; comma-separated. Chunks that they

@@ -66,7 +66,12 @@ impl Verify {
             (None, true) => {
                 json!({"event": "verified", "channel": self.channel, "name": name, "state": "absent"}).to_string()
             }
-            (None, false) => format!("absent  {name}  not in the stream with these contents: send it"),
+            (None, false) => {
+                let channel = &self.channel;
+                format!(
+                    "absent  {name}  not on channel {channel} with these contents: send it, or name another channel with -c"
+                )
+            }
         })?;
         Ok(stored.is_whole())
     }

@@ -467,7 +467,8 @@ fn tell(error: anyhow::Error, failure: Failure) {
         Failure::FirstHoldsUp { others, rest } => {
             let rest = humantime::format_duration(rest);
             report(&error);
-            tracing::warn!("it holds up {} (--in-order); trying it again in {rest}", count(others as u64, "other"));
+            let held = if others == 0 { "what comes next".into() } else { count(others as u64, "other") };
+            tracing::warn!("it holds up {held} (--in-order); trying it again in {rest}");
         }
         Failure::Again { rest } => {
             tracing::debug!("{error:#}; trying it again in {}", humantime::format_duration(rest))
