@@ -113,12 +113,17 @@ async fn without_jetstream_it_says_where_to_enable_it() {
     for command in [for_producer(plain.as_str(), &[]), for_consumer(plain.as_str(), &["-n", "r"])] {
         has(&wrong(command, 1).await, "fail", "JetStream", "jetstream: enabled");
     }
-    // Who asks no doctor, and waits, is told where to look, too.
-    let home = tempfile::tempdir().unwrap();
+}
+
+/// Who asks no doctor, and waits, is told where to look, too.
+#[tokio::test]
+async fn where_no_jetstream_answers_who_waits_is_told_of_it() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
     files::random_file(home.path().join("a"), 100, 1);
+    let nowhere = ["--js-domain", "nowhere"];
     for command in [
-        sending(plain.as_str(), &[], &[home.path().join("a")]),
-        receiving(plain.as_str(), "r", home.path().join("in"), &[]),
+        sending(&server, &nowhere, &[home.path().join("a")]),
+        receiving(&server, "r", home.path().join("in"), &nowhere),
     ] {
         let waiting = command.spawn().await;
         let is_hint = |line: &str| line.contains("WARN") && line.contains("is JetStream enabled");

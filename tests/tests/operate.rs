@@ -98,7 +98,7 @@ async fn a_wrong_value_is_told_with_its_place() {
     // The other program's own.
     assert!(!unknown.contains("NATSFER_SEND_CHANEL"), "{unknown}");
     // What is missing may be what it was to say; by the name that help shows, it does.
-    let mistyped = told(producer(["watch"]).env("NATSFER_WATCH_DIRECTORY", "outbox").server(&server)).await;
+    let mistyped = told(producer(["watch"]).env("NATSFER_WATCH_DIRS", "outbox").server(&server)).await;
     assert!(mistyped.contains("is NATSFER_WATCH_DIR meant?") && mistyped.contains("<DIR>"), "{mistyped}");
     let watch = producer(["watch"]).env("NATSFER_WATCH_DIR", "/nonexistent").server(&server).run().await.exited(1);
     assert!(watch.errors().contains("cannot watch /nonexistent"), "{}", watch.errors());
