@@ -283,6 +283,27 @@ async fn a_source_goes_when_those_who_are_named_have_it_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_source_waits_for_those_it_was_sent_for_whoever_is_named_later() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let outbox = outbox(&home);
+    let first = watch(&server, &outbox, &["--then", "delete", "--after-delivery", "a"]).await;
+    put(&outbox, "early", "early");
+    event(&first, "sent", "early").await;
+    let _ = stop(first).await;
+
+    let second = watch(&server, &outbox, &["--then", "delete"]).await;
+    second.log_line(SOON, |line| line.contains("'a' has not landed 1 file")).await;
+    put(&outbox, "late", "late");
+    event(&second, "deleted", "late").await;
+    assert!(outbox.join("early").exists());
+    drain(&server, "a", home.path().join("a"), &[]).await;
+    assert_eq!(event(&second, "landed", "early").await["receiver"], "a");
+    event(&second, "deleted", "early").await;
+    let output = stop(second).await;
+    assert_eq!(names(&output, "deleted"), ["late", "early"]);
+}
+
+#[tokio::test]
 async fn a_source_that_will_not_be_delivered_stays_and_is_named() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
     let outbox = outbox(&home);

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use natsfer_producer::{FileName, ReceiverName, TransferId};
 
-use super::{state::Word, version::Version, writers::Completion};
+use super::{
+    state::{Open, Word},
+    version::Version,
+    writers::Completion,
+};
 
 /// The files that were sent, and that something is still to happen to.
 #[derive(Debug, Default)]
@@ -36,6 +40,13 @@ pub(super) enum Fate {
 }
 
 impl Held {
+    /// What an earlier run has left open, by a run that names these receivers.
+    pub(super) fn again(open: &Open, named: &[ReceiverName]) -> Self {
+        let Open { version, completion, sent, .. } = open;
+        let (awaited, worst) = (open.awaited(named), open.worst());
+        Self { name: sent.name.clone(), version: *version, completion: *completion, awaited, worst }
+    }
+
     fn fate(&self) -> Fate {
         match self.worst {
             _ if !self.awaited.is_empty() => Fate::Waits,
@@ -81,6 +92,11 @@ impl Handover {
     /// How many files there are.
     pub(super) fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// Who still waits for a transfer: whom it was sent for before, if it is sent once more.
+    pub(super) fn awaited_of(&self, transfer: TransferId) -> BTreeSet<ReceiverName> {
+        self.held.get(&transfer).map_or_else(BTreeSet::new, |held| held.awaited.clone())
     }
 
     pub(super) fn get(&self, transfer: TransferId) -> Option<&Held> {

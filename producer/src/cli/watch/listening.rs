@@ -33,7 +33,7 @@ pub(super) enum Listening {
 /// What the listening is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    Add(Box<Sent>, Vec<ReceiverName>),
+    Add(Box<Sent>, BTreeSet<ReceiverName>),
     GiveUp(TransferId, BTreeSet<ReceiverName>),
 }
 
@@ -60,8 +60,8 @@ impl Listening {
     }
 
     /// These are waited for, too.
-    pub(super) fn add(&self, sent: &Sent, receivers: &[ReceiverName]) {
-        self.order(|| Order::Add(Box::new(sent.clone()), receivers.to_vec()));
+    pub(super) fn add(&self, sent: &Sent, receivers: &BTreeSet<ReceiverName>) {
+        self.order(|| Order::Add(Box::new(sent.clone()), receivers.clone()));
     }
 
     /// These receivers will be left without: whoever else waits for the transfer is not waited for any more if one of them was

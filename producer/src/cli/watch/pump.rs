@@ -2,7 +2,7 @@
 //! done.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use natsfer_common::{
     cli::{Outcome, Progresses, count, report},
     metrics::{HELD_FILES, OUTBOX_FILES},
 };
-use natsfer_producer::{Producer, Sent, TransferId, Word};
+use natsfer_producer::{Producer, ReceiverName, Sent, TransferId, Word};
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 
 use super::{
@@ -113,23 +113,15 @@ impl<'a> Pump<'a> {
         };
         let mut awaited = Vec::new();
         for (transfer, open) in state.open {
-            let unheard = watch.after_delivery.iter().filter(|receiver| !open.heard.contains_key(receiver));
-            let unheard: Vec<_> = unheard.cloned().collect();
-            let worst = open.heard.values().find(|word| **word == state::Word::NotLanded);
-            let held = Held {
-                name: open.sent.name.clone(),
-                version: open.version,
-                completion: open.completion,
-                awaited: unheard.iter().cloned().collect(),
-                worst: worst.copied().unwrap_or(state::Word::Landed),
-            };
+            let held = Held::again(&open, &watch.after_delivery);
+            if !held.awaited.is_empty() {
+                awaited.push((*open.sent, held.awaited.iter().cloned().collect()));
+            }
             let fate = pump.handover.hold(transfer, held);
             pump.decide(transfer, fate).await;
-            if !unheard.is_empty() {
-                awaited.push((*open.sent, unheard));
-            }
         }
-        if !watch.after_delivery.is_empty() {
+        tell_of_unnamed(&awaited, &watch.after_delivery);
+        if !watch.after_delivery.is_empty() || !awaited.is_empty() {
             pump.listening = Listening::begin(broker, &watch.sending.channel, awaited).await?;
         }
         Ok(pump)
@@ -373,14 +365,14 @@ impl<'a> Pump<'a> {
     /// A version of a file was sent: what is still to happen to it begins.
     async fn hold(&mut self, version: Version, sent: Box<Sent>) {
         let (name, transfer) = (sent.name.clone(), sent.transfer);
-        let receivers = &self.watch.after_delivery;
-        if receivers.is_empty() && self.setting.disposal == Disposal::Keep {
+        let mut awaited = self.handover.awaited_of(transfer);
+        awaited.extend(self.watch.after_delivery.iter().cloned());
+        if awaited.is_empty() && self.setting.disposal == Disposal::Keep {
             return self.file.keep(Record::Sent { name, version, transfer }).await;
         }
-        self.listening.add(&sent, receivers);
+        self.listening.add(&sent, &awaited);
         let completion = self.outbox.completion(Path::new(name.as_str()), &version);
-        self.file.keep(Record::Open { version, completion, sent }).await;
-        let awaited = receivers.iter().cloned().collect();
+        self.file.keep(Record::Open { version, completion, receivers: awaited.clone(), sent }).await;
         let held = Held { name, version, completion, awaited, worst: state::Word::Landed };
         let fate = self.handover.hold(transfer, held);
         self.decide(transfer, fate).await;
@@ -453,6 +445,21 @@ impl<'a> Pump<'a> {
 
     fn name_of(&self, transfer: TransferId) -> String {
         self.handover.get(transfer).map_or(String::new(), |held| held.name.to_string())
+    }
+}
+
+/// Says whom files of earlier runs wait for though this one does not name them: those may never come.
+fn tell_of_unnamed(awaited: &[(Sent, Vec<ReceiverName>)], named: &[ReceiverName]) {
+    let mut unnamed: BTreeMap<_, u64> = BTreeMap::new();
+    for receiver in awaited.iter().flat_map(|(_, receivers)| receivers).filter(|receiver| !named.contains(receiver)) {
+        *unnamed.entry(receiver).or_default() += 1;
+    }
+    for (receiver, files) in unnamed {
+        let files = count(files, "file");
+        tracing::warn!(
+            "'{receiver}' has not landed {files} that an earlier run has sent for it, and --after-delivery does not name it \
+             any more: it is waited for all the same"
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 //! One record a line, in JSON, with the CRC-32 of its text: a line that is torn or altered counts as not there. Later lines
 //! count more than earlier ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use natsfer_producer::{FileName, ReceiverName, Sent, TransferId};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub(super) enum Record {
         version: Version,
         #[serde(default)]
         completion: Completion,
+        /// Whom it was sent for. Lines that know of nobody are older than this.
+        #[serde(default)]
+        receivers: BTreeSet<ReceiverName>,
         sent: Box<Sent>,
     },
     /// A receiver has landed an open transfer, or will not.
@@ -44,6 +47,8 @@ pub(super) enum Word {
 pub(super) struct Open {
     pub(super) version: Version,
     pub(super) completion: Completion,
+    /// Whom it was sent for.
+    pub(super) receivers: BTreeSet<ReceiverName>,
     pub(super) sent: Box<Sent>,
     pub(super) heard: BTreeMap<ReceiverName, Word>,
 }
@@ -85,9 +90,9 @@ impl State {
                 self.open.remove(&transfer);
                 self.sent.insert(name, (version, transfer));
             }
-            Record::Open { version, completion, sent } => {
+            Record::Open { version, completion, receivers, sent } => {
                 self.sent.insert(sent.name.clone(), (version, sent.transfer));
-                self.open.insert(sent.transfer, Open { version, completion, sent, heard: BTreeMap::new() });
+                self.open.insert(sent.transfer, Open { version, completion, receivers, sent, heard: BTreeMap::new() });
             }
             Record::Heard { transfer, receiver, word } => {
                 if let Some(open) = self.open.get_mut(&transfer) {
@@ -125,14 +130,24 @@ impl State {
 }
 
 impl Open {
+    /// Who has said nothing yet, of those it was sent for and those who are named now: neither lets the source go alone.
+    pub(super) fn awaited(&self, named: &[ReceiverName]) -> BTreeSet<ReceiverName> {
+        self.receivers.iter().chain(named).filter(|receiver| !self.heard.contains_key(receiver)).cloned().collect()
+    }
+
+    /// The worst that was heard.
+    pub(super) fn worst(&self) -> Word {
+        if self.heard.values().any(|word| *word == Word::NotLanded) { Word::NotLanded } else { Word::Landed }
+    }
+
     fn records(&self) -> impl Iterator<Item = Record> {
         let transfer = self.sent.transfer;
         let heard = self.heard.iter().map(move |(receiver, word)| {
             let receiver = receiver.clone();
             Record::Heard { transfer, receiver, word: *word }
         });
-        let (version, completion, sent) = (self.version, self.completion, self.sent.clone());
-        std::iter::once(Record::Open { version, completion, sent }).chain(heard)
+        let (version, completion, receivers) = (self.version, self.completion, self.receivers.clone());
+        std::iter::once(Record::Open { version, completion, receivers, sent: self.sent.clone() }).chain(heard)
     }
 }
 

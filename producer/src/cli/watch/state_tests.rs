@@ -4,7 +4,10 @@ use natsfer_producer::Sent;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cli::watch::version::Modified;
+use crate::cli::watch::{
+    handover::{Fate, Handover, Held},
+    version::Modified,
+};
 
 /// A transfer's id depends on the file and its version, as it does.
 pub(in crate::cli::watch) fn sent(name: u8, version: u8) -> Box<Sent> {
@@ -21,14 +24,16 @@ pub(in crate::cli::watch) fn record() -> impl Strategy<Value = Record> {
     let receiver = prop_oneof![Just("a"), Just("b")].prop_map(|name| name.parse().unwrap());
     let word = prop_oneof![Just(Word::Landed), Just(Word::NotLanded)];
     let completion = prop_oneof![Just(Completion::Settled), Just(Completion::Told)];
-    (0u8..4, 0u8..3, 0u8..6, receiver, word, completion).prop_map(
-        |(name, version, kind, receiver, word, completion)| {
+    let receivers = prop::sample::subsequence(vec!["a", "b"], 0..=2)
+        .prop_map(|names| names.iter().map(|name| name.parse().unwrap()).collect());
+    (0u8..4, 0u8..3, 0u8..6, receiver, word, completion, receivers).prop_map(
+        |(name, version, kind, receiver, word, completion, receivers)| {
             let sent = sent(name, version);
             let transfer = sent.transfer;
             let version = Version { size: 9, modified: Modified(version.into(), 5), inode: 7 };
             match kind {
                 0 => Record::Sent { name: sent.name.clone(), version, transfer },
-                1 | 2 => Record::Open { version, completion, sent },
+                1 | 2 => Record::Open { version, completion, receivers, sent },
                 3 => Record::Heard { transfer, receiver, word },
                 4 => Record::Done { transfer },
                 _ => Record::Gone { name: sent.name.clone() },
@@ -46,6 +51,29 @@ proptest! {
         prop_assert_eq!(&again, &state);
     }
 
+    /// Whoever is named by the run that goes on.
+    #[test]
+    fn a_source_goes_no_sooner_than_those_it_was_sent_for_have_it(
+        records in proptest::collection::vec(record(), 0..40),
+        named in prop::sample::subsequence(vec!["a", "b"], 0..=2),
+    ) {
+        let named: Vec<ReceiverName> = named.iter().map(|name| name.parse().unwrap()).collect();
+        let mut state = State::default();
+        records.iter().cloned().for_each(|record| state.take(record));
+        for (transfer, open) in state.open {
+            let of_it = |record: &&Record| matches!(record, Record::Open { sent, .. } if sent.transfer == transfer);
+            let sent_at = records.iter().rposition(|record| of_it(&record)).unwrap();
+            let Record::Open { receivers, .. } = &records[sent_at] else { unreachable!() };
+            let landed = |receiver: &ReceiverName| {
+                let landed = Record::Heard { transfer, receiver: receiver.clone(), word: Word::Landed };
+                records[sent_at..].contains(&landed)
+            };
+            if Handover::default().hold(transfer, Held::again(&open, &named)) == Fate::Goes {
+                prop_assert!(receivers.iter().chain(&named).all(landed));
+            }
+        }
+    }
+
     #[test]
     fn a_line_that_is_torn_or_altered_is_none(record in record(), at in any::<prop::sample::Index>(), change in 1u8..) {
         let line = record.to_line().unwrap();
@@ -57,4 +85,21 @@ proptest! {
         altered[at] ^= change;
         prop_assert_eq!(Record::from_line(&altered), None);
     }
+}
+
+/// Earlier versions did not write down whom a file was sent for.
+#[test]
+fn a_line_without_receivers_is_read() {
+    let sent = sent(1, 2);
+    let transfer = sent.transfer;
+    let version = Version { size: 9, modified: Modified(1, 5), inode: 7 };
+    let (completion, receivers) = (Completion::Told, BTreeSet::new());
+    let line = Record::Open { version, completion, receivers, sent }.to_line().unwrap();
+    let text =
+        line.split_once(MIDDLE).unwrap().1.trim_end().strip_suffix('}').unwrap().replace(r#""receivers":[],"#, "");
+    let line = format!("{BEGIN}{:08x}{MIDDLE}{text}}}", crc32fast::hash(text.as_bytes()));
+    let mut state = State::default();
+    state.take(Record::from_line(line.as_bytes()).unwrap());
+    let named = ["billing".parse().unwrap()];
+    assert_eq!(state.open[&transfer].awaited(&named), named.into());
 }
