@@ -526,17 +526,28 @@ async fn a_server_that_goes_away_is_waited_for() {
     event(&watcher, "sent", "during").await;
     put(&outbox, "after", "after");
     event(&watcher, "sent", "after").await;
-    assert_eq!(names(&stop(watcher).await, "sent"), ["before", "during", "after"]);
+    let output = stop(watcher).await;
+    assert_eq!(names(&output, "sent"), ["before", "during", "after"]);
+    assert_eq!(output.errors().matches("connected again").count(), 1, "{}", output.errors());
 }
 
 #[tokio::test]
 async fn a_directory_that_is_removed_ends_it() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
     let outbox = outbox(&home);
-    let watcher = watch(&server, &outbox, &["--state", home.path().join("state").to_str().unwrap()]).await;
-    fs::remove_dir_all(&outbox).unwrap();
-    let output = watcher.wait().await.exited(1);
-    assert!(output.errors().contains("outbox was removed"), "{}", output.errors());
+    let state = home.path().join("state");
+    let removed = |outbox: &Path| fs::remove_dir_all(outbox).unwrap();
+    let moved = |outbox: &Path| fs::rename(outbox, home.path().join("elsewhere")).unwrap();
+    // At once, also where the state is in there, and is removed while it is open.
+    let ways: [(&[&str], &dyn Fn(&Path)); 3] =
+        [(&["--state", state.to_str().unwrap()], &removed), (&[], &removed), (&[], &moved)];
+    for (options, end) in ways {
+        fs::create_dir_all(&outbox).unwrap();
+        let watcher = watch(&server, &outbox, &[&["--rescan", "1h"], options].concat()).await;
+        end(&outbox);
+        let output = watcher.wait().await.exited(1);
+        assert!(output.errors().contains("outbox was removed"), "{}", output.errors());
+    }
     let output = watching(&server, &outbox, &[]).run().await.exited(1);
     assert!(
         output.errors().contains("cannot watch") && output.errors().contains("No such file"),

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -83,6 +83,7 @@ impl Broker {
         let inbox_prefix = options.inbox_prefix.as_ref().map_or_else(|| "_INBOX".into(), ToString::to_string);
         let violations = Violations::new(&inbox_prefix);
         let noted = violations.clone();
+        let away = Arc::new(AtomicBool::new(false));
         let connect = async_nats::ConnectOptions::with_auth_callback(move |nonce| answer(login.clone(), nonce))
             .name(&options.client_name)
             .custom_inbox_prefix(&inbox_prefix)
@@ -90,8 +91,8 @@ impl Broker {
             .request_timeout(Some(REQUEST_DEADLINE))
             .ping_interval(PING_INTERVAL)
             .event_callback(move |event| {
-                let noted = noted.clone();
-                async move { note_event(&event, &noted) }
+                let (noted, away) = (noted.clone(), away.clone());
+                async move { note_event(&event, &noted, &away) }
             });
         let client = tls
             .onto(connect)
@@ -329,16 +330,23 @@ async fn answer(login: Arc<Login>, nonce: Vec<u8>) -> Result<async_nats::Auth, A
     })
 }
 
-fn note_event(event: &async_nats::Event, violations: &Violations) {
+/// `away` is whether it was said that there is no connection.
+fn note_event(event: &async_nats::Event, violations: &Violations, away: &AtomicBool) {
     match event {
         async_nats::Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
             tracing::debug!(%error, "the server denied something");
             violations.note(&error.to_string());
         }
-        async_nats::Event::Disconnected => tracing::warn!("disconnected from the server; reconnecting"),
+        async_nats::Event::Disconnected => {
+            away.store(true, Ordering::Relaxed);
+            tracing::warn!("disconnected from the server; reconnecting");
+        }
         async_nats::Event::Connected => {
             violations.forget();
-            tracing::debug!("connected");
+            match away.swap(false, Ordering::Relaxed) {
+                true => tracing::info!("connected again"),
+                false => tracing::debug!("connected"),
+            }
         }
         // Of all that can keep it from connecting again, the one that does not pass by itself. Told with every try.
         async_nats::Event::ClientError(ClientError::Other(kind))

@@ -133,7 +133,11 @@ impl Follow {
                     return Ok(delivery);
                 }
                 Err(BrokerError::ConsumerGone { consumer, .. }) => {
-                    tracing::info!(consumer, "the consumer is gone; making it anew");
+                    match self.source {
+                        Source::Consumer { .. } => tracing::info!(consumer, "the consumer is gone; making it anew"),
+                        // The server forgets it whenever the connection is away for a while.
+                        Source::Headers { .. } => tracing::debug!(consumer, "listening anew"),
+                    }
                     self.state = State::Lost;
                 }
                 Err(error) => return Err(error),

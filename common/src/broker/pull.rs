@@ -253,7 +253,7 @@ impl Pull {
         }
         let connection = self.broker.connects();
         if std::mem::replace(&mut self.connection, connection) != connection {
-            tracing::info!(consumer = self.consumer, stream = self.stream, "connected again");
+            tracing::debug!(consumer = self.consumer, stream = self.stream, "asking on another connection");
             // What was asked on the last one is forgotten, or comes all the same: a window more at most.
             self.window.lost();
             self.heard = Instant::now();
