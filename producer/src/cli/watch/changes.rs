@@ -74,6 +74,14 @@ impl Changes {
         (paths.into_iter().map(|(path, (_, hint))| (path, hint)).collect(), held.lost)
     }
 
+    /// What happens beside the outbox is nothing to us.
+    fn hear_below(&self, root: &Path, event: notify::Result<Event>) {
+        let is_ours = |event: &Event| event.need_rescan() || event.paths.iter().any(|path| path.starts_with(root));
+        if event.as_ref().map_or(true, is_ours) {
+            self.hear(event);
+        }
+    }
+
     fn hear(&self, event: notify::Result<Event>) {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
@@ -134,9 +142,9 @@ impl Held {
 impl Watches {
     /// Without events, where there can be none: that is said, and scans see what has changed.
     pub(super) fn new(root: &Path, changes: &Changes) -> Self {
-        let changes = changes.clone();
+        let (changes, below) = (changes.clone(), root.to_owned());
         let config = notify::Config::default().with_follow_symlinks(false);
-        let watcher = match RecommendedWatcher::new(move |event| changes.hear(event), config) {
+        let mut watcher = match RecommendedWatcher::new(move |event| changes.hear_below(&below, event), config) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
                 tracing::warn!(
@@ -146,6 +154,13 @@ impl Watches {
                 None
             }
         };
+        // Whether the directory itself is removed: of one below which a file is open, as the state is, the system tells only there.
+        // Who may not look there sees it with a rescan.
+        if let (Some(watcher), Some(parent)) = (&mut watcher, root.parent())
+            && let Err(error) = watcher.watch(parent, RecursiveMode::NonRecursive)
+        {
+            tracing::debug!("cannot be told of changes in {}: {error}", parent.display());
+        }
         Self { root: root.into(), watcher, said: Said::Nothing }
     }
 
@@ -200,6 +215,18 @@ mod tests {
         assert_eq!(held(&[EventKind::Modify(ModifyKind::Name(RenameMode::To))]), Some(Hint::Complete));
         assert_eq!(held(&[EventKind::Remove(RemoveKind::File)]), Some(Hint::Touched));
         assert_eq!(held(&[opened, EventKind::Access(AccessKind::Close(AccessMode::Read))]), None);
+    }
+
+    #[test]
+    fn what_happens_beside_the_outbox_is_not_heard() {
+        let (changes, root) = (Changes::default(), Path::new("/srv/outbox"));
+        let remove = |path: &str| Ok(Event::new(EventKind::Remove(RemoveKind::Any)).add_path(path.into()));
+        changes.hear_below(root, remove("/srv/outbox2"));
+        assert!(changes.take().0.is_empty());
+        for path in ["/srv/outbox", "/srv/outbox/a"] {
+            changes.hear_below(root, remove(path));
+            assert_eq!(changes.take().0, [(path.into(), Hint::Touched)]);
+        }
     }
 
     #[test]
