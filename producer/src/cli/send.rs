@@ -1,6 +1,11 @@
 //! `send`: files, directories and standard input.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, error::ErrorKind};
@@ -91,15 +96,18 @@ impl Send {
             sources: HashMap::new(),
             sent: Vec::new(),
         };
+        let piped = AtomicBool::new(false);
         let all_sent = async {
             while let Some(done) = sends.next().await {
                 items += 1;
                 match done.and_then(|done| self.sending.print(&done.1).map(|()| done)) {
-                    Ok((source, sent)) if !self.wait_for.is_empty() => {
-                        delivery.sources.extend(source.map(|source| (sent.transfer, source)));
-                        delivery.sent.push(sent);
+                    Ok((source, sent)) => {
+                        piped.fetch_or(source.is_none(), Ordering::Relaxed);
+                        if !self.wait_for.is_empty() {
+                            delivery.sources.extend(source.map(|source| (sent.transfer, source)));
+                            delivery.sent.push(sent);
+                        }
                     }
-                    Ok(_) => {}
                     Err(error) => {
                         report(&error);
                         outcome = Outcome::Failed;
@@ -119,10 +127,24 @@ impl Send {
         };
         tokio::select! {
             () = &mut stop => {
-                report(&anyhow::anyhow!("stopped; run the same command again to go on from here"));
+                report(&anyhow::anyhow!("stopped; {}", self.how_to_go_on(piped.load(Ordering::Relaxed))));
                 Ok(Outcome::Failed)
             }
             outcome = all_sent => outcome,
+        }
+    }
+
+    /// What to do after an interruption. `piped` is whether all of standard input was sent.
+    fn how_to_go_on(&self, piped: bool) -> &'static str {
+        let begins_anew = self.transfer_id.is_none() && self.paths.iter().any(|path| path.as_os_str() == "-");
+        match (begins_anew, piped) {
+            (false, _) => "run the same command again to go on from here",
+            (true, true) => "standard input was sent: run the same command again without it to go on from here",
+            (true, false) => {
+                "standard input begins anew when it is sent again. What is stored of it stays open until it is removed: by \
+                 `natsfer-producer cancel` and its id, which `list --state open` has, or by `prune --state open --older-than \
+                 1h`. Given an id with --transfer-id, it goes on where it was"
+            }
         }
     }
 
