@@ -15,6 +15,7 @@ mod login;
 mod look;
 mod lookup;
 mod message;
+mod occupancy;
 mod options;
 mod pacer;
 mod patience;
@@ -48,6 +49,7 @@ pub use jetstream_api::{JetStreamApi, JetStreamDomain, SubjectPrefix, SubjectPre
 pub use login::Login;
 pub use lookup::{Place, Scanned};
 pub use message::StoredMessage;
+pub use occupancy::{Occupancy, Taken};
 pub use options::ConnectOptions;
 pub use pacer::Pacer;
 pub use patience::{Impatience, Patience};

@@ -97,7 +97,8 @@ impl Prune {
             if self.json {
                 selected.iter().try_for_each(|entry| self.print(entry, "selected"))?;
             } else {
-                note(&format!("would remove {}", print_stored(&selected)?));
+                let occupancy = broker.occupancy(&self.channel, &selected).await?;
+                note(&format!("would remove {}", print_stored(&selected, &occupancy)?));
             }
             return Ok(Outcome::Done);
         }

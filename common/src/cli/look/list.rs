@@ -5,9 +5,10 @@ use globset::GlobMatcher;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::taken::{self, Sum};
 use crate::{
     ChannelFilter, ShortIds,
-    broker::{Broker, CatalogEntry, TransferState},
+    broker::{Broker, CatalogEntry, Occupancy, TransferState},
     cli::{
         Column, Outcome, StateName, Table, count, human_age, human_bytes, note, parse_glob, parse_time, print_line,
         select::matches,
@@ -67,13 +68,14 @@ impl List {
         let ids = ShortIds::of(catalog.iter().map(|entry| entry.manifest.transfer));
         let stored = catalog.len();
         let selected = self.select(catalog);
+        let occupancy = broker.occupancy(&self.channel, &selected).await?;
         if selected.is_empty() {
             note(&self.nothing(broker, stored));
         }
         if self.json {
-            selected.iter().try_for_each(|entry| print_line(&json_line(entry)))?;
+            selected.iter().try_for_each(|entry| print_line(&json_line(entry, &occupancy)))?;
         } else if !selected.is_empty() {
-            note(&print(&selected, &ids)?);
+            note(&print(&selected, &occupancy, &ids)?);
         }
         Ok(Outcome::Done)
     }
@@ -115,11 +117,11 @@ impl List {
 ///
 /// # Errors
 /// When standard output cannot be written to.
-pub fn print_stored(entries: &[CatalogEntry]) -> std::io::Result<String> {
-    print(entries, &ShortIds::of(entries.iter().map(|entry| entry.manifest.transfer)))
+pub fn print_stored(entries: &[CatalogEntry], occupancy: &Occupancy) -> std::io::Result<String> {
+    print(entries, occupancy, &ShortIds::of(entries.iter().map(|entry| entry.manifest.transfer)))
 }
 
-fn print(selected: &[CatalogEntry], ids: &ShortIds) -> std::io::Result<String> {
+fn print(selected: &[CatalogEntry], occupancy: &Occupancy, ids: &ShortIds) -> std::io::Result<String> {
     use Column::{Left, Right};
     let mut table = Table::new(&[
         Left("TRANSFER"),
@@ -131,44 +133,43 @@ fn print(selected: &[CatalogEntry], ids: &ShortIds) -> std::io::Result<String> {
         Left("NAME"),
     ]);
     let now = Timestamp::now();
-    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "-".into(), human_bytes);
     for entry in selected {
         let manifest = &entry.manifest;
         table.row([
             ids.show(manifest.transfer),
             entry.state.as_str().into(),
-            bytes(entry.size()),
-            bytes(entry.stored_bytes()),
+            entry.size().map_or_else(|| "-".into(), human_bytes),
+            taken::cell(occupancy.of(entry)),
             human_age(now.duration_since(entry.published_at)),
             manifest.channel.to_string(),
             manifest.name.to_string(),
         ]);
     }
     table.print(0)?;
-    Ok(totals(selected))
+    Ok(totals(selected, occupancy))
 }
 
-fn totals(selected: &[CatalogEntry]) -> String {
-    let sum = |bytes: fn(&CatalogEntry) -> Option<u64>| selected.iter().filter_map(bytes).fold(0, u64::saturating_add);
-    let (size, stored) = (sum(CatalogEntry::size), sum(CatalogEntry::stored_bytes));
-    format!("{}, {}, {} stored", count(selected.len() as u64, "transfer"), human_bytes(size), human_bytes(stored))
+fn totals(selected: &[CatalogEntry], occupancy: &Occupancy) -> String {
+    let size = selected.iter().filter_map(CatalogEntry::size).fold(0, u64::saturating_add);
+    let stored = Sum::of(occupancy, selected).to_text();
+    format!("{}, {}, {stored} stored", count(selected.len() as u64, "transfer"), human_bytes(size))
 }
 
-fn json_line(entry: &CatalogEntry) -> String {
+fn json_line(entry: &CatalogEntry, occupancy: &Occupancy) -> String {
     let manifest = &entry.manifest;
     let digest = match entry.state {
         TransferState::Complete { digest, .. } => Some(digest),
         _ => None,
     };
-    json!({
+    let mut line = json!({
         "transfer": manifest.transfer,
         "channel": manifest.channel,
         "name": manifest.name,
         "size": entry.size(),
-        "stored_bytes": entry.stored_bytes(),
         "digest": digest,
         "state": entry.state.as_str(),
         "published_at": entry.published_at,
-    })
-    .to_string()
+    });
+    Sum::from(occupancy.of(entry)).note(&mut line);
+    line.to_string()
 }

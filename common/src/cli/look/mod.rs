@@ -5,6 +5,7 @@ mod list;
 mod receivers;
 mod show;
 mod status;
+mod taken;
 
 pub use list::print_stored;
 

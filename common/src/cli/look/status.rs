@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{receivers, show};
+use super::{receivers, show, taken::Sum};
 use crate::{
     ChannelFilter, IdPrefix,
     broker::{Broker, BrokerError, CatalogEntry, Standing, StandingState, StreamFacts, TransferState, code, standings},
@@ -118,10 +118,10 @@ pub(super) fn stand(line: &mut serde_json::Value, entry: &CatalogEntry, standing
 
 /// How many transfers are in one state, and their bytes.
 #[derive(Default)]
-struct Sum {
+struct Sums {
     transfers: u64,
     size: u64,
-    stored: u64,
+    stored: Sum,
 }
 
 async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow::Result<Outcome> {
@@ -138,12 +138,13 @@ async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow
         return Ok(Outcome::Done);
     }
     let catalog = broker.catalog(channel).await?;
-    let mut sums: [(&str, Sum); 3] = ["open", "complete", "cancelled"].map(|state| (state, Sum::default()));
+    let occupancy = broker.occupancy(channel, &catalog).await?;
+    let mut sums: [(&str, Sums); 3] = ["open", "complete", "cancelled"].map(|state| (state, Sums::default()));
     for entry in &catalog {
         if let Some((_, sum)) = sums.iter_mut().find(|(state, _)| *state == entry.state.as_str()) {
             sum.transfers += 1;
             sum.size = sum.size.saturating_add(entry.size().unwrap_or(0));
-            sum.stored = sum.stored.saturating_add(entry.stored_bytes().unwrap_or(0));
+            sum.stored.add(occupancy.of(entry));
         }
     }
     let receivers = match broker.receivers(None).await {
@@ -155,8 +156,9 @@ async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow
     };
     if json {
         streams.iter().try_for_each(|stream| print_line(&stream_json(stream)))?;
-        for (state, Sum { transfers, size, stored }) in &sums {
-            let line = json!({"event": "transfers", "state": state, "transfers": transfers, "size": size, "stored_bytes": stored});
+        for (state, Sums { transfers, size, stored }) in &sums {
+            let mut line = json!({"event": "transfers", "state": state, "transfers": transfers, "size": size});
+            stored.note(&mut line);
             print_line(&line.to_string())?;
         }
         receivers.iter().try_for_each(|receiver| print_line(&receivers::json_line(receiver)))?;
@@ -176,8 +178,8 @@ async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow
     table.print(0)?;
     print_line("")?;
     let mut table = Table::new(&[Left("STATE"), Right("TRANSFERS"), Right("SIZE"), Right("STORED")]);
-    for (state, Sum { transfers, size, stored }) in &sums {
-        table.row([(*state).into(), transfers.to_string(), human_bytes(*size), human_bytes(*stored)]);
+    for (state, Sums { transfers, size, stored }) in &sums {
+        table.row([(*state).into(), transfers.to_string(), human_bytes(*size), stored.to_text()]);
     }
     table.print(0)?;
     if receivers.is_empty() {
