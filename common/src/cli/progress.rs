@@ -3,7 +3,7 @@
 use std::{
     io::{IsTerminal as _, stderr},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -38,7 +38,7 @@ pub enum ProgressMode {
     Auto,
     /// Not at all
     Never,
-    /// A JSON object a line on standard output, each second, for each file
+    /// A JSON object a line on standard output, each second, for each file; with --json
     Events,
 }
 
@@ -85,6 +85,24 @@ enum Screen {
 pub struct Followed {
     progresses: Progresses,
     task: Option<JoinHandle<()>>,
+    told: Option<Arc<Mutex<Told>>>,
+}
+
+/// What was told of one transfer in events.
+#[derive(Debug)]
+struct Told {
+    about: Value,
+    /// Bytes, and when, last.
+    before: (u64, Instant),
+    progress: Telling,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// Nothing was told: it is over before anybody asks.
+    NotYet,
+    Begun,
+    Ended,
 }
 
 impl Progresses {
@@ -108,15 +126,19 @@ impl Progresses {
     where
         S: Stream<Item = Moved> + Send + Unpin + 'static,
     {
-        let task = match *self.0 {
-            Screen::Nothing => None,
-            Screen::Events => Some(tokio::spawn(tell(transfer()))),
+        let (task, told) = match *self.0 {
+            Screen::Nothing => (None, None),
+            Screen::Events => {
+                let transfer = transfer();
+                let told = Arc::new(Mutex::new(Told::nothing(transfer.about.clone())));
+                (Some(tokio::spawn(tell(transfer, told.clone()))), Some(told))
+            }
             Screen::Bars { .. } => {
                 let (screen, transfer) = (self.0.clone(), transfer());
-                Some(tokio::spawn(async move { draw(&screen, transfer).await }))
+                (Some(tokio::spawn(async move { draw(&screen, transfer).await })), None)
             }
         };
-        Followed { progresses: self.clone(), task }
+        Followed { progresses: self.clone(), task, told }
     }
 
     /// Says what is waited for when no transfer is under way. What that is, is only asked where somebody looks.
@@ -130,6 +152,9 @@ impl Progresses {
 impl Followed {
     /// It is there: so many bytes.
     pub fn done(self, size: u64) {
+        if let Some(told) = &self.told {
+            told.lock().unwrap_or_else(PoisonError::into_inner).end(size);
+        }
         if let Screen::Bars { total, files, bytes, .. } = &*self.progresses.0 {
             let files = files.fetch_add(1, Ordering::Relaxed) + 1;
             let bytes = bytes.fetch_add(size, Ordering::Relaxed) + size;
@@ -217,34 +242,85 @@ async fn draw<S: Stream<Item = Moved> + Unpin>(screen: &Screen, transfer: Shown<
     }
 }
 
+impl Told {
+    fn nothing(about: Value) -> Self {
+        Self { about, before: (0, Instant::now()), progress: Telling::NotYet }
+    }
+
+    /// The next event. None comes behind the last one.
+    fn next(&mut self, now: Moved) -> Option<Value> {
+        if self.progress == Telling::Ended {
+            return None;
+        }
+        self.progress = Telling::Begun;
+        let (bytes, since) = std::mem::replace(&mut self.before, (now.bytes, Instant::now()));
+        let mut event = self.about.clone();
+        event["event"] = "progress".into();
+        event["bytes"] = now.bytes.into();
+        event["size"] = now.size.into();
+        let rate = now.bytes.saturating_sub(bytes) as f64 / since.elapsed().as_secs_f64().max(0.001);
+        event["bytes_per_second"] = (rate as u64).into();
+        Some(event)
+    }
+
+    /// The last event, where there were others: whoever draws them draws the end, too.
+    fn last(&mut self, size: u64) -> Option<Value> {
+        let begun = self.progress == Telling::Begun;
+        let event = begun.then(|| self.next(Moved { bytes: size, size: Some(size) })).flatten();
+        self.progress = Telling::Ended;
+        event
+    }
+
+    fn end(&mut self, size: u64) {
+        self.last(size).iter().for_each(print);
+    }
+}
+
+fn print(event: &Value) {
+    // Whoever reads may have gone: the results say so.
+    let _ = print_line(&event.to_string());
+}
+
 /// Says each second how far it is.
-async fn tell<S: Stream<Item = Moved> + Unpin>(transfer: Shown<S>) {
-    let Shown { about, mut moved, .. } = transfer;
+async fn tell<S: Stream<Item = Moved> + Unpin>(transfer: Shown<S>, told: Arc<Mutex<Told>>) {
+    let mut moved = transfer.moved;
     let mut ticks = interval_at(Instant::now() + EVENT_INTERVAL, EVENT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut now, mut before) = (Moved::default(), 0);
-    let mut first = true;
+    let (mut now, mut first) = (Moved::default(), true);
     loop {
         tokio::select! {
             next = moved.next() => match next {
                 Some(next) => {
                     now = next;
                     if std::mem::take(&mut first) {
-                        before = now.bytes;
+                        // What an earlier run has moved is no speed of this one.
+                        told.lock().unwrap_or_else(PoisonError::into_inner).before.0 = now.bytes;
                     }
                 }
                 None => std::future::pending().await,
             },
+            // Told while it is held: nothing comes behind the last event.
             _ = ticks.tick() => {
-                let mut event = about.clone();
-                event["event"] = "progress".into();
-                event["bytes"] = now.bytes.into();
-                event["size"] = now.size.into();
-                event["bytes_per_second"] = now.bytes.saturating_sub(before).into();
-                before = now.bytes;
-                // Whoever reads may have gone: the results say so.
-                let _ = print_line(&event.to_string());
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                told.next(now).iter().for_each(print);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_have_begun_end_with_all_of_it() {
+        let moved = |bytes| Moved { bytes, size: Some(9) };
+        let mut told = Told::nothing(serde_json::json!({"name": "a"}));
+        assert_eq!(told.next(moved(3)).unwrap()["bytes"], 3);
+        let last = told.last(9).unwrap();
+        assert_eq!((&last["event"], &last["name"], &last["bytes"]), (&"progress".into(), &"a".into(), &9.into()));
+        assert_eq!(told.next(moved(3)), None);
+        // It was over before anything was told.
+        assert_eq!(Told::nothing(Value::Null).last(9), None);
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Receive {
     #[command(flatten)]
     http: HttpArguments,
     /// How to show how far files are
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", requires_if("events", "json"))]
     progress: ProgressMode,
     /// Print one JSON object a line
     #[arg(long)]

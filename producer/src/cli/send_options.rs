@@ -52,7 +52,7 @@ pub(crate) struct SendArguments {
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     rate: Option<Rate>,
     /// How to show how far files are
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", requires_if("events", "json"))]
     progress: ProgressMode,
     /// Print one JSON object a line
     #[arg(long)]
