@@ -15,7 +15,7 @@ pub(crate) struct Cancel {
     #[command(flatten)]
     which: WhichTransfer,
     /// What to tell receivers
-    #[arg(long, default_value = "its sender cancelled it", value_name = "TEXT")]
+    #[arg(long, default_value = "somebody ran `cancel`", value_name = "TEXT")]
     reason: String,
 }
 
