@@ -14,7 +14,8 @@ pub(crate) struct LandingArguments {
     /// Directory to land files in; created if missing
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
-    /// If another file of the name is there: rename, overwrite, skip or fail
+    /// If another file of the name is there: rename, overwrite, skip or fail. Of several files of one name, which keeps it
+    /// depends on the order in which they land: with --concurrency 1, and with overwrite, that in which they were sent
     #[arg(long, default_value = "rename", value_name = "POLICY")]
     on_conflict: ConflictPolicy,
     /// Where files stand in it: {name} as sent, {dir} {file} {stem} {ext} {.ext}, {channel}, {channel/} as directories, {date} {year}
