@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
-use natsfer_common::STAGING_DIRECTORY;
+use anyhow::{anyhow, bail};
+use natsfer_common::{FileNameError, STAGING_DIRECTORY};
 use natsfer_producer::FileName;
 use walkdir::WalkDir;
 
@@ -74,7 +74,12 @@ fn to_name(relative: &Path, path: &Path) -> anyhow::Result<FileName> {
             None => bail!("cannot send {}: its name is not Unicode (UTF-8)", path.display()),
         }
     }
-    components.join("/").parse().with_context(|| format!("cannot send {}", path.display()))
+    components.join("/").parse().map_err(|error| unfit(path, &error))
+}
+
+/// Shows the path alone: of a name that looks almost like it, one would ask how they differ.
+pub(crate) fn unfit(path: &Path, error: &FileNameError) -> anyhow::Error {
+    anyhow!("cannot send {}: it has no name to send a file under: {}", path.display(), error.reason())
 }
 
 #[cfg(test)]
@@ -124,5 +129,9 @@ mod tests {
         std::fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
         std::fs::write(root.path().join("good"), "").unwrap();
         assert_eq!(names(&[root.path().join(".")]), ["good", "error"]);
+        let odd = root.path().join("esc\x1b");
+        std::fs::write(&odd, "").unwrap();
+        let error = walk(&[odd], None).next().unwrap().unwrap_err();
+        assert_eq!(format!("{error:#}").matches("esc").count(), 1, "{error:#}");
     }
 }

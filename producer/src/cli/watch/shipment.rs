@@ -10,7 +10,7 @@ use super::{
     look::{Seen, look},
     version::Version,
 };
-use crate::cli::send_options::followed;
+use crate::cli::{send_options::followed, sources::unfit};
 
 /// How it ended.
 #[derive(Debug)]
@@ -105,5 +105,5 @@ async fn now(path: &Path, version: Version) -> anyhow::Result<Now> {
 pub(super) fn name_of(path: &Path) -> anyhow::Result<FileName> {
     let shown = path.display();
     let text = path.to_str().with_context(|| format!("cannot send {shown}: its name is not Unicode (UTF-8)"))?;
-    text.parse().with_context(|| format!("cannot send {shown}"))
+    text.parse().map_err(|error| unfit(path, &error))
 }
