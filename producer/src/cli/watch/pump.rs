@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use metrics::Gauge;
 use natsfer_common::{
     blocking,
     broker::Broker,
@@ -64,6 +65,13 @@ pub(super) struct Pump<'a> {
     repairs: Repairs,
     departures: Departures,
     greeting: Greeting,
+    gauges: Gauges,
+}
+
+/// How much there is to do, for whoever looks from outside. Held, for they are set at every turn.
+struct Gauges {
+    pending: Gauge,
+    held: Gauge,
 }
 
 type Looked = Vec<(Arc<Path>, Option<Hint>, Seen)>;
@@ -110,6 +118,7 @@ impl<'a> Pump<'a> {
             repairs: Repairs::default(),
             departures: Departures::new(setting, watch.sending.json),
             greeting: Greeting::Due,
+            gauges: Gauges { pending: metrics::gauge!(OUTBOX_FILES), held: metrics::gauge!(HELD_FILES) },
         };
         let mut awaited = Vec::new();
         for (transfer, open) in state.open {
@@ -213,8 +222,8 @@ impl<'a> Pump<'a> {
             let name = &self.handover.get(transfer)?.name;
             Some((self.setting.root.join(name.as_str()), self.watch.sending.options(name.clone())))
         });
-        metrics::gauge!(OUTBOX_FILES).set(self.outbox.pending() as f64);
-        metrics::gauge!(HELD_FILES).set(self.handover.len() as f64);
+        self.gauges.pending.set(self.outbox.pending() as f64);
+        self.gauges.held.set(self.handover.len() as f64);
     }
 
     async fn take_changes(&mut self) -> anyhow::Result<()> {
