@@ -310,15 +310,17 @@ async fn tell<S: Stream<Item = Moved> + Unpin>(transfer: Shown<S>, told: Arc<Mut
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn events_that_have_begun_end_with_all_of_it() {
         let moved = |bytes| Moved { bytes, size: Some(9) };
-        let mut told = Told::nothing(serde_json::json!({"name": "a"}));
+        let mut told = Told::nothing(json!({"name": "a"}));
         assert_eq!(told.next(moved(3)).unwrap()["bytes"], 3);
         let last = told.last(9).unwrap();
-        assert_eq!((&last["event"], &last["name"], &last["bytes"]), (&"progress".into(), &"a".into(), &9.into()));
+        assert_eq!((&last["event"], &last["name"], &last["bytes"]), (&json!("progress"), &json!("a"), &json!(9)));
         assert_eq!(told.next(moved(3)), None);
         // It was over before anything was told.
         assert_eq!(Told::nothing(Value::Null).last(9), None);
