@@ -110,7 +110,7 @@ impl Pieces {
         let full = |room: &mut Room| room.taken == MOST_PIECES;
         let mut room = self.freed.wait_while(room, full).unwrap_or_else(PoisonError::into_inner);
         room.taken += 1;
-        Piece { buffer: room.free.pop().unwrap_or_else(Buffer::new), pieces: self.clone() }
+        Piece { buffer: room.free.pop().unwrap_or_else(Buffer::aligned), pieces: self.clone() }
     }
 }
 
@@ -134,7 +134,7 @@ impl Files {
 }
 
 impl Buffer {
-    fn new() -> Self {
+    fn aligned() -> Self {
         let bytes = vec![0; PIECE_BYTES + BLOCK - 1];
         // Where it cannot be told, the file system refuses what does not lie well.
         let begin = bytes.as_ptr().align_offset(BLOCK).min(BLOCK - 1);
