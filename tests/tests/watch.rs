@@ -539,9 +539,9 @@ async fn a_directory_that_is_removed_ends_it() {
     let removed = |outbox: &Path| fs::remove_dir_all(outbox).unwrap();
     let moved = |outbox: &Path| fs::rename(outbox, home.path().join("elsewhere")).unwrap();
     // At once, also where the state is in there, and is removed while it is open.
-    let ways: [(&[&str], &dyn Fn(&Path)); 3] =
-        [(&["--state", state.to_str().unwrap()], &removed), (&[], &removed), (&[], &moved)];
-    for (options, end) in ways {
+    let elsewhere = ["--state", state.to_str().unwrap()];
+    let ends: [&dyn Fn(&Path); 3] = [&removed, &removed, &moved];
+    for (options, end) in [&elsewhere[..], &[], &[]].into_iter().zip(ends) {
         fs::create_dir_all(&outbox).unwrap();
         let watcher = watch(&server, &outbox, &[&["--rescan", "1h"], options].concat()).await;
         end(&outbox);
