@@ -2,7 +2,7 @@
 
 /// Bytes that are kept at once, rather than given back.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT: i32 = 16 << 20;
+const KEPT: i32 = 8 << 20;
 
 /// Has freed memory kept for the next chunk, where the C library is glibc: it gives each chunk's memory back to the system, and gets
 /// it as pages that are cleared again, a sixth of what receiving a large file costs.
