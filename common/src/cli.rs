@@ -31,7 +31,7 @@ pub use config::ConfigError;
 pub use health::Health;
 pub use http::{Http, HttpArguments};
 pub use logging::LoggingArguments;
-pub use memory::keep_freed_memory;
+pub use memory::{keep_freed_memory, keep_memory_together};
 pub use offline::Offline;
 pub use program::{Globals, Program, check, check_example, parse};
 pub use progress::{Followed, Moved, ProgressMode, Progresses, Shown};
