@@ -40,7 +40,7 @@ pub(crate) struct SendArguments {
     #[arg(long, value_name = "TYPE")]
     media_type: Option<String>,
     /// Files sent at once
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = number::<u16>(1..=256))]
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = number::<u16>(1..=256))]
     concurrency: u16,
     /// Most bytes of chunks under way, of all files together
     #[arg(long, default_value = "8MiB", value_name = "BYTES")]
