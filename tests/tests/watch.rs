@@ -399,6 +399,10 @@ async fn a_writer_is_waited_for_also_after_a_restart() {
     event(&first, "moved", "closed").await;
     event(&first, "sent", "open").await;
     first.log_line(SOON, |line| line.contains("open for writing")).await;
+    // It is noted a moment later; killed before, the next one looks for it in the stream, and says so.
+    let state = outbox.join(".natsfer/watch.default.jsonl");
+    let noted = || fs::read_to_string(&state).ok().filter(|text| text.contains(r#""name":"open""#));
+    eventually("it is noted", SOON, || async { noted() }).await;
     first.kill();
     let _ = first.wait().await;
     let second = watch(&server, &outbox, &options).await;
