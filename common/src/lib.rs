@@ -44,6 +44,7 @@ mod send_plan;
 mod stored_transfer;
 mod stream_name;
 mod subject;
+mod together;
 mod transfer_id;
 
 pub use assembler::{Assembler, Contradiction, Placement, Progress};
@@ -75,4 +76,5 @@ pub use send_plan::{Ending, Offer, Published, SendError, SendPlan};
 pub use stored_transfer::{StoredChunk, StoredTransfer, Verdict};
 pub use stream_name::{StreamName, StreamNameError};
 pub use subject::{Kind, Subject, SubjectError, Subjects, overlap, selects};
+pub use together::Together;
 pub use transfer_id::{TransferId, TransferIdError};

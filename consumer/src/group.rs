@@ -1,13 +1,8 @@
 //! Small files that come while others are being landed, to be landed together next.
 
-use std::{
-    collections::VecDeque,
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{io, path::PathBuf};
 
-use tokio::sync::oneshot;
+use natsfer_common::Together;
 
 use crate::{
     Landing, ReceiveError,
@@ -22,75 +17,23 @@ const MOST_GROUPS: usize = 2;
 type Landed = Result<(Landing, PathBuf), ReceiveError>;
 
 /// What waits to be landed in one directory.
-#[derive(Debug, Default)]
-pub(crate) struct Group(Mutex<Waiting>);
+#[derive(Debug, Clone)]
+pub(crate) struct Group(Together<SmallFile, Landed>);
 
-#[derive(Debug, Default)]
-struct Waiting {
-    files: VecDeque<(SmallFile, oneshot::Sender<Landed>)>,
-    /// Threads that land what waits.
-    workers: usize,
+impl Default for Group {
+    fn default() -> Self {
+        Self(Together::new(MOST_TOGETHER, MOST_GROUPS, |files| land_together(&files)))
+    }
 }
 
 impl Group {
     /// Lands a small file, with those that wait at the same time.
     ///
     /// Dropped half-way, it is landed all the same.
-    pub(crate) async fn land(self: &Arc<Self>, file: SmallFile) -> Landed {
+    pub(crate) async fn land(&self, file: SmallFile) -> Landed {
         let path = file.target.path_of(&file.name);
-        let (landed, result) = oneshot::channel();
-        let needs_a_worker = {
-            let mut waiting = self.waiting();
-            waiting.files.push_back((file, landed));
-            let free = waiting.workers < MOST_GROUPS;
-            waiting.workers += usize::from(free);
-            free
-        };
-        if needs_a_worker {
-            let group = self.clone();
-            tokio::task::spawn_blocking(move || group.work());
-        }
-        // The thread has panicked, or the runtime has gone.
-        let given_up = |_| Err(ReceiveError::disk("cannot land", path)(io::Error::other("that was given up")));
-        result.await.unwrap_or_else(given_up)
-    }
-
-    fn work(&self) {
-        let _given_up = GivenUp(self);
-        while let Some((files, told)) = self.take() {
-            for (landed, told) in land_together(&files).into_iter().zip(told) {
-                // Whoever waited may have gone.
-                let _ = told.send(landed);
-            }
-        }
-    }
-
-    /// What is landed next; `None` ends the worker.
-    fn take(&self) -> Option<(Vec<SmallFile>, Vec<oneshot::Sender<Landed>>)> {
-        let mut waiting = self.waiting();
-        if waiting.files.is_empty() {
-            waiting.workers -= 1;
-            return None;
-        }
-        let together = waiting.files.len().min(MOST_TOGETHER);
-        Some(waiting.files.drain(..together).unzip())
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A worker that panics leaves nobody waiting.
-struct GivenUp<'a>(&'a Group);
-
-impl Drop for GivenUp<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut waiting = self.0.waiting();
-            waiting.workers -= 1;
-            waiting.files.clear();
-        }
+        let given_up = || Err(ReceiveError::disk("cannot land", path)(io::Error::other("that was given up")));
+        self.0.done(file).await.unwrap_or_else(given_up)
     }
 }
 
@@ -133,7 +76,6 @@ mod tests {
         for sender in senders.collect::<Vec<_>>() {
             sender.await.unwrap();
         }
-        assert_eq!(target.group.waiting().workers, 0);
     }
 
     #[tokio::test]

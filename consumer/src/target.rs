@@ -36,7 +36,7 @@ pub struct TargetDirectory {
     /// Held by whoever lands a file where names that differ may be one.
     landing: Arc<Mutex<()>>,
     /// Small files that wait to be landed together.
-    pub(crate) group: Arc<Group>,
+    pub(crate) group: Group,
     /// Room for what large files' chunks are written from.
     pub(crate) pieces: Arc<Pieces>,
 }
@@ -78,7 +78,7 @@ impl TargetDirectory {
             quota: None,
             names: Names::AsStored,
             landing: Arc::default(),
-            group: Arc::default(),
+            group: Group::default(),
             pieces: Arc::default(),
         };
         // What cannot be written to is better known now than with the first file.

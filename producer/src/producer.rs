@@ -1,14 +1,15 @@
 //! The producer.
 
 use std::{
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use natsfer_common::{
-    LinkEstimate, Rate, blocking,
+    LinkEstimate, Rate, Together,
     broker::{Broker, BrokerError, ConnectOptions, Pacer},
     metrics::{SEND_FAILURES, SEND_SECONDS, SENDING, SENT_BYTES, SENT_FILES, UnderWay},
 };
@@ -22,6 +23,11 @@ use crate::{
 /// Bytes under way at most, unless told otherwise.
 const WINDOW: u64 = 8 << 20;
 
+/// Files that are opened in one go, and read where they are small, at most.
+const MOST_OPENED: usize = 32;
+/// In so many goes at once: a file system that does not answer keeps nobody from the others.
+const MOST_OPENINGS: usize = 4;
+
 /// Transfers below this say nothing about the link's rate.
 const TELLING: u64 = 8 << 20;
 
@@ -33,6 +39,7 @@ pub struct Producer {
     buffers: Buffers,
     window: Window,
     pacer: Pacer,
+    opening: Together<PathBuf, Result<Source, ProducerError>>,
 }
 
 /// What was learned about the way to the server.
@@ -77,6 +84,9 @@ impl Producer {
             buffers: Buffers::default(),
             window: Window::new(WINDOW),
             pacer: Pacer::default(),
+            opening: Together::new(MOST_OPENED, MOST_OPENINGS, |paths| {
+                paths.iter().map(|path| Source::file(path)).collect()
+            }),
         }
     }
 
@@ -104,12 +114,14 @@ impl Producer {
     /// # Errors
     /// From awaiting what is returned: see [`ProducerError`].
     pub fn send_file(&self, path: impl AsRef<Path>, mut options: SendOptions) -> Sending {
-        let path = path.as_ref().to_owned();
+        let (path, opening) = (path.as_ref().to_owned(), self.opening.clone());
         self.start(async move {
             if options.name.is_none() {
                 options.name = Some(own_name(&path)?);
             }
-            Ok((blocking(move || Source::file(&path)).await?, options))
+            let given_up =
+                || Err(ProducerError::Read { path: path.clone(), source: io::Error::other("that was given up") });
+            Ok((opening.done(path.clone()).await.unwrap_or_else(given_up)?, options))
         })
     }
 
@@ -148,7 +160,7 @@ impl Producer {
         &self, open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
     ) -> Sending {
         let (progress, watched) = watch::channel(Progress::default());
-        let Self { broker, link, buffers, window, pacer } = self.clone();
+        let Self { broker, link, buffers, window, pacer, .. } = self.clone();
         Sending::start(watched, async move {
             let (mut source, options) = open.await?;
             // Gone with whoever waits for it: a thread would read on for as long as the reader is quiet.
