@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use natsfer_common::{Compression, Compressor, Encoding, Inline, Manifest, Totals, blocking, header};
 
-use crate::{Sent, SentStatus};
+use crate::{Sent, SentStatus, attempt::Attempt};
 
 /// So many bytes are digested and compressed in less time than it takes to hand them to another thread and back.
 const AT_ONCE: usize = 16 * 1024;
@@ -12,12 +12,18 @@ const AT_ONCE: usize = 16 * 1024;
 pub(crate) struct InlineFile {
     pub(crate) manifest: Manifest,
     pub(crate) payload: Bytes,
+    /// The manifest, as it stands in its header.
+    record: String,
     crc32: u32,
 }
 
 impl InlineFile {
-    /// Digests and compresses the whole file.
-    pub(crate) async fn new(mut manifest: Manifest, raw: Bytes, compression: Compression) -> Self {
+    /// Digests and compresses the whole file; `None` if it does not fit in one message of so many bytes, its headers included.
+    pub(crate) async fn new(
+        mut manifest: Manifest, raw: Bytes, compression: Compression, max_payload: usize,
+    ) -> Option<Self> {
+        /// Of the other headers, which are of fixed lengths.
+        const OTHER_HEADERS: usize = 512;
         let algorithm = manifest.digest_algorithm;
         manifest.size = Some(raw.len() as u64);
         let tiny = raw.len() <= AT_ONCE;
@@ -30,20 +36,16 @@ impl InlineFile {
         };
         let (digest, crc32, encoding, payload) = if tiny { work() } else { blocking(work).await };
         manifest.inline = Some(Inline { encoding, digest });
-        Self { manifest, payload, crc32 }
+        // One that cannot be written is reported where it is published by itself.
+        let record = manifest.to_header().ok()?;
+        let fits = record.len() + OTHER_HEADERS + payload.len() <= max_payload;
+        fits.then_some(Self { manifest, payload, record, crc32 })
     }
 
-    /// Whether it fits in one message. A manifest that cannot be written is reported where it is published.
-    pub(crate) fn fits(&self, max_payload: usize) -> bool {
-        /// Of the other headers, which are of fixed lengths.
-        const OTHER_HEADERS: usize = 512;
-        let record = self.manifest.to_header();
-        record.is_ok_and(|record| record.len() + OTHER_HEADERS + self.payload.len() <= max_payload)
-    }
-
-    /// The headers of its message, but for the manifest.
-    pub(crate) fn headers(&self) -> Vec<(&'static str, String)> {
-        vec![(header::CRC32, format!("{:08x}", self.crc32))]
+    /// The headers of its message.
+    pub(crate) fn headers(&self, attempt: &Attempt) -> Vec<(&'static str, String)> {
+        let crc32 = format!("{:08x}", self.crc32);
+        vec![(header::CRC32, crc32), (header::MANIFEST, self.record.clone()), attempt.open()]
     }
 
     /// It was published, and is there in the control stream.

@@ -130,12 +130,12 @@ impl Upload {
         if let Some(raw) = input.whole().cloned()
             && manifest.size.is_none_or(|size| size == raw.len() as u64)
         {
-            let file = InlineFile::new(manifest.clone(), raw, self.options.compression).await;
-            inline = Some(file).filter(|file| file.fits(self.broker.max_payload()));
+            let (compression, max_payload) = (self.options.compression, self.broker.max_payload());
+            inline = InlineFile::new(manifest.clone(), raw, compression, max_payload).await;
         }
         let opening = match &inline {
-            Some(file) => self.open(&file.manifest, file.payload.clone(), file.headers(), attempt, patience).await?,
-            None => self.open(&manifest, Bytes::new(), Vec::new(), attempt, patience).await?,
+            Some(file) => self.open(&file.manifest, file.payload.clone(), &file.headers(attempt), patience).await?,
+            None => self.open(&manifest, Bytes::new(), &opening_headers(&manifest, attempt)?, patience).await?,
         };
         if let Opening::Known(stored) = &opening
             && stored.manifest.name != manifest.name
@@ -240,7 +240,7 @@ impl Upload {
         }
         let Manifest { transfer, channel, .. } = &stored.manifest;
         let subject = self.broker.subjects().open(channel, *transfer);
-        let headers = self.opening_headers(&file.manifest, file.headers(), attempt)?;
+        let headers = file.headers(attempt);
         for _ in 0..MOST_LOOKS {
             let message = self.broker.latest_message(self.broker.stream().control(), &subject).await?;
             let Some(message) = message else { return Err(ProducerError::Removed { transfer: *transfer }) };
@@ -276,15 +276,13 @@ impl Upload {
 
     /// Publishes the manifest, unless there is one: the server compares, so that two runs cannot both open a transfer.
     async fn open(
-        &self, manifest: &Manifest, payload: Bytes, headers: Vec<(&'static str, String)>, attempt: &Attempt,
-        patience: &Patience,
+        &self, manifest: &Manifest, payload: Bytes, headers: &[(&'static str, String)], patience: &Patience,
     ) -> Result<Opening, ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
-        let headers = self.opening_headers(manifest, headers, attempt)?;
         let subject = self.broker.subjects().open(channel, *transfer);
         let publish = async || {
             self.pacer.pass(payload.len()).await;
-            self.broker.publish_once(subject.clone(), &headers, payload.clone()).await
+            self.broker.publish_once(subject.clone(), headers, payload.clone()).await
         };
         let opened = patience.until(publish).await?;
         if let Some(Stored { sequence, .. }) = opened {
@@ -293,13 +291,11 @@ impl Upload {
         let stored = Box::pin(self.broker.stored_transfer(channel, *transfer)).await?;
         Ok(stored.map_or(Opening::Unreadable, |stored| Opening::Known(Box::new(stored))))
     }
+}
 
-    fn opening_headers(
-        &self, manifest: &Manifest, mut headers: Vec<(&'static str, String)>, attempt: &Attempt,
-    ) -> Result<Vec<(&'static str, String)>, ProducerError> {
-        let transfer = manifest.transfer;
-        let record = manifest.to_header().map_err(|source| ProducerError::Manifest { transfer, source })?;
-        headers.extend([(header::MANIFEST, record), attempt.open()]);
-        Ok(headers)
-    }
+/// The headers of a manifest that has its message for itself.
+fn opening_headers(manifest: &Manifest, attempt: &Attempt) -> Result<[(&'static str, String); 2], ProducerError> {
+    let transfer = manifest.transfer;
+    let record = manifest.to_header().map_err(|source| ProducerError::Manifest { transfer, source })?;
+    Ok([(header::MANIFEST, record), attempt.open()])
 }
