@@ -217,7 +217,7 @@ impl Pull {
                 tracing::info!(consumer = self.consumer, stream = self.stream, "the server is back");
             }
             let Some(status) = message.status else {
-                self.window.received();
+                self.window.received(message.payload.len() as u64);
                 match Delivery::new(message, &self.broker) {
                     Some(delivery) => return Ok(delivery),
                     None => continue,
