@@ -26,6 +26,8 @@ const MOST_CLOSING: Duration = Duration::from_secs(3);
 const COMMAND_GRACE: Duration = Duration::from_secs(5);
 /// How often a draining receiver looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// If nothing comes for so long after a file was saved, it was probably the last.
+const NEXT_ONE: Duration = Duration::from_millis(3);
 /// What is at hand comes sooner after the start: what has not come by then may take as long as the takeover time.
 const AT_HAND: Duration = Duration::from_secs(2);
 /// How long a draining receiver leaves an inbox that is lost.
@@ -75,6 +77,9 @@ impl Work {
                     self.tally.ended(&named, result, &self.observer);
                     if self.until.is_counted(self.tally.landed()) {
                         return Ok(());
+                    }
+                    if self.saves.is_empty() {
+                        look.reset_after(NEXT_ONE);
                     }
                 }
                 taken = take(&mut self.receiver, self.until), if !taken_enough => {
