@@ -54,7 +54,7 @@ impl Ledger {
             let name = format!("{}{SUFFIX}", TransferId::random()?);
             // Another process that starts may take it for a dead one's, before it is locked.
             if let Some(file) = directory.locked(&name)? {
-                let (directory, taken) = (directory.try_clone()?, Mutex::default());
+                let (directory, taken) = (directory.clone(), Mutex::default());
                 return Ok(Arc::new(Self { directory, name, file, taken }));
             }
         }
@@ -89,7 +89,7 @@ impl LeftBehind {
     /// Reads them. A dead process's counts if it was in use less than `within` ago.
     pub(crate) fn find(directory: &StagingDirectory, within: Duration) -> io::Result<Self> {
         let (ledgers, ack_subjects) = (Vec::new(), Vec::new());
-        let mut found = Self { directory: directory.try_clone()?, ledgers, ack_subjects, held: 0 };
+        let mut found = Self { directory: directory.clone(), ledgers, ack_subjects, held: 0 };
         for name in directory.names(SUFFIX)? {
             let read = || -> io::Result<Vec<_>> {
                 Ok(directory.read(&name, u64::MAX)?.chunks(SLOT).filter_map(noted).collect())

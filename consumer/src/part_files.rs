@@ -106,7 +106,7 @@ impl PartFiles {
 impl PartStore for PartFiles {
     fn try_clone(&self) -> io::Result<Self> {
         let Self { staging, part, direct: _, journal, most_journal, reservation } = self;
-        let (staging, part, journal) = (staging.try_clone()?, part.try_clone()?, journal.try_clone()?);
+        let (staging, part, journal) = (staging.clone(), part.try_clone()?, journal.try_clone()?);
         Ok(Self { staging, part, direct: None, journal, most_journal: *most_journal, reservation: reservation.clone() })
     }
 

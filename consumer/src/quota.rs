@@ -119,10 +119,10 @@ impl Usage {
 
 impl Reservation {
     /// Room for a file of which nothing is known yet.
-    pub(crate) fn new(quota: &Arc<Quota>, staging: &StagingDirectory, part: &str) -> io::Result<Self> {
-        let (quota, staging) = (quota.clone(), staging.try_clone()?);
+    pub(crate) fn new(quota: &Arc<Quota>, staging: &StagingDirectory, part: &str) -> Self {
+        let (quota, staging) = (quota.clone(), staging.clone());
         let stem = staging.below_target.join(part).with_extension("");
-        Ok(Self { quota, staging, stem, file: AtomicU64::new(0), journal: AtomicU64::new(0) })
+        Self { quota, staging, stem, file: AtomicU64::new(0), journal: AtomicU64::new(0) }
     }
 
     /// Makes sure that there is room for so many bytes of it, in favour of unfinished files that nobody works on: those that
@@ -227,7 +227,7 @@ mod tests {
         let staging = StagingDirectory::open(&target, &Owner::Replay).unwrap();
         std::fs::create_dir(home.path().join("deep")).unwrap();
         std::fs::write(home.path().join("deep/landed"), [0; 400]).unwrap();
-        let part = || Reservation::new(quota, &staging, &format!("{}.part", TransferId::random().unwrap())).unwrap();
+        let part = || Reservation::new(quota, &staging, &format!("{}.part", TransferId::random().unwrap()));
 
         let (one, other) = (part(), part());
         one.cover(300).unwrap();
@@ -255,7 +255,7 @@ mod tests {
         let idle = TransferId::random().unwrap();
         std::fs::write(staging.path.join(format!("{idle}.part")), [0; 900]).unwrap();
         std::fs::write(staging.path.join(format!("{idle}.journal")), [0; 50]).unwrap();
-        let part = Reservation::new(target.quota().unwrap(), &staging, "new.part").unwrap();
+        let part = Reservation::new(target.quota().unwrap(), &staging, "new.part");
         // That would not be enough: nothing is removed for it.
         assert!(part.cover(1_001).is_err());
         assert_eq!(staging.names(".part").unwrap().len(), 1);

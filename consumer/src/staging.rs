@@ -4,7 +4,7 @@ use std::{
     fs::{File, TryLockError},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -28,18 +28,18 @@ pub(crate) enum Owner {
     Replay,
 }
 
-/// Where one owner's unfinished files are.
-#[derive(Debug)]
+/// Where one owner's unfinished files are. Clones share the handle.
+#[derive(Debug, Clone)]
 pub(crate) struct StagingDirectory {
-    pub(crate) dir: Dir,
+    pub(crate) dir: Arc<Dir>,
     /// For people and messages.
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
     /// The same, below the target.
-    pub(crate) below_target: PathBuf,
+    pub(crate) below_target: Arc<Path>,
 }
 
 /// One transfer's files in it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Staging {
     pub(crate) directory: StagingDirectory,
     pub(crate) part: String,
@@ -60,15 +60,10 @@ impl StagingDirectory {
         let below_target = PathBuf::from(components.join("/"));
         let path = target.path().join(&below_target);
         match target.directory(&components, Names::AsStored) {
-            Ok(dir) => Ok(Self { dir, path, below_target }),
+            Ok(dir) => Ok(Self { dir: Arc::new(dir), path: path.into(), below_target: below_target.into() }),
             Err(_) if target.is_gone() => Err(ReceiveError::TargetGone { path: target.path().into() }),
             Err(error) => Err(ReceiveError::disk("cannot open staging directory", path)(error)),
         }
-    }
-
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        let Self { dir, path, below_target } = self;
-        Ok(Self { dir: dir.try_clone()?, path: path.clone(), below_target: below_target.clone() })
     }
 
     /// The names that end so. One that is no text is none of ours.
@@ -256,11 +251,6 @@ impl Staging {
     pub(crate) fn open(target: &TargetDirectory, owner: &Owner, transfer: TransferId) -> Result<Self, ReceiveError> {
         let directory = StagingDirectory::open(target, owner)?;
         Ok(Self { directory, part: format!("{transfer}{PART}"), journal: format!("{transfer}{JOURNAL}") })
-    }
-
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        let Self { directory, part, journal } = self;
-        Ok(Self { directory: directory.try_clone()?, part: part.clone(), journal: journal.clone() })
     }
 
     /// Removes both files, so far as they are there. Whoever calls this holds their lock.

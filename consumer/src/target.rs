@@ -114,11 +114,9 @@ impl TargetDirectory {
         &self, staging: &StagingDirectory, part: &str, transfer: TransferId, size: Option<u64>,
     ) -> Result<Option<Reservation>, ReceiveError> {
         let Some(quota) = &self.quota else { return Ok(None) };
-        let reserved = Reservation::new(quota, staging, part).and_then(|reservation| {
-            reservation.cover(size.unwrap_or(0))?;
-            Ok(Some(reservation))
-        });
-        reserved.map_err(|error| match error.kind() {
+        let reservation = Reservation::new(quota, staging, part);
+        let covered = reservation.cover(size.unwrap_or(0));
+        covered.map(|()| Some(reservation)).map_err(|error| match error.kind() {
             io::ErrorKind::QuotaExceeded => ReceiveError::OverQuota { transfer, limit: quota.limit },
             _ => ReceiveError::disk("cannot measure", self.path())(error),
         })
