@@ -6,12 +6,8 @@ use natsfer_common::{Digest, FileName, Manifest, Part, PartError, Progress, Tota
 use tokio::task::JoinHandle;
 
 use crate::{
-    ConflictPolicy, Landing, Limits, ReceiveError, TargetDirectory,
-    landing::{Named, name_it},
-    part_files::PartFiles,
-    room::Room,
-    staging::Owner,
-    target::sync_directory,
+    ConflictPolicy, Landing, Limits, ReceiveError, TargetDirectory, landing::name_it, part_files::PartFiles,
+    room::Room, staging::Owner, target::sync_directory,
 };
 
 /// A part in work. Dropped, it stays on disk for the next run.
@@ -119,8 +115,8 @@ impl Bench {
         let (part, landed) = blocking(move || {
             let PartFiles { staging, part: file, .. } = part.store();
             let content = (totals.size, totals.digest);
-            let named = name_it(&staging.directory.dir, &staging.part, file, &target, &name, policy, content);
-            let landed = named.and_then(|Named { landing, path, parent }| {
+            let landed = target.parent(&name).and_then(|parent| {
+                let (landing, path) = name_it(staging, file, &target, &parent, &name, policy, content)?;
                 sync_directory(&parent.dir).map_err(ReceiveError::disk("cannot land", &path))?;
                 Ok((landing, path))
             });

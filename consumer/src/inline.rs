@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Write as _},
     path::PathBuf,
+    rc::Rc,
 };
 
 use bytes::Bytes;
@@ -13,11 +14,11 @@ use rustix::fs::{Advice, fadvise};
 
 use crate::{
     ConflictPolicy, Landing, ReceiveError, TargetDirectory,
-    landing::{Forecast, Named, forecast, name_it},
+    group_directories::{GroupParent, Parents, StagingDirectories},
+    landing::{Forecast, forecast, name_it},
     part_files::set_attributes,
     quota::Reservation,
     staging::{Owner, Staging},
-    target::SyncedDirectories,
 };
 
 /// The file that came inside its manifest's message.
@@ -52,7 +53,7 @@ enum Step<'a> {
     /// It is written, and has no name yet.
     Staged(Staged<'a>),
     /// It has its name, which is not durable yet.
-    Named(Named),
+    Named { landing: Landing, path: PathBuf, parent: Rc<GroupParent<'a>> },
     /// It has ended.
     Ended(Result<(Landing, PathBuf), ReceiveError>),
 }
@@ -70,29 +71,40 @@ struct Staged<'a> {
 ///
 /// A file system that keeps a journal writes it once for all of them.
 pub(crate) fn land_together(files: &[SmallFile]) -> Vec<Result<(Landing, PathBuf), ReceiveError>> {
-    let staged: Vec<_> = files.iter().map(SmallFile::stage).collect();
+    let staged = stage_all(files);
     if files.len() > 1 {
         staged.iter().for_each(Step::begin_writing_out);
     }
     let synced: Vec<_> = staged.into_iter().map(|step| step.go_on(Staged::sync)).collect();
-    let named: Vec<_> = synced.into_iter().map(|step| step.go_on(Staged::name)).collect();
-    let mut directories = SyncedDirectories::default();
-    named.into_iter().map(|step| step.end(&mut directories)).collect()
+    name_all(synced).into_iter().map(Step::end).collect()
+}
+
+fn stage_all(files: &[SmallFile]) -> Vec<Step<'_>> {
+    let (mut parents, mut staging) = (Parents::default(), StagingDirectories::default());
+    let staged = files.iter().map(|file| file.stage(&mut parents, &mut staging));
+    staged.map(|staged| staged.unwrap_or_else(|error| Step::Ended(Err(error)))).collect()
+}
+
+fn name_all(synced: Vec<Step<'_>>) -> Vec<Step<'_>> {
+    // Opened anew: writing and syncing took its time, and some may have been moved or removed.
+    let mut parents = Parents::default();
+    synced.into_iter().map(|step| step.go_on(|staged| staged.name(&mut parents))).collect()
 }
 
 impl SmallFile {
-    fn stage(&self) -> Step<'_> {
-        self.try_stage().unwrap_or_else(|error| Step::Ended(Err(error)))
-    }
-
-    fn try_stage(&self) -> Result<Step<'_>, ReceiveError> {
+    fn stage<'a>(
+        &'a self, parents: &mut Parents<'a>, staging: &mut StagingDirectories<'a>,
+    ) -> Result<Step<'a>, ReceiveError> {
         let Self { manifest, name, target, owner, policy, raw, digest } = self;
         let size = raw.len() as u64;
-        if let Forecast::Settled(landing, path) = forecast(target, name, *policy, Some((size, *digest)))? {
+        let parent = parents.open(target, name)?;
+        if let Forecast::Settled(landing, path) =
+            forecast(target, &parent.parent, name, *policy, Some((size, *digest)))?
+        {
             return Ok(Step::Ended(Ok((landing, path))));
         }
-        let staging = Staging::open(target, owner, manifest.transfer)?;
-        let Some(part) = staging.directory.locked(&staging.part).map_err(self.disk())? else {
+        let staging = Staging::within(staging.open(target, owner)?, manifest.transfer);
+        let Some(part) = staging.directory.locked_and_empty(&staging.part).map_err(self.disk())? else {
             return Err(ReceiveError::Busy { transfer: manifest.transfer });
         };
         let reserved = target.reserve(&staging.directory, &staging.part, manifest.transfer, Some(size));
@@ -121,10 +133,10 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn end(self, directories: &mut SyncedDirectories) -> Result<(Landing, PathBuf), ReceiveError> {
+    fn end(self) -> Result<(Landing, PathBuf), ReceiveError> {
         match self {
-            Self::Named(Named { landing, path, parent }) => {
-                directories.sync(&parent.dir).map_err(ReceiveError::disk("cannot land", &path))?;
+            Self::Named { landing, path, parent } => {
+                parent.settle().map_err(ReceiveError::disk("cannot land", &path))?;
                 Ok((landing, path))
             }
             Self::Ended(result) => result,
@@ -135,7 +147,6 @@ impl<'a> Step<'a> {
 
 impl<'a> Staged<'a> {
     fn write(&self) -> io::Result<()> {
-        self.part.set_len(0)?;
         (&self.part).write_all(&self.file.raw)?;
         set_attributes(&self.part, &self.file.manifest)
     }
@@ -144,15 +155,167 @@ impl<'a> Staged<'a> {
         self.done(self.part.sync_all()).map(|()| Step::Staged(self))
     }
 
-    fn name(self) -> Result<Step<'a>, ReceiveError> {
+    fn name(self, parents: &mut Parents<'a>) -> Result<Step<'a>, ReceiveError> {
         let SmallFile { name, target, policy, raw, digest, .. } = self.file;
-        let (dir, part, content) = (&self.staging.directory.dir, &self.staging.part, (raw.len() as u64, *digest));
-        let named = name_it(dir, part, &self.part, target, name, *policy, content);
-        named.inspect_err(|_| self.staging.clear()).map(Step::Named)
+        let content = (raw.len() as u64, *digest);
+        let named = parents.open(target, name).and_then(|parent| {
+            let (landing, path) = name_it(&self.staging, &self.part, target, &parent.parent, name, *policy, content)?;
+            Ok(Step::Named { landing, path, parent })
+        });
+        named.inspect_err(|_| self.staging.clear())
     }
 
     /// What failed leaves nothing.
     fn done(&self, result: io::Result<()>) -> Result<(), ReceiveError> {
         result.inspect_err(|_| self.staging.clear()).map_err(self.file.disk())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, symlink},
+        path::Path,
+    };
+
+    use natsfer_common::{ChunkSize, DigestAlgorithm, STAGING_DIRECTORY, TransferId};
+
+    use super::*;
+
+    const RAW: &[u8] = b"small";
+
+    fn small_file(target: &TargetDirectory, name: &str) -> SmallFile {
+        let (id, name) = (TransferId::random().unwrap(), name.parse::<FileName>().unwrap());
+        let mut manifest = Manifest::new(id, "a".parse().unwrap(), name.clone(), ChunkSize::new(65_536).unwrap());
+        manifest.mode = Some(0o640);
+        SmallFile {
+            manifest,
+            name,
+            target: target.clone(),
+            owner: Owner::Replay,
+            policy: ConflictPolicy::Rename,
+            raw: Bytes::from_static(RAW),
+            digest: DigestAlgorithm::Blake3.digest(RAW),
+        }
+    }
+
+    /// What stands below a directory, but for directories.
+    fn files_below(path: &Path) -> Vec<String> {
+        let below = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().unwrap();
+            if !entry.file_type().unwrap().is_dir() {
+                return vec![name];
+            }
+            files_below(&entry.path()).into_iter().map(|file| format!("{name}/{file}")).collect()
+        };
+        let mut files: Vec<_> = fs::read_dir(path).unwrap().flat_map(|entry| below(entry.unwrap())).collect();
+        files.sort();
+        files
+    }
+
+    /// Lands them, after something else was done once they were staged.
+    fn land_after(files: &[SmallFile], meanwhile: impl FnOnce()) -> Vec<Result<(Landing, PathBuf), ReceiveError>> {
+        let staged = stage_all(files);
+        meanwhile();
+        name_all(staged).into_iter().map(Step::end).collect()
+    }
+
+    #[test]
+    fn wherever_they_belong_and_whosever_they_are_each_lands() {
+        let home = tempfile::tempdir().unwrap();
+        let target = TargetDirectory::open(home.path()).unwrap();
+        let names = ["1", "2", "a/1", "a/2", "a/b/1", "c/1"];
+        let mut files = names.map(|name| small_file(&target, name));
+        files[1].owner = Owner::Receiver("phoenix".parse().unwrap());
+        files[2].owner = Owner::Receiver("other".parse().unwrap());
+        files[3].owner = Owner::Receiver("phoenix".parse().unwrap());
+        for (landed, name) in land_together(&files).into_iter().zip(names) {
+            let (landing, path) = landed.unwrap();
+            assert_eq!((landing, &path), (Landing::Landed, &home.path().join(name)));
+            assert_eq!(fs::read(&path).unwrap(), RAW);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        }
+        assert_eq!(files_below(home.path()), names, "something is left");
+        let again = land_together(&files);
+        assert!(again.iter().all(|landed| matches!(landed, Ok((Landing::Identical, _)))), "{again:?}");
+    }
+
+    #[test]
+    fn what_an_earlier_run_has_left_of_one_is_no_part_of_it() {
+        let home = tempfile::tempdir().unwrap();
+        let target = TargetDirectory::open(home.path()).unwrap();
+        let files = ["a/1", "a/2"].map(|name| small_file(&target, name));
+        let staging = Staging::open(&target, &Owner::Replay, files[0].manifest.transfer).unwrap();
+        fs::write(staging.directory.path.join(&staging.part), "much longer than what takes its place").unwrap();
+        for landed in land_together(&files) {
+            assert_eq!(fs::read(landed.unwrap().1).unwrap(), RAW);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_goes_before_they_are_named_is_made_anew() {
+        let home = tempfile::tempdir().unwrap();
+        let target = TargetDirectory::open(home.path()).unwrap();
+        let files = ["removed/1", "removed/2", "moved/1", "moved/2"].map(|name| small_file(&target, name));
+        let landed = land_after(&files, || {
+            fs::remove_dir(home.path().join("removed")).unwrap();
+            fs::rename(home.path().join("moved"), home.path().join("elsewhere")).unwrap();
+        });
+        assert!(landed.iter().all(Result::is_ok), "{landed:?}");
+        assert_eq!(files_below(home.path()), ["moved/1", "moved/2", "removed/1", "removed/2"]);
+    }
+
+    #[test]
+    fn one_whose_directory_goes_while_they_are_named_has_not_landed() {
+        let home = tempfile::tempdir().unwrap();
+        let target = TargetDirectory::open(home.path()).unwrap();
+        let files = ["removed/1", "moved/1", "stays/1"].map(|name| small_file(&target, name));
+        let mut parents = Parents::default();
+        for file in &files {
+            parents.open(&target, &file.name).unwrap();
+        }
+        let staged = stage_all(&files);
+        fs::remove_dir(home.path().join("removed")).unwrap();
+        fs::rename(home.path().join("moved"), home.path().join("elsewhere")).unwrap();
+        let named = staged.into_iter().map(|step| step.go_on(|staged| staged.name(&mut parents)));
+        let landed: Vec<_> = named.collect::<Vec<_>>().into_iter().map(Step::end).collect();
+        assert!(
+            matches!(&landed[0], Err(ReceiveError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound)
+        );
+        assert!(matches!(&landed[1], Err(error) if error.failure() == crate::Failure::Passing), "{landed:?}");
+        assert!(landed[2].is_ok());
+        // They come again.
+        let again = land_together(&files);
+        assert!(again.iter().all(Result::is_ok), "{again:?}");
+        assert_eq!(files_below(home.path()), ["elsewhere/1", "moved/1", "removed/1", "stays/1"]);
+    }
+
+    #[test]
+    fn a_symbolic_link_leads_nowhere() {
+        let (home, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = TargetDirectory::open(home.path()).unwrap();
+        let [before, after, fine] = ["before/1", "after/1", "fine/1"].map(|name| small_file(&target, name));
+        symlink(outside.path(), home.path().join("before")).unwrap();
+        let files = [before, after, fine];
+        let landed = land_after(&files, || {
+            fs::remove_dir(home.path().join("after")).unwrap();
+            symlink(outside.path(), home.path().join("after")).unwrap();
+        });
+        for refused in &landed[..2] {
+            assert!(matches!(refused, Err(ReceiveError::NotLandable { .. })), "{refused:?}");
+        }
+        assert!(landed[2].is_ok());
+
+        let replays = home.path().join(STAGING_DIRECTORY).join("replays");
+        assert_eq!(files_below(&replays), [""; 0], "what is refused leaves nothing");
+        fs::remove_dir(&replays).unwrap();
+        symlink(outside.path(), &replays).unwrap();
+        let mut files = ["fine/2", "fine/3"].map(|name| small_file(&target, name));
+        files[1].owner = Owner::Receiver("phoenix".parse().unwrap());
+        let landed = land_together(&files);
+        assert!(matches!(landed[0], Err(ReceiveError::Disk { .. })), "{landed:?}");
+        assert!(landed[1].is_ok());
+        assert_eq!(files_below(outside.path()), [""; 0]);
     }
 }

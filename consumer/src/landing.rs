@@ -7,6 +7,7 @@ use natsfer_common::{Digest, FileName};
 
 use crate::{
     ConflictPolicy, ReceiveError, TargetDirectory,
+    staging::Staging,
     target::{Parent, sync_directory},
 };
 
@@ -44,13 +45,12 @@ pub(crate) enum Forecast {
     Settled(Landing, PathBuf),
 }
 
-/// Looks whether the file is needed at all, given its size and digest where they are known already.
+/// Looks in its parent directory whether the file is needed at all, given its size and digest where they are known already.
 pub(crate) fn forecast(
-    target: &TargetDirectory, name: &FileName, policy: ConflictPolicy, content: Option<(u64, Digest)>,
+    target: &TargetDirectory, parent: &Parent, name: &FileName, policy: ConflictPolicy, content: Option<(u64, Digest)>,
 ) -> Result<Forecast, ReceiveError> {
     let disk = |source| ReceiveError::Disk { doing: "cannot look at", path: target.path_of(name), source };
     let _landing = target.landing();
-    let parent = target.parent(name)?;
     for attempt in 0..MOST_NUMBERS {
         let candidate = candidate(name, attempt);
         let (_, file) = candidate.split();
@@ -74,25 +74,15 @@ pub(crate) fn forecast(
     Ok(Forecast::Needed)
 }
 
-/// A file that was given its name, which is not durable yet.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Named {
-    pub(crate) landing: Landing,
-    pub(crate) path: PathBuf,
-    /// The directory it is in.
-    pub(crate) parent: Parent,
-}
-
-/// Moves a staged, synced file to its name. On return the staged file is gone: named, or removed because it is not needed. `file`
-/// is what was written under the staged name, and must still be there.
+/// Moves a staged, synced file to its name in its parent directory, where it is not durable yet. On return the part is gone: named,
+/// or removed because it is not needed. `file` is what was written to the part, and must still be there.
 pub(crate) fn name_it(
-    staging: &Dir, staged: &str, file: &File, target: &TargetDirectory, name: &FileName, policy: ConflictPolicy,
+    staging: &Staging, file: &File, target: &TargetDirectory, parent: &Parent, name: &FileName, policy: ConflictPolicy,
     content: (u64, Digest),
-) -> Result<Named, ReceiveError> {
+) -> Result<(Landing, PathBuf), ReceiveError> {
     let failed = |source| ReceiveError::Disk { doing: "cannot land", path: target.path_of(name), source };
+    let (staging, staged) = (&*staging.directory.dir, staging.part.as_str());
     let _landing = target.landing();
-    let parent = target.parent(name)?;
     if !is_intact(staging, staged, file, content.0).map_err(failed)? {
         return Err(failed(io::Error::other("somebody else has changed or replaced its part file")));
     }
@@ -104,7 +94,7 @@ pub(crate) fn name_it(
             None => match move_without_replacing(staging, staged, &parent.dir, file) {
                 Ok(()) => {
                     let path = target.path().join(parent.path_of(file));
-                    return Ok(Named { landing: Landing::Landed, path, parent });
+                    return Ok((Landing::Landed, path));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => file.to_owned(),
                 Err(error) => return Err(failed(error)),
@@ -127,14 +117,14 @@ pub(crate) fn name_it(
                         },
                         _ => failed(error),
                     })?;
-                    return Ok(Named { landing: Landing::Landed, path, parent });
+                    return Ok((Landing::Landed, path));
                 }
                 ConflictPolicy::Skip => Landing::Skipped,
                 ConflictPolicy::Fail => return Err(ReceiveError::Exists { path }),
             }
         };
         staging.remove_file(staged).map_err(failed)?;
-        return Ok(Named { landing, path, parent });
+        return Ok((landing, path));
     }
     Err(ReceiveError::NotLandable {
         name: name.to_string(),

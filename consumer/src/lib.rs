@@ -30,6 +30,7 @@ mod error;
 mod examination;
 mod flow;
 mod group;
+mod group_directories;
 mod hold;
 pub mod hooks;
 mod incoming;

@@ -140,7 +140,8 @@ impl Save<'_> {
         let known = closing(self.broker, self.manifest).await?;
         let content = known.map(|totals: Totals| (totals.size, totals.digest));
         let (name, target, policy) = (self.name.clone(), self.target.clone(), self.options.on_conflict);
-        if let Forecast::Settled(landing, path) = blocking(move || forecast(&target, &name, policy, content)).await?
+        let forecast = move || forecast(&target, &target.parent(&name)?, &name, policy, content);
+        if let Forecast::Settled(landing, path) = blocking(forecast).await?
             && let Some((size, digest)) = content
         {
             self.forget().await;

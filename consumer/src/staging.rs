@@ -116,6 +116,19 @@ impl StagingDirectory {
 
     /// Opens a file, locked against other processes until it is closed; `None` if one of them holds it.
     pub(crate) fn locked(&self, name: &str) -> io::Result<Option<File>> {
+        Ok(self.locked_and_length(name)?.map(|(file, _)| file))
+    }
+
+    /// The same, without what an earlier run left in it.
+    pub(crate) fn locked_and_empty(&self, name: &str) -> io::Result<Option<File>> {
+        let Some((file, length)) = self.locked_and_length(name)? else { return Ok(None) };
+        if length > 0 {
+            file.set_len(0)?;
+        }
+        Ok(Some(file))
+    }
+
+    fn locked_and_length(&self, name: &str) -> io::Result<Option<(File, u64)>> {
         loop {
             let file = match self.file(name) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -129,7 +142,7 @@ impl StagingDirectory {
             // Between opening and locking, its last holder may have given it its final name, or removed it.
             let (locked, named) = (file.metadata()?, self.dir.symlink_metadata(name));
             if named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
-                return Ok(Some(file));
+                return Ok(Some((file, locked.len())));
             }
         }
     }
@@ -249,8 +262,11 @@ impl StagingDirectory {
 
 impl Staging {
     pub(crate) fn open(target: &TargetDirectory, owner: &Owner, transfer: TransferId) -> Result<Self, ReceiveError> {
-        let directory = StagingDirectory::open(target, owner)?;
-        Ok(Self { directory, part: format!("{transfer}{PART}"), journal: format!("{transfer}{JOURNAL}") })
+        StagingDirectory::open(target, owner).map(|directory| Self::within(directory, transfer))
+    }
+
+    pub(crate) fn within(directory: StagingDirectory, transfer: TransferId) -> Self {
+        Self { directory, part: format!("{transfer}{PART}"), journal: format!("{transfer}{JOURNAL}") }
     }
 
     /// Removes both files, so far as they are there. Whoever calls this holds their lock.

@@ -1,7 +1,6 @@
 //! The directory that files land in. Nothing is opened but relative to its handle, and no symbolic link is followed.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -127,6 +126,11 @@ impl TargetDirectory {
         (self.names == Names::Folded).then(|| self.landing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether both are one directory, with the same names taken for one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.dir, &other.dir) && self.names == other.names
+    }
+
     /// The path it was opened with.
     pub fn path(&self) -> &Path {
         &self.path
@@ -146,16 +150,17 @@ impl TargetDirectory {
     pub(crate) fn directory(&self, components: &[&str], names: Names) -> io::Result<Dir> {
         let mut dir = self.dir.try_clone()?;
         for component in components {
-            let standing = standing(&dir, component, names)?;
-            let component = standing.as_deref().unwrap_or(component);
             dir = match dir.open_dir_nofollow(component) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    match dir.create_dir(component) {
-                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                        // A directory entry is only there for good once its parent is synced.
-                        _ => sync_directory(&dir)?,
+                    let standing = standing(&dir, component, names)?;
+                    if standing.is_none() {
+                        match dir.create_dir(component) {
+                            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                            // A directory entry is only there for good once its parent is synced.
+                            _ => sync_directory(&dir)?,
+                        }
                     }
-                    dir.open_dir_nofollow(component)?
+                    dir.open_dir_nofollow(standing.as_deref().unwrap_or(component))?
                 }
                 result => result?,
             };
@@ -179,12 +184,20 @@ impl TargetDirectory {
             }
             ReceiveError::disk("cannot open or create the directory of", self.path_of(name))(error)
         };
+        // Of names that are one, only one directory is made.
+        let _landing = self.landing();
         let dir = self.directory(&components, self.names).map_err(not_landable)?;
         Ok(Parent { dir, path: directories.unwrap_or_default().into(), names: self.names })
     }
 }
 
 impl Parent {
+    /// Whether both are one directory.
+    pub(crate) fn is(&self, other: &Self) -> io::Result<bool> {
+        let (this, that) = (self.dir.dir_metadata()?, other.dir.dir_metadata()?);
+        Ok((this.dev(), this.ino()) == (that.dev(), that.ino()))
+    }
+
     /// What stands there under this name, or one that is the same, whatever it is: its name.
     pub(crate) fn standing(&self, file: &str) -> io::Result<Option<String>> {
         standing(&self.dir, file, self.names)
@@ -268,23 +281,4 @@ fn standing(dir: &Dir, name: &str, names: Names) -> io::Result<Option<String>> {
 pub(crate) fn sync_directory(dir: &Dir) -> io::Result<()> {
     let readable = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(fsync(readable)?)
-}
-
-/// Directories, each of which is synced once, however many files were named in it.
-#[derive(Debug, Default)]
-pub(crate) struct SyncedDirectories(HashMap<(u64, u64), Option<io::ErrorKind>>);
-
-impl SyncedDirectories {
-    /// As [`sync_directory`], unless that was done already.
-    pub(crate) fn sync(&mut self, dir: &Dir) -> io::Result<()> {
-        let metadata = dir.dir_metadata()?;
-        match self.0.entry((metadata.dev(), metadata.ino())) {
-            Entry::Occupied(synced) => synced.get().map_or(Ok(()), |kind| Err(kind.into())),
-            Entry::Vacant(entry) => {
-                let synced = sync_directory(dir);
-                entry.insert(synced.as_ref().err().map(io::Error::kind));
-                synced
-            }
-        }
-    }
 }
