@@ -1,12 +1,13 @@
 //! Small files that come while others are being landed, to be landed together next.
 
-use std::{io, path::PathBuf};
+use std::io;
 
 use natsfer_common::Together;
 
 use crate::{
-    Landing, ReceiveError,
+    ReceiveError,
     inline::{SmallFile, land_together},
+    landing::LandedAt,
 };
 
 /// Files that are landed together, at most: each keeps a few descriptors meanwhile.
@@ -14,11 +15,9 @@ const MOST_TOGETHER: usize = 64;
 /// Groups that are landed at once: a disk that is far away answers one call after the other slowly.
 const MOST_GROUPS: usize = 2;
 
-type Landed = Result<(Landing, PathBuf), ReceiveError>;
-
 /// What waits to be landed in one directory.
 #[derive(Debug, Clone)]
-pub(crate) struct Group(Together<SmallFile, Landed>);
+pub(crate) struct Group(Together<SmallFile, LandedAt>);
 
 impl Default for Group {
     fn default() -> Self {
@@ -30,7 +29,7 @@ impl Group {
     /// Lands a small file, with those that wait at the same time.
     ///
     /// Dropped half-way, it is landed all the same.
-    pub(crate) async fn land(&self, file: SmallFile) -> Landed {
+    pub(crate) async fn land(&self, file: SmallFile) -> LandedAt {
         let path = file.target.path_of(&file.name);
         let given_up = || Err(ReceiveError::disk("cannot land", path)(io::Error::other("that was given up")));
         self.0.done(file).await.unwrap_or_else(given_up)
@@ -43,7 +42,7 @@ mod tests {
     use natsfer_common::{ChunkSize, DigestAlgorithm, FileName, Manifest, TransferId};
 
     use super::*;
-    use crate::{ConflictPolicy, TargetDirectory, staging::Owner};
+    use crate::{ConflictPolicy, Landing, TargetDirectory, staging::Owner};
 
     fn small_file(target: &TargetDirectory, name: &FileName, raw: &'static [u8]) -> SmallFile {
         let id = TransferId::random().unwrap();

@@ -15,7 +15,7 @@ use rustix::fs::{Advice, fadvise};
 use crate::{
     ConflictPolicy, Landing, ReceiveError, TargetDirectory,
     group_directories::{GroupParent, Parents, StagingDirectories},
-    landing::{Forecast, forecast, name_it},
+    landing::{Forecast, LandedAt, forecast, name_it},
     part_files::set_attributes,
     quota::Reservation,
     staging::{Owner, Staging},
@@ -55,7 +55,7 @@ enum Step<'a> {
     /// It has its name, which is not durable yet.
     Named { landing: Landing, path: PathBuf, parent: Rc<GroupParent<'a>> },
     /// It has ended.
-    Ended(Result<(Landing, PathBuf), ReceiveError>),
+    Ended(LandedAt),
 }
 
 /// A small file under its temporary name.
@@ -70,7 +70,7 @@ struct Staged<'a> {
 /// Lands several, in this order, and says what became of each: all are written, each is synced, and each directory once. Blocking.
 ///
 /// A file system that keeps a journal writes it once for all of them.
-pub(crate) fn land_together(files: &[SmallFile]) -> Vec<Result<(Landing, PathBuf), ReceiveError>> {
+pub(crate) fn land_together(files: &[SmallFile]) -> Vec<LandedAt> {
     let staged = stage_all(files);
     if files.len() > 1 {
         staged.iter().for_each(Step::begin_writing_out);
@@ -133,7 +133,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn end(self) -> Result<(Landing, PathBuf), ReceiveError> {
+    fn end(self) -> LandedAt {
         match self {
             Self::Named { landing, path, parent } => {
                 parent.settle().map_err(ReceiveError::disk("cannot land", &path))?;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// Lands them, after something else was done once they were staged.
-    fn land_after(files: &[SmallFile], meanwhile: impl FnOnce()) -> Vec<Result<(Landing, PathBuf), ReceiveError>> {
+    fn land_after(files: &[SmallFile], meanwhile: impl FnOnce()) -> Vec<LandedAt> {
         let staged = stage_all(files);
         meanwhile();
         name_all(staged).into_iter().map(Step::end).collect()

@@ -36,6 +36,9 @@ impl Landing {
     }
 }
 
+/// What became of a file, and where it stands, or what stands there.
+pub(crate) type LandedAt = Result<(Landing, PathBuf), ReceiveError>;
+
 /// What is known before a byte is moved.
 #[derive(Debug)]
 pub(crate) enum Forecast {
@@ -79,7 +82,7 @@ pub(crate) fn forecast(
 pub(crate) fn name_it(
     staging: &Staging, file: &File, target: &TargetDirectory, parent: &Parent, name: &FileName, policy: ConflictPolicy,
     content: (u64, Digest),
-) -> Result<(Landing, PathBuf), ReceiveError> {
+) -> LandedAt {
     let failed = |source| ReceiveError::Disk { doing: "cannot land", path: target.path_of(name), source };
     let (staging, staged) = (&*staging.directory.dir, staging.part.as_str());
     let _landing = target.landing();

@@ -4,46 +4,22 @@ use std::{io::IsTerminal as _, time::Duration};
 
 use natsfer_common::{
     Kind,
-    broker::{Broker, ConsumerState},
+    broker::{Broker, Listening},
     cli::note,
 };
 use natsfer_producer::{Channel, ChannelFilter, ReceiverName};
 
-/// The receivers of a stream, as to some channels.
-struct Around<'a> {
-    channels: &'a ChannelFilter,
-    /// Those that listen on them.
-    listening: Vec<String>,
-    /// The others, with what they listen on.
-    elsewhere: Vec<String>,
+/// `None` for who may not look, or cannot now: that is no reason to hold anything up.
+async fn look(broker: &Broker, channels: &ChannelFilter) -> Option<Listening> {
+    let inboxes = broker.with_patience(Duration::ZERO).consumers(broker.stream().control()).await.ok()?;
+    Some(broker.listening(&inboxes, channels))
 }
 
-impl<'a> Around<'a> {
-    /// `None` for who may not look, or cannot now: that is no reason to hold anything up.
-    async fn look(broker: &Broker, channels: &'a ChannelFilter) -> Option<Self> {
-        let broker = &broker.with_patience(Duration::ZERO);
-        let inboxes = broker.consumers(broker.stream().control()).await.ok()?;
-        let opened = broker.subjects().filter(Kind::Open, channels);
-        let receivers = inboxes.iter().filter(|inbox| inbox.durable);
-        let (listening, elsewhere): (Vec<_>, Vec<_>) = receivers.partition(|inbox| inbox.listens_to_some(&opened));
-        let with_channels = |inbox: &ConsumerState| format!("{} (on {})", inbox.name, broker.channels_in_words(inbox));
-        let mut around = Self {
-            channels,
-            listening: listening.into_iter().map(|inbox| inbox.name.clone()).collect(),
-            elsewhere: elsewhere.into_iter().map(with_channels).collect(),
-        };
-        around.listening.sort_unstable();
-        around.elsewhere.sort_unstable();
-        Some(around)
-    }
-
-    fn to_text(&self) -> String {
-        let channels = self.channels;
-        match (&self.listening[..], &self.elsewhere[..]) {
-            ([], []) => format!("no receiver listens on channel {channels}"),
-            ([], others) => format!("no receiver listens on channel {channels}; there are: {}", others.join(", ")),
-            (names, _) => format!("receivers of channel {channels}: {}", names.join(", ")),
-        }
+fn in_words(channels: &ChannelFilter, Listening { here, elsewhere }: &Listening) -> String {
+    match (&here[..], &elsewhere[..]) {
+        ([], []) => format!("no receiver listens on channel {channels}"),
+        ([], others) => format!("no receiver listens on channel {channels}; there are: {}", others.join(", ")),
+        (names, _) => format!("receivers of channel {channels}: {}", names.join(", ")),
     }
 }
 
@@ -69,19 +45,19 @@ pub(crate) async fn warn_of_strangers(
             Err(error) => tracing::debug!(%error, "cannot look for receiver '{receiver}'"),
         }
     }
-    if strangers && let Some(around) = Around::look(broker, channels).await {
-        tracing::warn!("{}", around.to_text());
+    if strangers && let Some(listening) = look(broker, channels).await {
+        tracing::warn!("{}", in_words(channels, &listening));
     }
 }
 
 /// Warns where there are receivers, and every one listens elsewhere.
 pub(crate) async fn warn_if_all_elsewhere(broker: &Broker, channel: &Channel) {
     let channels = channel.clone().into();
-    if let Some(around) = Around::look(broker, &channels).await
-        && around.listening.is_empty()
-        && !around.elsewhere.is_empty()
+    if let Some(listening) = look(broker, &channels).await
+        && listening.here.is_empty()
+        && !listening.elsewhere.is_empty()
     {
-        tracing::warn!("{}", around.to_text());
+        tracing::warn!("{}", in_words(&channels, &listening));
     }
 }
 
@@ -91,8 +67,8 @@ pub(crate) async fn note_if_nobody(broker: &Broker, channel: &Channel) {
         return;
     }
     let channels = channel.clone().into();
-    if let Some(around) = Around::look(broker, &channels).await
-        && around.listening.is_empty()
+    if let Some(listening) = look(broker, &channels).await
+        && listening.here.is_empty()
     {
         note(&format!("no receiver listens on channel {channel} yet; it is stored for those to come"));
     }

@@ -66,7 +66,7 @@ pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Wo
         findings.extend(awaited(&broker, channel, receivers).await);
         // Who may not look at consumers is told so with its rights.
         let inboxes = broker.consumers(broker.stream().control()).await.unwrap_or_default();
-        findings.extend(receivers::elsewhere(&broker, channel, &inboxes));
+        findings.extend(receivers::elsewhere(channel, &broker.listening(&inboxes, &channel.clone().into())));
     }
     Examined { findings, broker: Some(broker) }
 }

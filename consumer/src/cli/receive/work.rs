@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use futures_util::future::OptionFuture;
 use natsfer_common::cli::Followed;
 use natsfer_consumer::{
     Incoming, Manifest, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory,
@@ -65,7 +66,8 @@ impl Work {
         let mut look = tokio::time::interval(DRAIN_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leftovers = Leftovers::look(&self.receiver).await;
-        let (mut at_hand, mut told) = (std::pin::pin!(tokio::time::sleep(AT_HAND)), false);
+        // Until it is told what is waited for.
+        let mut at_hand = Some(Box::pin(tokio::time::sleep(AT_HAND)));
         loop {
             let taken_enough = self.until.is_counted(self.tally.landed() + self.saves.len() as u64);
             tokio::select! {
@@ -89,8 +91,8 @@ impl Work {
                     due?;
                     leftovers.look_again(&self.receiver);
                 }
-                () = &mut at_hand, if !told && self.saves.is_empty() => {
-                    told = true;
+                Some(()) = OptionFuture::from(at_hand.as_mut()), if self.saves.is_empty() => {
+                    at_hand = None;
                     self.tell_wait().await;
                 }
                 _ = look.tick(), if matches!(self.until, Until::Drained(_)) && self.saves.is_empty() => {
