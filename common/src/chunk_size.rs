@@ -9,6 +9,9 @@ const KIB: u32 = 1024;
 const MIN: u32 = 64 * KIB;
 /// Largest chunk of any kind: NATS itself takes no message over 64 MiB.
 const MAX: u32 = 64 * 1024 * KIB;
+/// nats-server's file store takes only messages below this, headers included, whatever its `max_payload` is (`rlBadThresh` in
+/// `server/filestore.go`).
+pub const MOST_STORED: u32 = 32 * 1024 * KIB;
 /// `auto` never leaves this range, except where `max_payload` is too small for it.
 const AUTO: std::ops::RangeInclusive<u32> = 256 * KIB..=1024 * KIB;
 
@@ -27,10 +30,13 @@ pub enum ChunkSizeError {
     #[error("a chunk size of {0} bytes is not between 1 byte and 64 MiB")]
     OutOfRange(u64),
     /// No size, or none that can be asked for.
-    #[error("chunk size must be 'auto', or from 64KiB to 64MiB, such as 512KiB or 1MiB, not '{0}'")]
+    #[error("chunk size must be 'auto', or from 64KiB to just below 32MiB, such as 512KiB or 1MiB, not '{0}'")]
     NotASize(String),
     /// The server would refuse such messages.
-    #[error("chunks of {wanted} bytes do not fit the server's max_payload of {max_payload} bytes: at most {most} do")]
+    #[error(
+        "chunks of {wanted} bytes do not fit the server's max_payload of {max_payload} bytes, or the 32 MiB that it stores in one \
+         message: at most {most} do"
+    )]
     OverMaxPayload {
         /// What was asked for.
         wanted: u32,
@@ -113,9 +119,9 @@ impl ChunkSizing {
     /// stands for a fast link.
     ///
     /// # Errors
-    /// When a given size does not fit the server's `max_payload` (bytes, headers included).
+    /// When a given size does not fit the server's `max_payload` (bytes, headers included), or what it stores.
     pub fn choose(self, link: LinkEstimate, max_payload: usize) -> Result<ChunkSize, ChunkSizeError> {
-        let room = u32::try_from(max_payload).unwrap_or(u32::MAX).min(MAX).saturating_sub(MESSAGE_OVERHEAD);
+        let room = u32::try_from(max_payload).unwrap_or(u32::MAX).min(MOST_STORED).saturating_sub(MESSAGE_OVERHEAD);
         // Whole pages where there is room for one: offsets then suit the disk.
         let most = if room >= MESSAGE_OVERHEAD { room / MESSAGE_OVERHEAD * MESSAGE_OVERHEAD } else { room };
         match self {
@@ -154,7 +160,7 @@ impl FromStr for ChunkSizing {
             _ => return Err(error()),
         };
         let bytes: u32 = text[..digits].parse().map_err(|_| error())?;
-        let bytes = bytes.checked_mul(unit).filter(|bytes| (MIN..=MAX).contains(bytes)).ok_or_else(error)?;
+        let bytes = bytes.checked_mul(unit).filter(|bytes| (MIN..MOST_STORED).contains(bytes)).ok_or_else(error)?;
         ChunkSize::new(bytes).map(Self::Fixed)
     }
 }
@@ -211,9 +217,9 @@ mod tests {
         assert_eq!("65536".parse(), fixed(65_536));
         assert_eq!("64k".parse(), fixed(65_536));
         assert_eq!("1MiB".parse(), fixed(1 << 20));
-        for bad in ["", "65535", "1k", "-1", "4G", "1 MB", "99999999999", "k", "65M"] {
+        for bad in ["", "65535", "1k", "-1", "4G", "1 MB", "99999999999", "k", "65M", "32MiB"] {
             let said = bad.parse::<ChunkSizing>().unwrap_err().to_string();
-            assert!(said.contains("from 64KiB to 64MiB"), "{bad:?}: {said}");
+            assert!(said.contains("from 64KiB to just below 32MiB"), "{bad:?}: {said}");
         }
     }
 
@@ -227,5 +233,10 @@ mod tests {
         assert_eq!(choose(LinkEstimate { round_trip: Duration::from_millis(80), rate: None }), 256 * KIB);
         let fixed = ChunkSizing::Fixed(ChunkSize::new(1 << 20).unwrap());
         assert!(matches!(fixed.choose(LinkEstimate::default(), 1 << 20), Err(ChunkSizeError::OverMaxPayload { .. })));
+        let most = MOST_STORED - MESSAGE_OVERHEAD;
+        for (bytes, fits) in [(most, true), (most + 1, false)] {
+            let fixed = ChunkSizing::Fixed(ChunkSize::new(bytes).unwrap());
+            assert_eq!(fixed.choose(LinkEstimate::default(), 64 << 20).is_ok(), fits, "{bytes}");
+        }
     }
 }

@@ -52,7 +52,7 @@ pub use blocking::blocking;
 pub use channel::{Channel, ChannelError, ChannelFilter};
 pub use chunk::{ChunkError, ChunkHeader};
 pub use chunk_set::{ChunkSet, ChunkSetError};
-pub use chunk_size::{ChunkSize, ChunkSizeError, ChunkSizing, LinkEstimate, MESSAGE_OVERHEAD};
+pub use chunk_size::{ChunkSize, ChunkSizeError, ChunkSizing, LinkEstimate, MESSAGE_OVERHEAD, MOST_STORED};
 pub use closing::{Closing, ClosingRecord, Totals};
 pub use compression::{Compression, Compressor};
 pub use digest::{Digest, DigestAlgorithm, DigestAlgorithmError, DigestError, Hasher};

@@ -20,7 +20,7 @@ pub(crate) struct InlineFile {
 impl InlineFile {
     /// Digests and compresses the whole file; `None` if it does not fit in one message of so many bytes, its headers included.
     pub(crate) async fn new(
-        mut manifest: Manifest, raw: Bytes, compression: Compression, max_payload: usize,
+        mut manifest: Manifest, raw: Bytes, compression: Compression, max_message: usize,
     ) -> Option<Self> {
         /// Of the other headers, which are of fixed lengths.
         const OTHER_HEADERS: usize = 512;
@@ -38,7 +38,7 @@ impl InlineFile {
         manifest.inline = Some(Inline { encoding, digest });
         // One that cannot be written is reported where it is published by itself.
         let record = manifest.to_header().ok()?;
-        let fits = record.len() + OTHER_HEADERS + payload.len() <= max_payload;
+        let fits = record.len() + OTHER_HEADERS + payload.len() <= max_message;
         fits.then_some(Self { manifest, payload, record, crc32 })
     }
 

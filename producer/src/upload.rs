@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    Closing, FileName, Inline, LinkEstimate, Manifest, StoredTransfer, Totals, TransferId, Verdict,
+    Closing, FileName, Inline, LinkEstimate, MOST_STORED, Manifest, StoredTransfer, Totals, TransferId, Verdict,
     broker::{Broker, BrokerError, Pacer, Stored},
     header,
 };
@@ -130,8 +130,8 @@ impl Upload {
         if let Some(raw) = input.whole().cloned()
             && manifest.size.is_none_or(|size| size == raw.len() as u64)
         {
-            let (compression, max_payload) = (self.options.compression, self.broker.max_payload());
-            inline = InlineFile::new(manifest.clone(), raw, compression, max_payload).await;
+            let most = self.broker.max_payload().min(MOST_STORED as usize);
+            inline = InlineFile::new(manifest.clone(), raw, self.options.compression, most).await;
         }
         let opening = match &inline {
             Some(file) => self.open(&file.manifest, file.payload.clone(), &file.headers(attempt), patience).await?,

@@ -66,3 +66,19 @@ async fn a_full_disk_is_waited_for_and_holds_nobody_else_up() {
     small.terminate();
     let _ = small.wait().await.success();
 }
+
+#[tokio::test]
+async fn a_file_beyond_the_processs_limit_is_rejected_and_the_others_come() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let inbox = home.path().join("inbox");
+    for (name, size) in [("large", 12 * MIB), ("small", 1_000)] {
+        files::random_file(home.path().join(name), size, size);
+        send(&server, &[], &[home.path().join(name)]).await;
+    }
+    let script = "ulimit -f 8192 && exec \"$1\" receive --json --drain -n limited --into \"$2\"";
+    let arguments = ["-c".into(), script.into(), "sh".into(), our_binary("natsfer-consumer").unwrap(), inbox.clone()];
+    let received = program("sh", arguments).server(&server).run().await.exited(1);
+    assert!(received.errors().contains("File too large"), "{}", received.errors());
+    files::assert_same(home.path().join("small"), inbox.join("small"));
+    assert!(!inbox.join("large").exists());
+}

@@ -51,6 +51,13 @@ impl Broker {
     pub async fn asked_since(
         &self, channel: &Channel, transfer: TransferId, since: Timestamp,
     ) -> Result<BTreeSet<ReceiverName>, BrokerError> {
+        // A consumer for each small file that is sent again would be more than the server takes.
+        match self.last_message(self.stream().control(), &self.subjects().of(Kind::Repair, channel, transfer)).await {
+            Ok(newest) if newest.as_ref().is_none_or(|newest| newest.stored_at < since) => return Ok(BTreeSet::new()),
+            // Who may not read one may be allowed to look through all.
+            Ok(_) | Err(BrokerError::Denied { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let requests = self.repair_requests(channel, transfer).await?.into_iter();
         Ok(requests.filter(|(_, at)| *at >= since).map(|(request, _)| request.receiver).collect())
     }

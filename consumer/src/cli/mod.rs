@@ -17,8 +17,11 @@ mod verify;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::CommandFactory as _;
 use natsfer_common::cli::{Globals, Offline, Outcome, Program, look::Look};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Receive, list, replay and read files sent over NATS JetStream
 #[derive(Debug, clap::Parser)]
@@ -89,6 +92,8 @@ enum Connected {
 /// Runs one command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let server = &arguments.globals.server;
+    // A file beyond the process's limit (`ulimit -f`) fails by itself: without a handler, the signal would end the program.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot listen for signals")?;
     let command = match arguments.command {
         // As a service it waits for its server.
         Command::Receive(receive) => return receive.run(server).await,
