@@ -9,8 +9,8 @@ use natsfer_common::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The flows of chunks that one receiver may have open at once, each with its share of the window: together they never exceed it,
-/// however many transfers are held. Half of it is shared out evenly; of the other half, who comes first has most: a large file is mostly
-/// alone.
+/// however many transfers are held. Half of it is shared out evenly; of the other half, each has a third of what is left when it comes, or
+/// all where there is only one: more for one flow was no faster, and took as much more memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Flows {
     /// Bytes of a share. Each flow has one.
@@ -71,7 +71,7 @@ impl Flows {
     pub(crate) async fn open(&self) -> Flow {
         // The semaphore is never closed.
         let free = self.free.clone().acquire_owned().await.ok();
-        let more = self.spare.available_permits().div_ceil(self.flows.min(2)) as u32;
+        let more = self.spare.available_permits().div_ceil(self.flows.min(3)) as u32;
         // Somebody else may have been faster.
         let spare = self.spare.clone().try_acquire_many_owned(more).ok();
         let shares = 1 + spare.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
@@ -113,12 +113,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_alone_has_most() {
+    async fn who_comes_first_has_more() {
         let flows = Flows::of(70, 10, 16);
-        let (first, second) = (flows.open().await, flows.open().await);
-        assert_eq!((first.window, second.window), (30, 20));
+        let (first, _second, _third) = (flows.open().await, flows.open().await, flows.open().await);
+        assert_eq!((first.window, flows.open().await.window), (20, 10));
         drop(first);
-        assert_eq!(flows.open().await.window, 30 - 10);
+        assert_eq!(flows.open().await.window, 20);
         assert_eq!(Flows::of(70, 10, 1).open().await.window, 70);
     }
 }
