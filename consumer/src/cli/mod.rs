@@ -93,7 +93,7 @@ enum Connected {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let server = &arguments.globals.server;
     // A file beyond the process's limit (`ulimit -f`) fails by itself: without a handler, the signal would end the program.
-    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot listen for signals")?;
+    let _handled = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot listen for signals")?;
     let command = match arguments.command {
         // As a service it waits for its server.
         Command::Receive(receive) => return receive.run(server).await,
