@@ -104,6 +104,11 @@ impl Work {
                         "nothing can be sent on this channel",
                     ),
                     required("send again", again, "what was interrupted cannot be sent on, nor closed"),
+                    optional(
+                        "send small files again",
+                        vec![last(Kind::Repair)],
+                        "small files that are stored already take ten times as long",
+                    ),
                     optional("--wait-for", wait, "who has what is not heard"),
                     around,
                     others("cancel, prune", remove, "nothing can be removed"),
