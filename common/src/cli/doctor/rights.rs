@@ -107,7 +107,7 @@ impl Work {
                     optional(
                         "send small files again",
                         vec![last(Kind::Repair)],
-                        "small files that are stored already take ten times as long",
+                        "small files that are stored already take several times as long",
                     ),
                     optional("--wait-for", wait, "who has what is not heard"),
                     around,
