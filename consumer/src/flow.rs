@@ -9,8 +9,8 @@ use natsfer_common::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The flows of chunks that one receiver may have open at once, each with its share of the window: together they never exceed it,
-/// however many transfers are held. Half of it is shared out evenly; of the other half, each has a third of what is left when it comes, or
-/// all where there is only one: more for one flow was no faster, and took as much more memory.
+/// however many transfers are held. Half of it is shared out evenly; of the other half, each has a third of what is left when it comes; a half,
+/// or all, where two or one may flow. More for one of many was no faster, and took as much more memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Flows {
     /// Bytes of a share. Each flow has one.

@@ -38,25 +38,7 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use natsfer_common::{ChunkSize, DigestAlgorithm, FileName, Manifest, TransferId};
-
-    use super::*;
-    use crate::{ConflictPolicy, Landing, TargetDirectory, staging::Owner};
-
-    fn small_file(target: &TargetDirectory, name: &FileName, raw: &'static [u8]) -> SmallFile {
-        let id = TransferId::random().unwrap();
-        let manifest = Manifest::new(id, "a".parse().unwrap(), name.clone(), ChunkSize::new(65_536).unwrap());
-        SmallFile {
-            manifest,
-            name: name.clone(),
-            target: target.clone(),
-            owner: Owner::Replay,
-            policy: ConflictPolicy::Fail,
-            raw: Bytes::from_static(raw),
-            digest: DigestAlgorithm::Blake3.digest(raw),
-        }
-    }
+    use crate::{ConflictPolicy, Landing, TargetDirectory, inline::SmallFile, inline::tests::small_file};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn however_many_come_at_once_each_is_landed_and_nobody_waits_for_ever() {
@@ -66,8 +48,9 @@ mod tests {
             let target = target.clone();
             tokio::spawn(async move {
                 for number in 0..10 {
-                    let name = format!("{}/{sender}-{number}", number % 3).parse().unwrap();
-                    let (landing, path) = target.group.land(small_file(&target, &name, b"small")).await.unwrap();
+                    let file = small_file(&target, &format!("{}/{sender}-{number}", number % 3));
+                    let file = SmallFile { policy: ConflictPolicy::Fail, ..file };
+                    let (landing, path) = target.group.land(file).await.unwrap();
                     assert_eq!((landing, std::fs::read(path).unwrap()), (Landing::Landed, b"small".to_vec()));
                 }
             })
@@ -75,20 +58,5 @@ mod tests {
         for sender in senders.collect::<Vec<_>>() {
             sender.await.unwrap();
         }
-    }
-
-    #[tokio::test]
-    async fn of_those_that_are_landed_together_each_ends_by_itself() {
-        let home = tempfile::tempdir().unwrap();
-        let target = TargetDirectory::open(home.path()).unwrap();
-        let [taken, free] = ["taken", "free"].map(|name| name.parse::<FileName>().unwrap());
-        std::fs::write(home.path().join("taken"), "another").unwrap();
-        let files = [&taken, &free, &free].map(|name| small_file(&target, name, b"small"));
-        let mut landed = land_together(&files).into_iter();
-        assert!(matches!(landed.next(), Some(Err(ReceiveError::Exists { .. }))));
-        assert!(matches!(landed.next(), Some(Ok((Landing::Landed, _)))));
-        assert!(matches!(landed.next(), Some(Ok((Landing::Identical, _)))));
-        let staged = std::fs::read_dir(home.path().join(".natsfer/replays")).unwrap();
-        assert_eq!(staged.count(), 0, "something is left");
     }
 }

@@ -172,7 +172,7 @@ impl<'a> Staged<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         fs,
         os::unix::fs::{MetadataExt as _, symlink},
@@ -185,7 +185,7 @@ mod tests {
 
     const RAW: &[u8] = b"small";
 
-    fn small_file(target: &TargetDirectory, name: &str) -> SmallFile {
+    pub(crate) fn small_file(target: &TargetDirectory, name: &str) -> SmallFile {
         let (id, name) = (TransferId::random().unwrap(), name.parse::<FileName>().unwrap());
         let mut manifest = Manifest::new(id, "a".parse().unwrap(), name.clone(), ChunkSize::new(65_536).unwrap());
         manifest.mode = Some(0o640);
@@ -317,5 +317,20 @@ mod tests {
         assert!(matches!(landed[0], Err(ReceiveError::Disk { .. })), "{landed:?}");
         assert!(landed[1].is_ok());
         assert_eq!(files_below(outside.path()), [""; 0]);
+    }
+
+    #[test]
+    fn of_those_that_are_landed_together_each_ends_by_itself() {
+        let home = tempfile::tempdir().unwrap();
+        let target = TargetDirectory::open(home.path()).unwrap();
+        fs::write(home.path().join("taken"), "another").unwrap();
+        let files = ["taken", "free", "free"]
+            .map(|name| SmallFile { policy: ConflictPolicy::Fail, ..small_file(&target, name) });
+        let mut landed = land_together(&files).into_iter();
+        assert!(matches!(landed.next(), Some(Err(ReceiveError::Exists { .. }))));
+        assert!(matches!(landed.next(), Some(Ok((Landing::Landed, _)))));
+        assert!(matches!(landed.next(), Some(Ok((Landing::Identical, _)))));
+        let staged = fs::read_dir(home.path().join(".natsfer/replays")).unwrap();
+        assert_eq!(staged.count(), 0, "something is left");
     }
 }
