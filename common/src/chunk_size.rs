@@ -12,8 +12,13 @@ const MAX: u32 = 64 * 1024 * KIB;
 /// nats-server's file store takes only messages below this, headers included, whatever its `max_payload` is (`rlBadThresh` in
 /// `server/filestore.go`).
 pub const MOST_STORED: u32 = 32 * 1024 * KIB;
-/// `auto` never leaves this range, except where `max_payload` is too small for it.
-const AUTO: std::ops::RangeInclusive<u32> = 256 * KIB..=1024 * KIB;
+/// `auto` never leaves this range, except where `max_payload` is too small for it. What is larger costs the server no less.
+const AUTO: std::ops::RangeInclusive<u32> = 16 * KIB..=512 * KIB;
+/// `auto` takes what the line moves in this time, in seconds: a part of a second, because the line may become slower than it was when
+/// the transfer began.
+const AUTO_SECONDS: f64 = 0.25;
+/// What travels in its manifest's message without a look at the line, in bytes.
+pub const ALWAYS_INLINE: u32 = *AUTO.start();
 
 /// Room for a message's headers, in bytes: the server's `max_payload` counts them in.
 pub const MESSAGE_OVERHEAD: u32 = 4 * KIB;
@@ -50,7 +55,7 @@ pub enum ChunkSizeError {
 /// How the producer chooses: `auto`, or a given size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChunkSizing {
-    /// Within 256 KiB to 1 MiB, from what is known of the link.
+    /// Within 16 KiB to 512 KiB, from what is known of the line.
     #[default]
     Auto,
     /// This many bytes.
@@ -60,9 +65,9 @@ pub enum ChunkSizing {
 /// What is known of the way to the server when a transfer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LinkEstimate {
-    /// The longest of a few round trips: a lost packet shows here as a retransmission.
+    /// The round trip of a small message.
     pub round_trip: Duration,
-    /// Bytes per second that earlier transfers reached, if there were any.
+    /// Bytes per second, as far as is known.
     pub rate: Option<f64>,
 }
 
@@ -114,9 +119,8 @@ impl ChunkSize {
 impl ChunkSizing {
     /// Chooses a transfer's chunk size.
     ///
-    /// `auto` takes what the link moves in about 20 ms, so that a chunk is neither lost in round trips nor long to send
-    /// again: on a fast link 1 MiB, on a slow or lossy one 256 KiB. Until a transfer has shown the link's rate, a round trip below 5 ms
-    /// stands for a fast link.
+    /// `auto` takes what the line moves in a quarter of a second: what is urgent waits behind a whole message, nobody knows how far
+    /// one is, and the server closes the connection of a receiver to which it could not write for ten seconds.
     ///
     /// # Errors
     /// When a given size does not fit the server's `max_payload` (bytes, headers included), or what it stores.
@@ -131,10 +135,9 @@ impl ChunkSizing {
             Self::Fixed(size) => Ok(size),
             Self::Auto => {
                 let wanted = match link.rate {
-                    Some(rate) => {
-                        (rate * 0.02).clamp(0.0, f64::from(u32::MAX)) as u32 / MESSAGE_OVERHEAD * MESSAGE_OVERHEAD
-                    }
-                    None if link.round_trip < Duration::from_millis(5) => *AUTO.end(),
+                    // Saturates, as casts of floats do.
+                    Some(rate) => (rate * AUTO_SECONDS) as u32 / MESSAGE_OVERHEAD * MESSAGE_OVERHEAD,
+                    None if link.is_fast() => *AUTO.end(),
                     None => *AUTO.start(),
                 };
                 ChunkSize::new(wanted.clamp(*AUTO.start(), *AUTO.end()).min(most))
@@ -227,10 +230,11 @@ mod tests {
     fn faster_links_get_larger_chunks() {
         let choose = |link| ChunkSizing::Auto.choose(link, 8 << 20).unwrap().bytes();
         let by_rate = |rate| choose(LinkEstimate { round_trip: Duration::ZERO, rate: Some(rate) });
-        assert_eq!(by_rate(1e6), 256 * KIB);
-        assert_eq!(by_rate(1e9), 1024 * KIB);
-        assert!((300 * KIB..900 * KIB).contains(&by_rate(30e6)));
-        assert_eq!(choose(LinkEstimate { round_trip: Duration::from_millis(80), rate: None }), 256 * KIB);
+        assert_eq!(by_rate(6_250.0), 16 * KIB);
+        assert_eq!(by_rate(1e6), 244 * KIB);
+        assert_eq!(by_rate(1e9), 512 * KIB);
+        assert_eq!(choose(LinkEstimate { round_trip: Duration::from_millis(80), rate: None }), 16 * KIB);
+        assert_eq!(choose(LinkEstimate::default()), 512 * KIB);
         let fixed = ChunkSizing::Fixed(ChunkSize::new(1 << 20).unwrap());
         assert!(matches!(fixed.choose(LinkEstimate::default(), 1 << 20), Err(ChunkSizeError::OverMaxPayload { .. })));
         let most = MOST_STORED - MESSAGE_OVERHEAD;

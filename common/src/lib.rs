@@ -21,11 +21,13 @@ mod chunk_size;
 pub mod cli;
 mod closing;
 mod compression;
+mod congestion;
 mod digest;
 mod encoding;
 mod file_name;
 pub mod header;
 mod id_prefix;
+mod in_flight;
 mod in_words;
 mod journal;
 mod lag;
@@ -52,9 +54,12 @@ pub use blocking::blocking;
 pub use channel::{Channel, ChannelError, ChannelFilter};
 pub use chunk::{ChunkError, ChunkHeader};
 pub use chunk_set::{ChunkSet, ChunkSetError};
-pub use chunk_size::{ChunkSize, ChunkSizeError, ChunkSizing, LinkEstimate, MESSAGE_OVERHEAD, MOST_STORED};
+pub use chunk_size::{
+    ALWAYS_INLINE, ChunkSize, ChunkSizeError, ChunkSizing, LinkEstimate, MESSAGE_OVERHEAD, MOST_STORED,
+};
 pub use closing::{Closing, ClosingRecord, Totals};
 pub use compression::{Compression, Compressor};
+pub use congestion::{Congestion, Flight};
 pub use digest::{Digest, DigestAlgorithm, DigestAlgorithmError, DigestError, Hasher};
 pub use encoding::{DecodeError, Encoding};
 pub use file_name::{FileName, FileNameError, STAGING_DIRECTORY};

@@ -188,7 +188,7 @@ async fn start_behind(broker: &Broker, manifest: &Manifest, held: &ChunkSet) -> 
     let found = broker.patiently(&what, || async {
         let mut start = StartAt::First;
         broker
-            .scan(manifest, |place, scanned| match scanned {
+            .scan(manifest, StartAt::First, |place, scanned| match scanned {
                 Scanned::Chunk(chunk, _) if held.contains(chunk.index) => ControlFlow::Continue(()),
                 _ => {
                     start = StartAt::Sequence(place.sequence);

@@ -4,7 +4,10 @@ use std::{
     io,
     path::Path,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,7 @@ use crate::{
     closing::End,
     patience::Patience,
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
+    recovery::Recovery,
     source::Source,
     upload::Upload,
 };
@@ -36,6 +40,7 @@ pub(crate) struct Chunks<'a> {
     pub(crate) attempt: &'a Attempt,
     pub(crate) patience: &'a Patience,
     pub(crate) path: &'a Path,
+    pub(crate) recovery: Recovery,
 }
 
 /// What came of sending.
@@ -56,7 +61,6 @@ impl Chunks<'_> {
     ) -> Result<Outcome, ProducerError> {
         let (manifest, sequence, closed) = (stored.manifest.clone(), stored.sequence, stored.closing().is_some());
         let plan = Arc::new(Mutex::new(SendPlan::resume(stored)));
-        let started = Instant::now();
         // Of what another run completes meanwhile nothing more is published; but what can be read only once is read to its end.
         let watch = if closed || looked_at.is_none() { Watch::Removal } else { Watch::End };
         let digest = match self.publish_all(&manifest, &plan, reader, watch).await {
@@ -97,7 +101,6 @@ impl Chunks<'_> {
             Err(_) if closed => return Ok(Outcome::Foreign),
             Err(error) => return Err(end.cancel(self.path, Some(error)).await),
         };
-        self.upload.link.note(published.bytes, started.elapsed());
         Ok(Outcome::Sent(Box::new(Sent {
             published_chunks: published.chunks,
             published_bytes: published.bytes,
@@ -111,15 +114,15 @@ impl Chunks<'_> {
     async fn publish_all(
         &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static, watch: Watch,
     ) -> Result<Digest, Stop> {
-        let Upload { broker, link, options, progress, buffers, window, .. } = self.upload;
-        let link = link.estimate(broker).await.map_err(|error| Stop::Failed(error.into()))?;
+        let Upload { broker, options, progress, buffers, .. } = self.upload;
+        let link = broker.estimate().await;
         let mut prepared = Preparing {
             chunk_size: manifest.chunk_size.bytes() as usize,
             compression: options.compression,
             digest: manifest.digest_algorithm,
             plan: plan.clone(),
             buffers: buffers.clone(),
-            window: window.clone(),
+            broker: broker.clone(),
             link,
         }
         .start(reader);
@@ -137,7 +140,7 @@ impl Chunks<'_> {
                     match preparation {
                         Some(Preparation::Chunk(chunk)) => {
                             progress.send_modify(|progress| progress.bytes_read += u64::from(chunk.chunk.length));
-                            in_flight.push(self.publish(manifest, chunk, std::mem::take(&mut first)));
+                            in_flight.push(self.publish(manifest, plan, chunk, std::mem::take(&mut first)));
                         }
                         Some(Preparation::Stored(length)) => progress.send_modify(|progress| {
                             progress.bytes_read += u64::from(length);
@@ -170,13 +173,25 @@ impl Chunks<'_> {
     }
 
     /// Publishes one chunk until it is stored.
-    async fn publish(&self, manifest: &Manifest, prepared: Prepared, first: bool) -> Result<(Prepared, Stored), Stop> {
+    async fn publish(
+        &self, manifest: &Manifest, plan: &SharedPlan, prepared: Prepared, first: bool,
+    ) -> Result<(Prepared, Stored), Stop> {
         let broker = &self.upload.broker;
         let subject = broker.subjects().data(&manifest.channel, manifest.transfer);
         let mut headers = prepared.chunk.to_headers().to_vec();
         headers.push(self.attempt.chunk(&prepared.chunk));
         let payload = &prepared.payload;
+        // The epoch in which it was sent last; 0 before that.
+        let sent_in = AtomicU64::new(0);
         let publish = || async {
+            let epoch = broker.epoch();
+            let before = sent_in.swap(epoch, Ordering::Relaxed);
+            if before != 0
+                && before != epoch
+                && let Some(stored) = self.recovery.stored(broker, manifest, plan, &prepared.chunk).await?
+            {
+                return Ok(Some(stored));
+            }
             self.upload.pacer.pass(payload.len()).await;
             let asked = Instant::now();
             let stored = match first {

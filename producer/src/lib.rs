@@ -28,6 +28,7 @@ mod patience;
 mod prepare;
 mod producer;
 mod pruning;
+mod recovery;
 mod removal;
 mod rounds;
 mod sending;
@@ -36,7 +37,6 @@ mod source;
 mod tombstone;
 mod upload;
 mod verification;
-mod window;
 
 pub use deliveries::{Deliveries, NotLanded, Word};
 pub use error::ProducerError;

@@ -8,13 +8,11 @@ use std::{
 use bytes::Bytes;
 use natsfer_common::{
     ChunkHeader, Compression, Compressor, Digest, DigestAlgorithm, Encoding, LinkEstimate, Offer, SendPlan,
+    broker::{Broker, Share},
 };
 use tokio::{runtime::Handle, sync::mpsc};
 
-use crate::{
-    cutter::{Buffers, cut},
-    window::{Share, Window},
-};
+use crate::cutter::{Buffers, cut};
 
 /// Preparations that wait to be taken: the window bounds what chunks among them hold.
 const AHEAD: usize = 4;
@@ -53,7 +51,7 @@ pub(crate) struct Preparing {
     pub(crate) digest: DigestAlgorithm,
     pub(crate) plan: SharedPlan,
     pub(crate) buffers: Buffers,
-    pub(crate) window: Window,
+    pub(crate) broker: Broker,
     pub(crate) link: LinkEstimate,
 }
 
@@ -121,7 +119,7 @@ impl Preparing {
     fn share(&self, sender: &mpsc::Sender<Preparation>, runtime: &Handle) -> Option<Share> {
         runtime.block_on(async {
             tokio::select! {
-                share = self.window.take(self.chunk_size) => share,
+                share = self.broker.reserve(self.chunk_size) => Some(share),
                 () = sender.closed() => None,
             }
         })

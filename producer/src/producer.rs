@@ -3,68 +3,33 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use natsfer_common::{
-    LinkEstimate, Rate, Together,
-    broker::{Broker, BrokerError, ConnectOptions, Pacer},
+    Rate, Together,
+    broker::{Broker, ConnectOptions, Pacer},
     metrics::{SEND_FAILURES, SEND_SECONDS, SENDING, SENT_BYTES, SENT_FILES, UnderWay},
 };
 use tokio::{io::AsyncRead, sync::watch, time::Instant};
 
 use crate::{
     ProducerError, Progress, SendOptions, Sending, Sent, StoredCopy, cutter::Buffers, source::Source, upload::Upload,
-    verification::verify_file, window::Window,
+    verification::verify_file,
 };
-
-/// Bytes under way at most, unless told otherwise.
-const WINDOW: u64 = 8 << 20;
 
 /// Files that are opened in one go, and read where they are small, at most.
 const MOST_OPENED: usize = 32;
 /// In so many goes at once: a file system that does not answer keeps nobody from the others.
 const MOST_OPENINGS: usize = 4;
 
-/// Transfers below this say nothing about the link's rate.
-const TELLING: u64 = 8 << 20;
-
 /// Sends files, readers and bytes over one connection. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Producer {
     broker: Broker,
-    link: Link,
     buffers: Buffers,
-    window: Window,
     pacer: Pacer,
     opening: Together<PathBuf, Result<Source, ProducerError>>,
-}
-
-/// What was learned about the way to the server.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Link(Arc<Mutex<Option<LinkEstimate>>>);
-
-impl Link {
-    /// What is known; the round trip is measured the first time.
-    pub(crate) async fn estimate(&self, broker: &Broker) -> Result<LinkEstimate, BrokerError> {
-        if let Some(known) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(known);
-        }
-        let measured = LinkEstimate { round_trip: broker.round_trip().await?, rate: None };
-        Ok(*self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(measured))
-    }
-
-    /// Takes note of what one transfer reached.
-    pub(crate) fn note(&self, bytes: u64, elapsed: Duration) {
-        if bytes >= TELLING
-            && !elapsed.is_zero()
-            && let Some(link) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-        {
-            link.rate = Some(bytes as f64 / elapsed.as_secs_f64());
-        }
-    }
 }
 
 impl Producer {
@@ -80,9 +45,7 @@ impl Producer {
     pub fn new(broker: Broker) -> Self {
         Self {
             broker,
-            link: Link::default(),
             buffers: Buffers::default(),
-            window: Window::new(WINDOW),
             pacer: Pacer::default(),
             opening: Together::new(MOST_OPENED, MOST_OPENINGS, |paths| {
                 paths.iter().map(|path| Source::file(path)).collect()
@@ -90,11 +53,11 @@ impl Producer {
         }
     }
 
-    /// With so many bytes of chunks under way at most, of all transfers together; 8 MiB by default. A chunk larger than that goes
-    /// alone. Besides, each transfer holds the chunk that it reads.
+    /// With so many bytes of chunks under way at most, of all that is sent over the connection; 16 MiB by default. Fewer are under way
+    /// where the line holds less. A chunk larger than that goes alone. Besides, each transfer holds the chunk that it reads.
     #[must_use]
     pub fn with_window(self, bytes: u64) -> Self {
-        Self { window: Window::new(bytes), ..self }
+        Self { broker: self.broker.with_window(bytes), ..self }
     }
 
     /// With no more than so many bytes per second, of all transfers together, as they are published.
@@ -160,7 +123,7 @@ impl Producer {
         &self, open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
     ) -> Sending {
         let (progress, watched) = watch::channel(Progress::default());
-        let Self { broker, link, buffers, window, pacer, .. } = self.clone();
+        let Self { broker, buffers, pacer, .. } = self.clone();
         Sending::start(watched, async move {
             let (mut source, options) = open.await?;
             // Gone with whoever waits for it: a thread would read on for as long as the reader is quiet.
@@ -168,7 +131,7 @@ impl Producer {
             progress.send_modify(|progress| progress.size = source.version().map(|version| version.size));
             let _under_way = UnderWay::new(SENDING);
             let started = Instant::now();
-            let upload = Upload { broker, link, buffers, window, pacer, options, progress };
+            let upload = Upload { broker, buffers, pacer, options, progress };
             upload.run(source).await.inspect(|sent| count(sent, started)).inspect_err(|_| {
                 metrics::counter!(SEND_FAILURES).increment(1);
             })

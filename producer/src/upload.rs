@@ -5,7 +5,8 @@ use std::path::Path;
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    Closing, FileName, Inline, LinkEstimate, MOST_STORED, Manifest, StoredTransfer, Totals, TransferId, Verdict,
+    ALWAYS_INLINE, Closing, FileName, Inline, LinkEstimate, MOST_STORED, Manifest, StoredTransfer, Totals, TransferId,
+    Verdict,
     broker::{Broker, BrokerError, Pacer, Stored},
     header,
 };
@@ -20,10 +21,9 @@ use crate::{
     inline_file::InlineFile,
     input::Input,
     patience::Patience,
-    producer::Link,
+    recovery::Recovery,
     source::{Source, Version},
     tombstone::Tombstone,
-    window::Window,
 };
 
 /// Sources that agree in name, size and mtime and differ in their bytes are told apart by a number; nobody has so many.
@@ -35,9 +35,7 @@ const MOST_LOSSES: u32 = 3;
 /// One call of a `send_…` method.
 pub(crate) struct Upload {
     pub(crate) broker: Broker,
-    pub(crate) link: Link,
     pub(crate) buffers: Buffers,
-    pub(crate) window: Window,
     pub(crate) pacer: Pacer,
     pub(crate) options: SendOptions,
     pub(crate) progress: watch::Sender<Progress>,
@@ -59,7 +57,8 @@ impl Upload {
         let name = self.options.name.clone().ok_or(ProducerError::NoName)?;
         let path = source.path(&name);
         let unreadable = |source| ProducerError::Read { path: path.clone(), source };
-        let link = self.link.estimate(&self.broker).await?;
+        let small = source.version().is_some_and(|version| version.size <= ALWAYS_INLINE.into());
+        let link = if small { LinkEstimate::default() } else { self.broker.estimate().await };
         let mut manifest = self.manifest(&name, source.version(), link)?;
         let chunk_size = manifest.chunk_size.bytes() as usize;
         let mut input = Input::read(source, chunk_size).await.map_err(unreadable)?;
@@ -209,7 +208,7 @@ impl Upload {
             // Of its own each time: what was acknowledged to the last one may be gone, and is to be stored again.
             let attempt = Attempt::new(transfer).map_err(unreadable)?;
             let looked_at = input.source().again();
-            let chunks = Chunks { upload: self, attempt: &attempt, patience, path };
+            let chunks = Chunks { upload: self, attempt: &attempt, patience, path, recovery: Recovery::default() };
             match chunks.send(stored, input.reader(), looked_at).await? {
                 Outcome::Sent(sent) => return Ok(Some(*sent)),
                 Outcome::Foreign => return Ok(None),
@@ -280,6 +279,7 @@ impl Upload {
     ) -> Result<Opening, ProducerError> {
         let Manifest { transfer, channel, .. } = manifest;
         let subject = self.broker.subjects().open(channel, *transfer);
+        let _share = if payload.is_empty() { None } else { Some(self.broker.reserve(payload.len()).await) };
         let publish = async || {
             self.pacer.pass(payload.len()).await;
             self.broker.publish_once(subject.clone(), headers, payload.clone()).await

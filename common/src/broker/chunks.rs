@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-use super::{Broker, BrokerError, Place, Scanned};
+use super::{Broker, BrokerError, Place, Scanned, StartAt};
 use crate::{ChunkSet, Digest, Manifest, Totals};
 
 /// Where in the stream the copies of a transfer's chunks are, in stream order. About 60 bytes for each chunk.
@@ -46,7 +46,7 @@ impl Broker {
         let what = format!("looking for chunks of transfer {}", manifest.transfer);
         self.patiently(&what, || async {
             let mut copies = Copies::default();
-            self.scan(manifest, |place, scanned| {
+            self.scan(manifest, StartAt::First, |place, scanned| {
                 if let Scanned::Chunk(chunk, _) = scanned
                     && wanted.contains(chunk.index)
                 {

@@ -1,4 +1,4 @@
-//! The connection, and requests on it. Every request has a deadline.
+//! The connection, and requests on it.
 
 use std::{
     sync::{
@@ -16,18 +16,24 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, code,
+    AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, Share, code,
+    line::{Line, Owner},
     message::DeniedLeaders,
     servers::Servers,
     violations::{Denials, Violations},
 };
-use crate::{StreamName, Subjects, blocking};
+use crate::{
+    LinkEstimate, StreamName, Subjects, blocking,
+    in_flight::{Loss, Order},
+};
 
-/// How long any one request to the server may take.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
-/// How often a silent server is asked whether it is there; the third question without an answer ends the connection. Far
-/// above what a slow link needs for one chunk.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long a server may take to greet and to take the login. Nothing is known of the line before.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the client asks a silent server whether it is there; the third question without an answer ends the connection. Only a
+/// message that has come whole is a sign to it, so this is far above what a slow line needs for one. [`Line`] finds out sooner.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is looked whether a connection stands that is waited for.
+const CONNECTION_REST: Duration = Duration::from_millis(100);
 /// How long a request is tried again while the server is away.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -35,6 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone)]
 pub struct Broker {
     pub(super) client: async_nats::Client,
+    pub(super) line: Line,
     /// For reading what the server says about a delivery.
     pub(super) jetstream: async_nats::jetstream::Context,
     pub(super) api_prefix: String,
@@ -87,8 +94,8 @@ impl Broker {
         let connect = async_nats::ConnectOptions::with_auth_callback(move |nonce| answer(login.clone(), nonce))
             .name(&options.client_name)
             .custom_inbox_prefix(&inbox_prefix)
-            .connection_timeout(REQUEST_DEADLINE)
-            .request_timeout(Some(REQUEST_DEADLINE))
+            .connection_timeout(CONNECTION_TIMEOUT)
+            .request_timeout(None)
             .ping_interval(PING_INTERVAL)
             .event_callback(move |event| {
                 let (noted, away) = (noted.clone(), away.clone());
@@ -99,13 +106,14 @@ impl Broker {
             .connect(&servers.urls)
             .await
             .map_err(|source| BrokerError::connect(servers.shown(), source))?;
-        Ok(Self { encrypted, ..Self::over(client, options.stream.clone(), &options.jetstream, violations) })
+        let stream = options.stream.clone();
+        Ok(Self { encrypted, ..Self::over(client, Owner::Us, stream, &options.jetstream, violations) })
     }
 
     /// Uses a connection that the service has already. Where its user has few rights, [`Broker::connect`] is better: what the server
     /// denies is then told at once, and here only as an answer that does not come.
     pub fn with_client(client: async_nats::Client, stream: StreamName) -> Self {
-        Self::over(client, stream, &JetStreamApi::Account, Violations::new("_INBOX"))
+        Self::over(client, Owner::Somebody, stream, &JetStreamApi::Account, Violations::new("_INBOX"))
     }
 
     /// The same connection, on which JetStream is reached elsewhere.
@@ -114,14 +122,18 @@ impl Broker {
         Self { api_prefix: api.prefix(), domain: api.domain().cloned(), ..self.clone() }
     }
 
-    fn over(client: async_nats::Client, stream: StreamName, api: &JetStreamApi, violations: Violations) -> Self {
+    fn over(
+        client: async_nats::Client, owner: Owner, stream: StreamName, api: &JetStreamApi, violations: Violations,
+    ) -> Self {
         let subjects = Subjects::new(&stream);
+        let line = Line::new(client.clone(), owner, format!("{}.ping", stream.prefix()), violations.clone());
         let jetstream = async_nats::jetstream::new(client.clone());
         let (api_prefix, domain) = (api.prefix(), api.domain().cloned());
         let (lost_consumers, patience, room, denied_leaders) =
             (Arc::default(), PATIENCE, Room::Awaited, DeniedLeaders::default());
         Self {
             client,
+            line,
             jetstream,
             api_prefix,
             domain,
@@ -211,36 +223,43 @@ impl Broker {
         self.client.max_payload()
     }
 
-    /// The longest of a few round trips to the server.
+    /// The same connection, on which so many bytes of what is published may be prepared and on their way together; 16 MiB by default.
+    /// It holds for all that share the connection.
+    #[must_use]
+    pub fn with_window(self, bytes: u64) -> Self {
+        self.line.set_window(bytes);
+        self
+    }
+
+    /// Waits for room for so many bytes on the line to the server, in turn with others: see [`Broker::with_window`].
     ///
-    /// # Errors
-    /// When the connection is closed.
-    pub async fn round_trip(&self) -> Result<Duration, BrokerError> {
-        let mut longest = Duration::ZERO;
-        for _ in 0..3 {
-            let start = tokio::time::Instant::now();
-            // Nobody listens there: the server says so at once, or that this user may not ask.
-            let subject = format!("{}.ping", self.stream.prefix());
-            match self.request("measuring a round trip", subject, None, Bytes::new()).await {
-                Err(error @ BrokerError::Closed { .. }) => return Err(error),
-                Err(BrokerError::TimedOut { after, .. }) => return Ok(after),
-                _ => longest = longest.max(start.elapsed()),
-            }
-        }
-        Ok(longest)
+    /// # Cancel safety
+    /// Cancel safe, but the turn is lost.
+    pub async fn reserve(&self, bytes: usize) -> Share {
+        self.line.reserve(bytes).await
+    }
+
+    /// What is known of the way to the server: the first time, it is measured by 8 KiB that the server throws away.
+    pub async fn estimate(&self) -> LinkEstimate {
+        self.line.estimate().await
     }
 
     /// Waits until what was published has been written to the server.
     ///
     /// # Errors
-    /// When the connection is closed, or nothing moves for five seconds.
+    /// When there is no connection, or it is closed.
     pub async fn flush(&self) -> Result<(), BrokerError> {
-        let what = "writing to the server";
-        match tokio::time::timeout(REQUEST_DEADLINE, self.client.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(BrokerError::Closed { what: what.into() }),
-            Err(_) if !self.is_connected() => Err(BrokerError::Disconnected { what: what.into() }),
-            Err(_) => Err(BrokerError::TimedOut { what: what.into(), after: REQUEST_DEADLINE }),
+        let what = || "writing to the server".to_owned();
+        let mut flush = std::pin::pin!(self.client.flush());
+        loop {
+            if !self.is_connected() {
+                return Err(BrokerError::Disconnected { what: what() });
+            }
+            // However long that takes: a connection that is dead is given up.
+            match tokio::time::timeout(CONNECTION_REST, &mut flush).await {
+                Ok(flushed) => return flushed.map_err(|_| BrokerError::Closed { what: what() }),
+                Err(_) => {}
+            }
         }
     }
 
@@ -282,28 +301,44 @@ impl Broker {
         self.violations.about(subject)
     }
 
-    /// One request, one answer, within the deadline.
+    /// One request, one answer. There is no deadline: an answer is given up when nothing can come any more, see [`InFlight`].
+    ///
+    /// [`InFlight`]: crate::in_flight::InFlight
     pub(super) async fn request(
         &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes,
     ) -> Result<Message, BrokerError> {
+        self.exchange(what, subject, headers, payload, Order::Any, None).await
+    }
+
+    /// As [`Broker::request`]; `bytes` are given where they are many.
+    pub(super) async fn exchange(
+        &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes, order: Order,
+        bytes: Option<usize>,
+    ) -> Result<Message, BrokerError> {
         let what = || what.to_owned();
+        if !self.is_connected() {
+            // The client would keep it for later.
+            return Err(BrokerError::Disconnected { what: what() });
+        }
         let mut denials = self.denials(&subject);
-        let mut request = async_nats::Request::new().payload(payload).timeout(Some(REQUEST_DEADLINE));
+        let mut request = async_nats::Request::new().payload(payload).timeout(None);
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
+        let on_its_way = self.line.send(order, bytes);
         let answer = tokio::select! {
-            // The client's own deadline begins when it has taken the request, which waits while its queue is full.
-            answer = tokio::time::timeout(2 * REQUEST_DEADLINE, self.client.send_request(subject, request)) => match answer {
-                Ok(answer) => answer,
-                Err(_) => return Err(BrokerError::TimedOut { what: what(), after: 2 * REQUEST_DEADLINE }),
-            },
-            // Without this the request would only run into its deadline.
+            answer = self.client.send_request(subject, request) => answer,
+            // Without this nobody would know that no answer comes.
             violation = denials.next() => return Err(BrokerError::Denied { what: what(), violation }),
+            loss = on_its_way.lost() => return Err(match loss {
+                Loss::Reconnected => BrokerError::Disconnected { what: what() },
+                Loss::Overtaken => BrokerError::Overtaken { what: what() },
+                Loss::Unanswered(after) => BrokerError::TimedOut { what: what(), after },
+            }),
         };
+        on_its_way.answered();
         answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { what: what() },
-            RequestErrorKind::TimedOut => BrokerError::TimedOut { what: what(), after: REQUEST_DEADLINE },
             _ => BrokerError::Closed { what: what() },
         })
     }

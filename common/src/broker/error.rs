@@ -49,13 +49,19 @@ pub enum BrokerError {
         /// The server's words.
         violation: String,
     },
-    /// No answer came in time.
+    /// The server has received the question, and has not answered.
     #[error("no answer within {} s: {what}", after.as_secs())]
     TimedOut {
         /// What was asked.
         what: String,
-        /// How long was waited.
+        /// How long was waited since the server had it.
         after: Duration,
+    },
+    /// The server has not answered, though it has answered what was sent later.
+    #[error("no answer, though what was sent later is answered: {what}")]
+    Overtaken {
+        /// What was asked.
+        what: String,
     },
     /// There is no connection now.
     #[error("not connected to the server: {what}")]
@@ -194,6 +200,7 @@ impl BrokerError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::TimedOut { .. }
+            | Self::Overtaken { .. }
             | Self::Disconnected { .. }
             | Self::NoResponders { .. }
             | Self::NoJetStream { .. }

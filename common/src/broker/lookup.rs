@@ -67,7 +67,7 @@ impl Broker {
         let what = format!("looking for the end of transfer {}", manifest.transfer);
         self.patiently(&what, || async {
             let mut found = None;
-            self.scan(manifest, |_, scanned| {
+            self.scan(manifest, StartAt::First, |_, scanned| {
                 if let Scanned::Complete(totals) = scanned {
                     found.get_or_insert(ClosingRecord::new(manifest.transfer, Closing::Complete(totals)));
                 }
@@ -101,12 +101,18 @@ impl Broker {
         if manifest.inline.is_some() {
             return Ok(Some(StoredTransfer::new(manifest, open.sequence)));
         }
-        let mut stored = self.stored_chunks(&manifest, open.sequence).await?;
+        // Together: over a long line each of them takes its time.
+        let (stored, record, requests) = tokio::join!(
+            self.stored_chunks(&manifest, open.sequence),
+            self.closing_record_of_leader(channel, transfer),
+            self.repair_requests(channel, transfer),
+        );
+        let mut stored = stored?;
         // Lost from one of its two places, it still stands in the other. What a replica shows may be an earlier transfer's.
-        if let Some(record) = self.closing_record_of_leader(channel, transfer).await? {
+        if let Some(record) = record? {
             stored.close(record.closing);
         }
-        match self.repair_requests(channel, transfer).await {
+        match requests {
             Ok(requests) => requests.iter().for_each(|(request, at)| stored.ask(&request.chunks, *at)),
             Err(BrokerError::Denied { violation, .. }) => {
                 tracing::warn!(%transfer, "requests for repair are not looked at: {violation}");
@@ -120,7 +126,7 @@ impl Broker {
         let what = format!("looking up what is stored of transfer {}", manifest.transfer);
         self.patiently(&what, || async {
             let mut stored = StoredTransfer::new(manifest.clone(), opened);
-            self.scan(manifest, |Place { sequence, stored_at }, scanned| {
+            self.scan(manifest, StartAt::First, |Place { sequence, stored_at }, scanned| {
                 stored.message(sequence);
                 match scanned {
                     Scanned::Chunk(ChunkHeader { index, crc32, length, .. }, stored_bytes) => {
@@ -137,15 +143,15 @@ impl Broker {
         .await
     }
 
-    /// Goes through the headers of a transfer's messages in stream order, without moving their payloads.
+    /// Goes through the headers of a transfer's messages in stream order, from there on, without moving their payloads.
     ///
     /// # Errors
     /// When the server does not answer, or the listing was interrupted: then it is to be begun again.
     pub async fn scan(
-        &self, manifest: &Manifest, mut visit: impl FnMut(Place, Scanned) -> ControlFlow<()>,
+        &self, manifest: &Manifest, start: StartAt, mut visit: impl FnMut(Place, Scanned) -> ControlFlow<()>,
     ) -> Result<(), BrokerError> {
         let filter = self.subjects().data(&manifest.channel, manifest.transfer);
-        self.look(&self.stream().data(), filter, StartAt::First, |delivery| {
+        self.look(&self.stream().data(), filter, start, |delivery| {
             let header = |name| delivery.header(name);
             let scanned = match header(name::CLOSING) {
                 Some(text) => match ClosingRecord::from_header(text, manifest.transfer).map(|record| record.closing) {

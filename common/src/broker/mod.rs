@@ -11,6 +11,7 @@ mod fetch;
 mod follow;
 mod headers;
 mod jetstream_api;
+mod line;
 mod listening;
 mod login;
 mod look;
@@ -47,6 +48,7 @@ pub use facts::{AccountFacts, AccountLimits, Identity, ServerFacts, StreamFacts}
 pub use fetch::Fetch;
 pub use follow::{AckPlace, Follow};
 pub use jetstream_api::{JetStreamApi, JetStreamDomain, SubjectPrefix, SubjectPrefixError};
+pub use line::Share;
 pub use listening::Listening;
 pub use login::Login;
 pub use lookup::{Place, Scanned};

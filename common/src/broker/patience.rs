@@ -142,6 +142,7 @@ impl Patience {
                 if self.silent_since(started) > self.limit {
                     return Err(Impatience::Stalled { after: self.limit, last: error });
                 }
+                tokio::time::sleep(FIRST_REST).await;
             }
         }
     }

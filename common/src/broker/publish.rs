@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{Broker, BrokerError, code, connection::read_answer};
-use crate::{Kind, Subject, header};
+use crate::{Kind, Subject, header, in_flight::Order};
 
 /// The server's word that a message is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +64,18 @@ impl Broker {
     ) -> Result<Stored, BrokerError> {
         let what = format!("publishing on {subject}");
         let mut map = HeaderMap::new();
+        let mut bytes = payload.len() + subject.len();
         for (name, value) in headers {
+            bytes += name.len() + value.len();
             map.insert(*name, value.as_str());
         }
-        let answer: Answer = read_answer(&what, &self.request(&what, subject, Some(map), payload).await?)?;
+        let order = match self.subjects().kind(&subject) {
+            // What is stored in one stream is answered in the order in which it was sent.
+            Some(Kind::Data) => Order::AsSent,
+            _ => Order::Any,
+        };
+        let answer = self.exchange(&what, subject, Some(map), payload, order, Some(bytes)).await?;
+        let answer: Answer = read_answer(&what, &answer)?;
         match &self.domain {
             // A stream here that takes the same subjects was faster, or there is none in that domain.
             Some(domain) if answer.domain.as_deref() != Some(domain.as_str()) => {

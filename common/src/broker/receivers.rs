@@ -176,7 +176,7 @@ impl Broker {
     async fn stored_so_far(&self, entry: &CatalogEntry) -> Result<u64, BrokerError> {
         self.patiently("counting the chunks of an unfinished transfer", || async {
             let mut bytes = 0;
-            self.scan(&entry.manifest, |_, scanned| {
+            self.scan(&entry.manifest, StartAt::First, |_, scanned| {
                 if let Scanned::Chunk(chunk, _) = scanned {
                     bytes += u64::from(chunk.length);
                 }

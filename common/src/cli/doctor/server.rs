@@ -109,17 +109,13 @@ pub(super) fn max_payload(bytes: usize) -> Finding {
     }
 }
 
-pub(super) fn round_trip(took: Option<Duration>) -> Finding {
+pub(super) fn round_trip(took: Duration) -> Finding {
     let check = "round trip";
-    match took {
-        None => Finding::fail(check, "the connection was closed", "see what the server's log says"),
-        Some(took) if took >= SLOW => {
-            let found = format!("{} ms: small files take several each", took.as_millis());
-            let change = "send many files at once (--concurrency), in larger chunks (--chunk-size) and a larger window (--window)";
-            Finding::warn(check, found, change)
-        }
-        Some(took) => Finding::ok(check, format!("{:.1} ms", took.as_secs_f64() * 1_000.0)),
+    if took >= SLOW {
+        let found = format!("{} ms: small files take several each", took.as_millis());
+        return Finding::warn(check, found, "send many files at once (--concurrency)");
     }
+    Finding::ok(check, format!("{:.1} ms", took.as_secs_f64() * 1_000.0))
 }
 
 /// What is known of the server's clock.

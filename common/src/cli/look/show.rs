@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::status;
 use crate::{
     ChunkSet, Manifest, RejectionState,
-    broker::{Broker, BrokerError, CatalogEntry, Scanned, Standing, StandingState, TransferState, standings},
+    broker::{Broker, BrokerError, CatalogEntry, Scanned, Standing, StandingState, StartAt, TransferState, standings},
     cli::{Outcome, WhichTransfer, count, human_age, human_bytes, print_line},
 };
 
@@ -117,7 +117,7 @@ async fn stored(broker: &Broker, manifest: &Manifest) -> Result<Stored, BrokerEr
                 }
                 ControlFlow::Continue(())
             };
-            broker.scan(manifest, visit).await?;
+            broker.scan(manifest, StartAt::First, visit).await?;
             Ok(stored)
         })
         .await

@@ -1,0 +1,431 @@
+//! The line to the server: how much may be on its way, what is, and whether the server is still there.
+//!
+//! One line belongs to one connection, and everything that shares the connection shares it. The decisions are [`Congestion`]'s and
+//! [`InFlight`]'s; here are the clock, those who wait, and a task that watches for signs of the server. The task starts with the first
+//! message and ends with the last clone of the [`Line`].
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::connection::State as Connection;
+use bytes::Bytes;
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::violations::Violations;
+use crate::{
+    Congestion, Flight, LinkEstimate,
+    in_flight::{InFlight, Loss, Order, Pulse, Standing, Ticket},
+};
+
+/// Bytes that may be on their way, unless told otherwise: what 1 Gbit/s holds over 130 ms.
+pub(super) const WINDOW: u64 = 16 << 20;
+/// How often the client's counters are looked at: it tells nobody that bytes came.
+const TICK: Duration = Duration::from_millis(500);
+/// What a server may take to say that nobody listens, where it may not be heard if it denies the question.
+const DENIED_UNHEARD: Duration = Duration::from_secs(5);
+/// Bytes of the message that measures the rate: they fit in what TCP sends at first, so that its slow start does not show.
+const PROBE: usize = 8 * 1024;
+
+/// The line of one connection. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    shared: Arc<Shared>,
+    watching: Arc<OnceLock<AbortOnDropHandle<()>>>,
+}
+
+/// Who has made the connection, and decides when it is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// We have.
+    Us,
+    /// The service that embeds us.
+    Somebody,
+}
+
+#[derive(Debug)]
+struct Shared {
+    client: async_nats::Client,
+    owner: Owner,
+    violations: Violations,
+    /// A subject on which nobody listens.
+    nobody: String,
+    began: Instant,
+    state: Mutex<State>,
+    /// What the client's counter of bytes showed last.
+    bytes_in: AtomicU64,
+    /// Something has changed for what is in flight, other than that it is answered.
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    congestion: Congestion,
+    in_flight: InFlight,
+    most: u64,
+    /// Bytes of all shares.
+    reserved: u64,
+    waiting: VecDeque<Waiting>,
+    /// What a message behind an empty one has measured.
+    measured: Option<LinkEstimate>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: u64,
+    admitted: oneshot::Sender<()>,
+}
+
+/// Bytes that may be prepared and sent; free again when dropped.
+#[derive(Debug)]
+pub struct Share {
+    line: Line,
+    bytes: u64,
+    /// How long the line made it wait: of the time that went by, not what others waited for before it.
+    pub waited: Duration,
+}
+
+/// A message that is sent and not answered. Dropped, nothing more is expected of it.
+#[derive(Debug)]
+pub(super) struct OnItsWay {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    flight: Option<Flight>,
+}
+
+impl Line {
+    pub(super) fn new(client: async_nats::Client, owner: Owner, nobody: String, violations: Violations) -> Self {
+        let state = State {
+            congestion: Congestion::new(WINDOW),
+            in_flight: InFlight::default(),
+            most: WINDOW,
+            reserved: 0,
+            waiting: VecDeque::new(),
+            measured: None,
+        };
+        let shared = Shared {
+            client,
+            owner,
+            violations,
+            nobody,
+            began: Instant::now(),
+            state: Mutex::new(state),
+            bytes_in: AtomicU64::new(0),
+            changed: watch::Sender::new(()),
+        };
+        Self { shared: Arc::new(shared), watching: Arc::default() }
+    }
+
+    /// Bounds what is prepared and on its way together, in bytes.
+    pub(super) fn set_window(&self, most: u64) {
+        let mut state = self.shared.lock();
+        state.most = most.max(1);
+        state.congestion.set_most(most.max(1));
+        state.admit();
+    }
+
+    /// Waits for room for so many bytes, in turn with others. What is larger than all the room goes alone.
+    ///
+    /// Cancel safe, but the turn is lost.
+    pub(super) async fn reserve(&self, bytes: usize) -> Share {
+        let bytes = bytes as u64;
+        let (asked, ahead, admitted) = {
+            let mut state = self.shared.lock();
+            if state.waiting.is_empty() && state.has_room(bytes) {
+                state.reserved += bytes;
+                return Share { line: self.clone(), bytes, waited: Duration::ZERO };
+            }
+            let (admitted, waits) = oneshot::channel();
+            let ahead = state.waiting.iter().filter(|waiting| !waiting.admitted.is_closed()).count() as u32;
+            state.waiting.push_back(Waiting { bytes, admitted });
+            (Instant::now(), ahead, waits)
+        };
+        // Only dropped with the state, which this line holds.
+        let _ = admitted.await;
+        Share { line: self.clone(), bytes, waited: asked.elapsed() / (ahead + 1) }
+    }
+
+    /// A message is about to be sent. Its bytes count where they are many.
+    pub(super) fn send(&self, order: Order, bytes: Option<usize>) -> OnItsWay {
+        self.watching.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(watch_over(self.shared.clone()))));
+        let shared = self.shared.clone();
+        let now = shared.now();
+        let connection = shared.connects();
+        let mut state = shared.lock();
+        let anew = state.in_flight.connected(now, connection);
+        let expected = state.congestion.backlog();
+        let ticket = state.in_flight.sent(now, order, expected);
+        let flight = bytes.map(|bytes| {
+            let flight = state.congestion.sent(now, bytes as u64);
+            if state.waiting.is_empty() && state.reserved < state.congestion.window() {
+                state.congestion.idle();
+            }
+            flight
+        });
+        drop(state);
+        if anew {
+            shared.changed.send_replace(());
+        }
+        OnItsWay { shared, ticket, flight }
+    }
+
+    /// What is known of the line: what transfers have reached, if they filled it; otherwise what two messages measure, the first time.
+    pub(super) async fn estimate(&self) -> LinkEstimate {
+        let known = {
+            let state = self.shared.lock();
+            state.measured.map(|measured| match state.congestion.line_rate() {
+                Some(rate) => LinkEstimate { rate: Some(rate), ..measured },
+                None => measured,
+            })
+        };
+        match known {
+            Some(known) => known,
+            None => {
+                let measured = self.measure().await;
+                self.shared.lock().measured.get_or_insert(measured).to_owned()
+            }
+        }
+    }
+
+    /// Sends an empty message and a long one behind it to nobody: the server says so at once, or that this user may not. The first
+    /// answer shows the round trip, and how much later the second one comes, the rate. Where neither comes, the connection is made
+    /// anew, and all is unknown.
+    async fn measure(&self) -> LinkEstimate {
+        let began = Instant::now();
+        let timed = async |payload| (self.ask_nobody(payload).await, began.elapsed());
+        let long = Bytes::from_static(&[b'.'; PROBE]);
+        let ((first, round_trip), (second, later)) = tokio::join!(timed(Bytes::new()), timed(long));
+        let apart = later.saturating_sub(round_trip).as_secs_f64();
+        let rate = (first == Sign::Nobody && second == Sign::Nobody && apart > 0.0).then(|| PROBE as f64 / apart);
+        LinkEstimate { round_trip, rate }
+    }
+
+    /// Waits until the server has received all that was sent before, or the connection is another one.
+    ///
+    /// Cancel safe.
+    pub(super) async fn sign(&self) {
+        self.ask_nobody(Bytes::new()).await;
+    }
+
+    async fn ask_nobody(&self, payload: Bytes) -> Sign {
+        let on_its_way = self.send(Order::Any, None);
+        let sign = tokio::select! {
+            sign = self.shared.ask_nobody(payload) => sign,
+            _ = on_its_way.lost() => return Sign::None,
+        };
+        on_its_way.answered();
+        sign
+    }
+
+    /// Bytes that have come, of messages that have not come whole, too.
+    pub(super) fn bytes_in(&self) -> u64 {
+        self.shared.client.statistics().in_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What came of asking nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// The server says that nobody listens.
+    Nobody,
+    /// The server says that this user may not ask.
+    Denied,
+    /// Nothing came, and nothing will.
+    None,
+}
+
+impl State {
+    fn has_room(&self, bytes: u64) -> bool {
+        let room = self.congestion.window().min(self.most);
+        self.reserved == 0 || self.reserved.saturating_add(bytes) <= room
+    }
+
+    fn admit(&mut self) {
+        while let Some(waiting) = self.waiting.front() {
+            if !self.has_room(waiting.bytes) {
+                return;
+            }
+            let Some(Waiting { bytes, admitted }) = self.waiting.pop_front() else { return };
+            // Whoever waited may have gone.
+            if admitted.send(()).is_ok() {
+                self.reserved += bytes;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn connects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// On somebody else's connection the server's denial is not heard: that no answer comes is then taken for one.
+    async fn ask_nobody(&self, payload: Bytes) -> Sign {
+        let deaf = async {
+            match self.owner {
+                Owner::Us => std::future::pending().await,
+                Owner::Somebody => tokio::time::sleep(DENIED_UNHEARD).await,
+            }
+        };
+        let mut denials = self.violations.about(&self.nobody);
+        let request = async_nats::Request::new().payload(payload).timeout(None);
+        tokio::select! {
+            answer = self.client.send_request(self.nobody.clone(), request) => match answer {
+                // Somebody listens after all: they might not have answered.
+                Ok(_) => Sign::Nobody,
+                Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => Sign::Nobody,
+                Err(_) => Sign::None,
+            },
+            _ = denials.next() => Sign::Denied,
+            () = deaf => Sign::Denied,
+        }
+    }
+
+    /// Takes note of what the client counts, and says what is to be done.
+    fn look(&self) -> Pulse {
+        let (now, connection) = (self.now(), self.connects());
+        let bytes_in = self.client.statistics().in_bytes.load(Ordering::Relaxed);
+        let came = self.bytes_in.swap(bytes_in, Ordering::Relaxed) != bytes_in;
+        let mut state = self.lock();
+        let anew = state.in_flight.connected(now, connection);
+        // While there is no connection, the client tries to make one, and nothing else can be done.
+        if came || self.client.connection_state() != Connection::Connected {
+            state.in_flight.heard(now);
+        }
+        let pulse = state.in_flight.pulse(now, state.congestion.backlog());
+        drop(state);
+        if anew {
+            self.changed.send_replace(());
+        }
+        pulse
+    }
+}
+
+/// Watches for signs of the server for as long as the line is used.
+async fn watch_over(shared: Arc<Shared>) {
+    let mut asking = None;
+    loop {
+        match shared.look() {
+            Pulse::Ask => {
+                let asked = shared.lock().in_flight.asked(shared.now());
+                let asker = shared.clone();
+                let sign = async move { (asked, asker.ask_nobody(Bytes::new()).await) };
+                asking = Some(AbortOnDropHandle::new(tokio::spawn(sign)));
+            }
+            Pulse::Dead { silent } if shared.owner == Owner::Us => {
+                tracing::warn!("no sign of the server for {:.0} s: connecting anew", silent.as_secs_f64());
+                asking = None;
+                // What was asked is forgotten with the connection. Only a closed one fails.
+                let _ = shared.client.force_reconnect().await;
+                shared.lock().in_flight.heard(shared.now());
+            }
+            Pulse::Dead { .. } | Pulse::Rest { .. } => {}
+        }
+        let sign = async {
+            match &mut asking {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            sign = sign => {
+                asking = None;
+                if let Ok((asked, Sign::Nobody | Sign::Denied)) = sign {
+                    shared.lock().in_flight.received(shared.now(), asked);
+                    shared.changed.send_replace(());
+                }
+            }
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+impl OnItsWay {
+    /// The server has answered.
+    pub(super) fn answered(mut self) {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        let overtakes = state.in_flight.answered(now, self.ticket);
+        if let Some(flight) = self.flight.take() {
+            state.congestion.acknowledged(now, flight);
+            state.admit();
+        }
+        drop(state);
+        if overtakes {
+            self.shared.changed.send_replace(());
+        }
+    }
+
+    /// Waits until nothing will be heard of it, and says why.
+    ///
+    /// Cancel safe.
+    pub(super) async fn lost(&self) -> Loss {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let standing = self.shared.lock().in_flight.standing(self.shared.now(), self.ticket);
+            let until = match standing {
+                Standing::Lost(loss) => {
+                    self.shared.lock().in_flight.lost(self.ticket, loss);
+                    return loss;
+                }
+                Standing::OnItsWay { until } => until,
+            };
+            let again = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(self.shared.began + until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = again => {}
+            }
+        }
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.in_flight.forgotten(self.ticket);
+        if let Some(flight) = self.flight.take() {
+            state.congestion.forgotten(flight);
+            state.admit();
+        }
+    }
+}
+
+impl Share {
+    /// Gives back all but so many bytes.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let mut state = self.line.shared.lock();
+        let kept = self.bytes.min(bytes as u64);
+        state.reserved -= self.bytes - kept;
+        self.bytes = kept;
+        state.admit();
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
