@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 const KIB: u32 = 1024;
 /// Smallest chunk that can be asked for.
-const MIN: u32 = 64 * KIB;
+const MIN: u32 = 16 * KIB;
 /// Largest chunk of any kind: NATS itself takes no message over 64 MiB.
 const MAX: u32 = 64 * 1024 * KIB;
 /// nats-server's file store takes only messages below this, headers included, whatever its `max_payload` is (`rlBadThresh` in
@@ -35,7 +35,7 @@ pub enum ChunkSizeError {
     #[error("a chunk size of {0} bytes is not between 1 byte and 64 MiB")]
     OutOfRange(u64),
     /// No size, or none that can be asked for.
-    #[error("chunk size must be 'auto', or from 64KiB to just below 32MiB, such as 512KiB or 1MiB, not '{0}'")]
+    #[error("chunk size must be 'auto', or from 16KiB to just below 32MiB, such as 512KiB or 1MiB, not '{0}'")]
     NotASize(String),
     /// The server would refuse such messages.
     #[error(
@@ -217,12 +217,12 @@ mod tests {
     fn sizes_read_as_people_write_them() {
         let fixed = |bytes| Ok(ChunkSizing::Fixed(ChunkSize::new(bytes).unwrap()));
         assert_eq!("auto".parse(), Ok(ChunkSizing::Auto));
-        assert_eq!("65536".parse(), fixed(65_536));
+        assert_eq!("16384".parse(), fixed(16_384));
         assert_eq!("64k".parse(), fixed(65_536));
         assert_eq!("1MiB".parse(), fixed(1 << 20));
-        for bad in ["", "65535", "1k", "-1", "4G", "1 MB", "99999999999", "k", "65M", "32MiB"] {
+        for bad in ["", "16383", "1k", "-1", "4G", "1 MB", "99999999999", "k", "65M", "32MiB"] {
             let said = bad.parse::<ChunkSizing>().unwrap_err().to_string();
-            assert!(said.contains("from 64KiB to just below 32MiB"), "{bad:?}: {said}");
+            assert!(said.contains("from 16KiB to just below 32MiB"), "{bad:?}: {said}");
         }
     }
 

@@ -203,3 +203,163 @@ impl InFlight {
         if due <= now { Pulse::Ask } else { Pulse::Rest { until: due } }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NOTHING: Duration = Duration::ZERO;
+
+    fn is_lost(in_flight: &InFlight, now: Duration, ticket: Ticket) -> Option<Loss> {
+        match in_flight.standing(now, ticket) {
+            Standing::Lost(loss) => Some(loss),
+            Standing::OnItsWay { .. } => None,
+        }
+    }
+
+    #[test]
+    fn time_alone_says_nothing() {
+        let mut in_flight = InFlight::default();
+        let ticket = in_flight.sent(NOTHING, Order::AsSent, NOTHING);
+        assert_eq!(in_flight.standing(3600 * SECOND, ticket), Standing::OnItsWay { until: None });
+    }
+
+    #[test]
+    fn what_was_sent_on_another_connection_is_lost() {
+        let mut in_flight = InFlight::default();
+        let ticket = in_flight.sent(NOTHING, Order::Any, NOTHING);
+        assert!(in_flight.connected(SECOND, 2) && !in_flight.connected(SECOND, 2));
+        let later = in_flight.sent(SECOND, Order::Any, NOTHING);
+        assert_eq!(
+            (is_lost(&in_flight, SECOND, ticket), is_lost(&in_flight, SECOND, later)),
+            (Some(Loss::Reconnected), None)
+        );
+    }
+
+    #[test]
+    fn what_is_stored_in_order_is_lost_when_it_is_overtaken() {
+        let mut in_flight = InFlight::default();
+        let [first, request, last, behind] = [Order::AsSent, Order::Any, Order::AsSent, Order::AsSent]
+            .map(|order| in_flight.sent(NOTHING, order, NOTHING));
+        assert!(in_flight.answered(SECOND, last), "one is overtaken");
+        assert_eq!(in_flight.standing(SECOND, first), Standing::OnItsWay { until: Some(SECOND + REORDERED) });
+        let now = SECOND + REORDERED;
+        assert_eq!(is_lost(&in_flight, now, first), Some(Loss::Overtaken));
+        assert_eq!([request, behind].map(|ticket| is_lost(&in_flight, now, ticket)), [None; 2]);
+        in_flight.lost(first, Loss::Overtaken);
+        assert!(!in_flight.answered(now, behind), "nothing is before it any more");
+    }
+
+    #[test]
+    fn a_server_that_has_it_and_does_not_answer_is_given_more_time_each_time() {
+        let mut in_flight = InFlight::default();
+        let mut now = NOTHING;
+        for expected in [5, 10, 20, 40, 60, 60] {
+            let ticket = in_flight.sent(now, Order::AsSent, NOTHING);
+            let asked = in_flight.asked(now);
+            let behind = in_flight.sent(now, Order::AsSent, NOTHING);
+            in_flight.received(now, asked);
+            now += expected * SECOND;
+            assert_eq!(is_lost(&in_flight, now - SECOND, ticket), None);
+            let loss = Loss::Unanswered(expected * SECOND);
+            assert_eq!((is_lost(&in_flight, now, ticket), is_lost(&in_flight, now, behind)), (Some(loss), None));
+            in_flight.lost(ticket, loss);
+            in_flight.forgotten(behind);
+        }
+        let ticket = in_flight.sent(now, Order::Any, NOTHING);
+        in_flight.answered(now, ticket);
+        assert_eq!(in_flight.allowance.0, ALLOWANCE);
+    }
+
+    #[test]
+    fn the_server_is_asked_once_for_what_is_overdue_and_its_silence_ends_the_connection() {
+        let (mut in_flight, slow) = (InFlight::default(), 10 * SECOND);
+        let _ticket = in_flight.sent(NOTHING, Order::AsSent, slow);
+        let due = 2 * slow + ASK_AFTER;
+        in_flight.heard(due - SECOND);
+        assert_eq!(in_flight.pulse(due - SECOND, slow), Pulse::Rest { until: due });
+        assert_eq!(in_flight.pulse(due, slow), Pulse::Ask);
+        let asked = in_flight.asked(due);
+        let dead = due + DEAD_AFTER + slow * SLOWER;
+        assert_eq!(in_flight.pulse(due, slow), Pulse::Rest { until: dead });
+        assert_eq!(in_flight.pulse(dead, slow), Pulse::Dead { silent: dead - due });
+        in_flight.heard(dead - SECOND);
+        assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: dead - SECOND + DEAD_AFTER + slow * SLOWER });
+        in_flight.received(dead, asked);
+        assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: dead + KEEP_ALIVE }, "it is known to be there");
+    }
+
+    /// A line on which nothing is lost while a connection lives, that stands still for a while now and then; and a server that answers
+    /// in order what is stored.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Send,
+        Answer,
+        /// Nothing moves for so many seconds.
+        Stall(u8),
+        Reconnect,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => Just(Step::Send),
+            6 => Just(Step::Answer),
+            1 => (1_u8..30).prop_map(Step::Stall),
+            1 => Just(Step::Reconnect),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever happens, a message is given up only when its connection has ended: however long a line stands still, nothing is
+        /// sent twice on it, and it is not given up while it answers within half a minute.
+        #[test]
+        fn nothing_is_sent_twice_on_a_connection_that_lives(steps in prop::collection::vec(step(), 1..200)) {
+            let mut in_flight = InFlight::default();
+            let (mut now, mut connection, mut line) = (NOTHING, 0, std::collections::VecDeque::new());
+            let (mut asked, mut dead) = (None, Vec::new());
+            for step in steps {
+                now += SECOND / 10;
+                match step {
+                    Step::Send => line.push_back(Ok(in_flight.sent(now, Order::AsSent, SECOND))),
+                    Step::Answer => match line.pop_front() {
+                        Some(Ok(ticket)) => _ = in_flight.answered(now, ticket),
+                        Some(Err(sign)) => {
+                            in_flight.received(now, sign);
+                            asked = None;
+                        }
+                        None => {}
+                    },
+                    Step::Stall(seconds) => now += u32::from(seconds) * SECOND,
+                    Step::Reconnect => {
+                        connection += 1;
+                        prop_assert!(in_flight.connected(now, connection));
+                        for ticket in line.drain(..).flatten() {
+                            prop_assert_eq!(is_lost(&in_flight, now, ticket), Some(Loss::Reconnected));
+                            in_flight.lost(ticket, Loss::Reconnected);
+                        }
+                        asked = None;
+                    }
+                }
+                match in_flight.pulse(now, SECOND) {
+                    Pulse::Ask => {
+                        prop_assert!(asked.is_none(), "asked twice");
+                        let sign = in_flight.asked(now);
+                        asked = Some(now);
+                        line.push_back(Err(sign));
+                    }
+                    Pulse::Dead { silent } => dead.push(silent),
+                    Pulse::Rest { until } => prop_assert!(until > now),
+                }
+                for ticket in line.iter().flatten() {
+                    prop_assert_eq!(is_lost(&in_flight, now, *ticket), None);
+                }
+            }
+            prop_assert!(dead.iter().all(|silent| *silent >= DEAD_AFTER), "{:?}", dead);
+        }
+    }
+}

@@ -89,6 +89,11 @@ impl StoredTransfer {
         unanswered.for_each(|(index, _)| _ = self.wanted.insert(*index));
     }
 
+    /// Its manifest has this sequence in the control stream.
+    pub(crate) fn opened_at(self, sequence: u64) -> Self {
+        Self { sequence, ..self }
+    }
+
     /// How it ended, if it did.
     pub fn closing(&self) -> Option<&Closing> {
         self.closing.as_ref()

@@ -31,8 +31,10 @@ use crate::{
     upload::Upload,
 };
 
-/// How often to look whether the transfer has ended, while chunks are published: nothing else tells before the close.
+/// How often to look whether the transfer has ended, while chunks are published: nothing else tells before the close. Less often where
+/// looking takes long, so that it takes no more than this part of the time.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOKING: u32 = 10;
 
 /// Everything that sending one transfer's chunks needs.
 pub(crate) struct Chunks<'a> {
@@ -229,9 +231,13 @@ impl Chunks<'_> {
 
     /// Waits until nothing more is to be published of the transfer, and says why.
     async fn ended(&self, manifest: &Manifest, watch: Watch) -> Stop {
+        let mut rest = LOOK_EVERY;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            match self.look(manifest, watch).await {
+            tokio::time::sleep(rest).await;
+            let began = Instant::now();
+            let looked = self.look(manifest, watch).await;
+            rest = LOOK_EVERY.max(began.elapsed() * LOOKING);
+            match looked {
                 Ok(None) => {}
                 Ok(Some(why)) => return why,
                 // If the server is away, publishing says so.

@@ -57,15 +57,14 @@ impl End<'_> {
 
     /// What is stored, up to this sequence at least if that is still there.
     async fn stored(&self, acknowledged: u64) -> Result<Option<StoredTransfer>, ProducerError> {
-        let Manifest { transfer, channel, .. } = self.manifest;
         for rest in LAG {
-            let stored = self.broker.stored_transfer(channel, *transfer).await?;
+            let stored = self.broker.stored_of(self.manifest).await?;
             if stored.as_ref().is_none_or(|stored| stored.last_sequence() >= acknowledged) {
                 return Ok(stored);
             }
             tokio::time::sleep(rest).await;
         }
-        Ok(self.broker.stored_transfer(channel, *transfer).await?)
+        Ok(self.broker.stored_of(self.manifest).await?)
     }
 
     /// Makes sure that a closed transfer is listed as such: an earlier run may have died between its two closing records. Or

@@ -239,7 +239,7 @@ impl Broker {
         self.line.reserve(bytes).await
     }
 
-    /// What is known of the way to the server: the first time, it is measured by 8 KiB that the server throws away.
+    /// What is known of the way to the server: the first time, it is measured by 4 KiB that the server throws away.
     pub async fn estimate(&self) -> LinkEstimate {
         self.line.estimate().await
     }

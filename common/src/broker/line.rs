@@ -5,7 +5,6 @@
 //! message and ends with the last clone of the [`Line`].
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,15 +14,15 @@ use std::{
 
 use async_nats::connection::State as Connection;
 use bytes::Bytes;
-use tokio::{
-    sync::{oneshot, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::violations::Violations;
+use super::{
+    send_window::{Admitted, SendWindow, Turn},
+    violations::Violations,
+};
 use crate::{
-    Congestion, Flight, LinkEstimate,
+    Flight, LinkEstimate,
     in_flight::{InFlight, Loss, Order, Pulse, Standing, Ticket},
 };
 
@@ -34,7 +33,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// What a server may take to say that nobody listens, where it may not be heard if it denies the question.
 const DENIED_UNHEARD: Duration = Duration::from_secs(5);
 /// Bytes of the message that measures the rate: they fit in what TCP sends at first, so that its slow start does not show.
-const PROBE: usize = 8 * 1024;
+const PROBE: usize = 4 * 1024;
 
 /// The line of one connection. Clones share it.
 #[derive(Debug, Clone)]
@@ -69,26 +68,16 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    congestion: Congestion,
+    window: SendWindow<Share>,
     in_flight: InFlight,
-    most: u64,
-    /// Bytes of all shares.
-    reserved: u64,
-    waiting: VecDeque<Waiting>,
     /// What a message behind an empty one has measured.
     measured: Option<LinkEstimate>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    bytes: u64,
-    admitted: oneshot::Sender<()>,
 }
 
 /// Bytes that may be prepared and sent; free again when dropped.
 #[derive(Debug)]
 pub struct Share {
-    line: Line,
+    shared: Arc<Shared>,
     bytes: u64,
     /// How long the line made it wait: of the time that went by, not what others waited for before it.
     pub waited: Duration,
@@ -104,14 +93,7 @@ pub(super) struct OnItsWay {
 
 impl Line {
     pub(super) fn new(client: async_nats::Client, owner: Owner, nobody: String, violations: Violations) -> Self {
-        let state = State {
-            congestion: Congestion::new(WINDOW),
-            in_flight: InFlight::default(),
-            most: WINDOW,
-            reserved: 0,
-            waiting: VecDeque::new(),
-            measured: None,
-        };
+        let state = State { window: SendWindow::new(WINDOW), in_flight: InFlight::default(), measured: None };
         let shared = Shared {
             client,
             owner,
@@ -127,31 +109,26 @@ impl Line {
 
     /// Bounds what is prepared and on its way together, in bytes.
     pub(super) fn set_window(&self, most: u64) {
-        let mut state = self.shared.lock();
-        state.most = most.max(1);
-        state.congestion.set_most(most.max(1));
-        state.admit();
+        let admitted = self.shared.lock().window.set_most(most);
+        self.shared.let_in(admitted);
     }
 
     /// Waits for room for so many bytes, in turn with others. What is larger than all the room goes alone.
     ///
     /// Cancel safe, but the turn is lost.
     pub(super) async fn reserve(&self, bytes: usize) -> Share {
-        let bytes = bytes as u64;
-        let (asked, ahead, admitted) = {
-            let mut state = self.shared.lock();
-            if state.waiting.is_empty() && state.has_room(bytes) {
-                state.reserved += bytes;
-                return Share { line: self.clone(), bytes, waited: Duration::ZERO };
+        let (asked, share) =
+            (Instant::now(), |bytes| Share { shared: self.shared.clone(), bytes, waited: Duration::ZERO });
+        let turn = self.shared.lock().window.take(bytes as u64);
+        match turn {
+            Turn::Now => share(bytes as u64),
+            Turn::Later { ahead, turn } => {
+                // Those who wait are forgotten only with the line, which this is one of.
+                let mut share = turn.await.unwrap_or_else(|_| share(0));
+                share.waited = asked.elapsed() / (ahead + 1);
+                share
             }
-            let (admitted, waits) = oneshot::channel();
-            let ahead = state.waiting.iter().filter(|waiting| !waiting.admitted.is_closed()).count() as u32;
-            state.waiting.push_back(Waiting { bytes, admitted });
-            (Instant::now(), ahead, waits)
-        };
-        // Only dropped with the state, which this line holds.
-        let _ = admitted.await;
-        Share { line: self.clone(), bytes, waited: asked.elapsed() / (ahead + 1) }
+        }
     }
 
     /// A message is about to be sent. Its bytes count where they are many.
@@ -162,12 +139,12 @@ impl Line {
         let connection = shared.connects();
         let mut state = shared.lock();
         let anew = state.in_flight.connected(now, connection);
-        let expected = state.congestion.backlog();
+        let expected = state.window.congestion.backlog();
         let ticket = state.in_flight.sent(now, order, expected);
         let flight = bytes.map(|bytes| {
-            let flight = state.congestion.sent(now, bytes as u64);
-            if state.waiting.is_empty() && state.reserved < state.congestion.window() {
-                state.congestion.idle();
+            let flight = state.window.congestion.sent(now, bytes as u64);
+            if state.window.is_idle() {
+                state.window.congestion.idle();
             }
             flight
         });
@@ -182,7 +159,7 @@ impl Line {
     pub(super) async fn estimate(&self) -> LinkEstimate {
         let known = {
             let state = self.shared.lock();
-            state.measured.map(|measured| match state.congestion.line_rate() {
+            state.measured.map(|measured| match state.window.congestion.line_rate() {
                 Some(rate) => LinkEstimate { rate: Some(rate), ..measured },
                 None => measured,
             })
@@ -243,29 +220,16 @@ enum Sign {
     None,
 }
 
-impl State {
-    fn has_room(&self, bytes: u64) -> bool {
-        let room = self.congestion.window().min(self.most);
-        self.reserved == 0 || self.reserved.saturating_add(bytes) <= room
-    }
-
-    fn admit(&mut self) {
-        while let Some(waiting) = self.waiting.front() {
-            if !self.has_room(waiting.bytes) {
-                return;
-            }
-            let Some(Waiting { bytes, admitted }) = self.waiting.pop_front() else { return };
-            // Whoever waited may have gone.
-            if admitted.send(()).is_ok() {
-                self.reserved += bytes;
-            }
-        }
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over shares. One that nobody takes any more is given back.
+    fn let_in(self: &Arc<Self>, admitted: Vec<Admitted<Share>>) {
+        for Admitted { bytes, turn } in admitted {
+            drop(turn.send(Share { shared: self.clone(), bytes, waited: Duration::ZERO }));
+        }
     }
 
     fn now(&self) -> Duration {
@@ -309,7 +273,7 @@ impl Shared {
         if came || self.client.connection_state() != Connection::Connected {
             state.in_flight.heard(now);
         }
-        let pulse = state.in_flight.pulse(now, state.congestion.backlog());
+        let pulse = state.in_flight.pulse(now, state.window.congestion.backlog());
         drop(state);
         if anew {
             self.changed.send_replace(());
@@ -363,11 +327,13 @@ impl OnItsWay {
         let now = self.shared.now();
         let mut state = self.shared.lock();
         let overtakes = state.in_flight.answered(now, self.ticket);
+        let mut admitted = Vec::new();
         if let Some(flight) = self.flight.take() {
-            state.congestion.acknowledged(now, flight);
-            state.admit();
+            state.window.congestion.acknowledged(now, flight);
+            admitted = state.window.admit();
         }
         drop(state);
+        self.shared.let_in(admitted);
         if overtakes {
             self.shared.changed.send_replace(());
         }
@@ -407,8 +373,7 @@ impl Drop for OnItsWay {
         let mut state = self.shared.lock();
         state.in_flight.forgotten(self.ticket);
         if let Some(flight) = self.flight.take() {
-            state.congestion.forgotten(flight);
-            state.admit();
+            state.window.congestion.forgotten(flight);
         }
     }
 }
@@ -416,11 +381,10 @@ impl Drop for OnItsWay {
 impl Share {
     /// Gives back all but so many bytes.
     pub fn shrink_to(&mut self, bytes: usize) {
-        let mut state = self.line.shared.lock();
         let kept = self.bytes.min(bytes as u64);
-        state.reserved -= self.bytes - kept;
-        self.bytes = kept;
-        state.admit();
+        let free = std::mem::replace(&mut self.bytes, kept) - kept;
+        let admitted = self.shared.lock().window.give_back(free);
+        self.shared.let_in(admitted);
     }
 }
 

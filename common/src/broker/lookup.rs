@@ -87,25 +87,55 @@ impl Broker {
     pub async fn stored_transfer(
         &self, channel: &Channel, transfer: TransferId,
     ) -> Result<Option<StoredTransfer>, BrokerError> {
-        let subject = self.subjects().open(channel, transfer);
-        let control = self.stream().control();
+        match self.stored_manifest(channel, transfer).await? {
+            Some((manifest, sequence)) if manifest.inline.is_some() => {
+                Ok(Some(StoredTransfer::new(manifest, sequence)))
+            }
+            Some((manifest, sequence)) => self.stored_parts(manifest, sequence).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Broker::stored_transfer`], for a transfer in chunks that was opened with this manifest: everything is looked up at a time.
+    ///
+    /// # Errors
+    /// As for [`Broker::stored_transfer`].
+    pub async fn stored_of(&self, manifest: &Manifest) -> Result<Option<StoredTransfer>, BrokerError> {
+        let opened = self.stored_manifest(&manifest.channel, manifest.transfer);
+        let (opened, parts) = tokio::join!(opened, self.stored_parts(manifest.clone(), 0));
+        match opened? {
+            Some((found, sequence)) if found == *manifest => Ok(Some(parts?.opened_at(sequence))),
+            // It was removed, and opened by somebody else.
+            Some(_) => self.stored_transfer(&manifest.channel, manifest.transfer).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The manifest of this transfer, known to be there, and its sequence; `None` also where it cannot be read.
+    async fn stored_manifest(
+        &self, channel: &Channel, transfer: TransferId,
+    ) -> Result<Option<(Manifest, u64)>, BrokerError> {
+        let (control, subject) = (self.stream().control(), self.subjects().open(channel, transfer));
         let open = match self.last_message(control, &subject).await? {
             // The server has just said that there is one: the replica that answered lags.
             None => self.last_message_of_leader(control, &subject).await?,
             open => open,
         };
-        let Some(open) = open else { return Ok(None) };
         let subject = Subject { channel: channel.clone(), transfer };
-        let manifest = open.header(name::MANIFEST).and_then(|text| Manifest::from_header(text, &subject).ok());
-        let Some(manifest) = manifest else { return Ok(None) };
-        if manifest.inline.is_some() {
-            return Ok(Some(StoredTransfer::new(manifest, open.sequence)));
-        }
-        // Together: over a long line each of them takes its time.
+        Ok(open.and_then(|open| {
+            let manifest = Manifest::from_header(open.header(name::MANIFEST)?, &subject).ok()?;
+            Some((manifest, open.sequence))
+        }))
+    }
+
+    /// What is stored of a transfer in chunks besides its manifest, which has this sequence. Looked up together: over a long line each
+    /// of them takes its time.
+    async fn stored_parts(&self, manifest: Manifest, opened: u64) -> Result<StoredTransfer, BrokerError> {
+        let (channel, transfer) = (manifest.channel.clone(), manifest.transfer);
         let (stored, record, requests) = tokio::join!(
-            self.stored_chunks(&manifest, open.sequence),
-            self.closing_record_of_leader(channel, transfer),
-            self.repair_requests(channel, transfer),
+            self.stored_chunks(&manifest, opened),
+            self.closing_record_of_leader(&channel, transfer),
+            self.repair_requests(&channel, transfer),
         );
         let mut stored = stored?;
         // Lost from one of its two places, it still stands in the other. What a replica shows may be an earlier transfer's.
@@ -119,7 +149,7 @@ impl Broker {
             }
             Err(error) => return Err(error),
         }
-        Ok(Some(stored))
+        Ok(stored)
     }
 
     async fn stored_chunks(&self, manifest: &Manifest, opened: u64) -> Result<StoredTransfer, BrokerError> {

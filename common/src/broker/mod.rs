@@ -30,6 +30,7 @@ mod receivers;
 mod rights;
 mod said;
 mod secret;
+mod send_window;
 mod servers;
 mod settings;
 mod standing;

@@ -27,7 +27,7 @@ pub(crate) struct SendArguments {
     /// auto, none, gzip or zstd; auto leaves alone what does not shrink
     #[arg(long, default_value_t, value_name = "C")]
     compression: Compression,
-    /// auto, or a size from 64KiB up
+    /// auto, or a size from 16KiB up
     #[arg(long, default_value = "auto", value_name = "N")]
     chunk_size: ChunkSizing,
     /// blake3 or sha256
@@ -42,8 +42,8 @@ pub(crate) struct SendArguments {
     /// Files sent at once
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = number::<u16>(1..=256))]
     concurrency: u16,
-    /// Most bytes of chunks under way, of all files together
-    #[arg(long, default_value = "8MiB", value_name = "BYTES")]
+    /// Most bytes of chunks in memory and under way, of all files together; fewer are under way on a line that holds less
+    #[arg(long, default_value = "16MiB", value_name = "BYTES")]
     window: ByteCount,
     /// Give up when nothing could be published for so long
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = parse_duration)]
