@@ -18,12 +18,13 @@ use natsfer_common::{
     header,
     metrics::{PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_CHUNKS},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     ProducerError, Sent, SentStatus,
     attempt::Attempt,
     closing::End,
+    lanes::{Lane, Place},
     patience::Patience,
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
     recovery::Recovery,
@@ -38,11 +39,13 @@ const LOOKING: u32 = 10;
 
 /// Everything that sending one transfer's chunks needs.
 pub(crate) struct Chunks<'a> {
-    pub(crate) upload: &'a Upload,
-    pub(crate) attempt: &'a Attempt,
-    pub(crate) patience: &'a Patience,
-    pub(crate) path: &'a Path,
-    pub(crate) recovery: Recovery,
+    upload: &'a Upload,
+    attempt: &'a Attempt,
+    patience: &'a Patience,
+    path: &'a Path,
+    recovery: Recovery,
+    /// Whether the first chunk is stored, which expects to be the first one.
+    begun: watch::Sender<bool>,
 }
 
 /// What came of sending.
@@ -55,7 +58,11 @@ pub(crate) enum Outcome {
     LookAgain,
 }
 
-impl Chunks<'_> {
+impl<'a> Chunks<'a> {
+    pub(crate) fn new(upload: &'a Upload, attempt: &'a Attempt, patience: &'a Patience, path: &'a Path) -> Self {
+        Self { upload, attempt, patience, path, recovery: Recovery::default(), begun: watch::Sender::new(false) }
+    }
+
     /// Publishes what is missing of what the stream holds, and closes. `looked_at` is the source, to see whether it changed
     /// meanwhile.
     pub(crate) async fn send(
@@ -116,7 +123,7 @@ impl Chunks<'_> {
     async fn publish_all(
         &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static, watch: Watch,
     ) -> Result<Digest, Stop> {
-        let Upload { broker, options, progress, buffers, .. } = self.upload;
+        let Upload { broker, lanes, options, progress, buffers, .. } = self.upload;
         let link = broker.estimate().await;
         let mut prepared = Preparing {
             chunk_size: manifest.chunk_size.bytes() as usize,
@@ -124,7 +131,7 @@ impl Chunks<'_> {
             digest: manifest.digest_algorithm,
             plan: plan.clone(),
             buffers: buffers.clone(),
-            broker: broker.clone(),
+            lanes: lanes.clone(),
             link,
         }
         .start(reader);
@@ -133,6 +140,7 @@ impl Chunks<'_> {
         let mut in_flight = FuturesUnordered::new();
         // Of a transfer that is new, the first chunk is only stored if nothing lies on its subject.
         let mut first = lock().last_sequence() == 0;
+        self.begun.send_replace(!first);
         let (mut digest, mut unwanted) = (None, None);
         let mut ended = pin!(self.ended(manifest, watch));
         loop {
@@ -155,11 +163,12 @@ impl Chunks<'_> {
                     }
                 }
                 Some(published) = in_flight.next(), if !in_flight.is_empty() => {
-                    let (Prepared { chunk, payload, share }, stored) = published?;
+                    let (Prepared { chunk, payload, place }, stored) = published?;
+                    self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
                     lock().acknowledge(chunk.index, payload.len() as u64, stored.sequence);
                     progress.send_modify(|progress| progress.bytes_stored += u64::from(chunk.length));
                     buffers.give_back(payload);
-                    drop(share);
+                    drop(place);
                 }
                 // What is under way is waited for: it may be stored all the same, and is to be removed.
                 why = &mut ended, if reading => unwanted = Some(why),
@@ -178,7 +187,11 @@ impl Chunks<'_> {
     async fn publish(
         &self, manifest: &Manifest, plan: &SharedPlan, prepared: Prepared, first: bool,
     ) -> Result<(Prepared, Stored), Stop> {
-        let broker = &self.upload.broker;
+        let Place { broker, lane, .. } = &prepared.place;
+        if *lane == Lane::Further {
+            // Over another connection it could come before the first one. The sender lives as long as this.
+            let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
+        }
         let subject = broker.subjects().data(&manifest.channel, manifest.transfer);
         let mut headers = prepared.chunk.to_headers().to_vec();
         headers.push(self.attempt.chunk(&prepared.chunk));
@@ -190,7 +203,7 @@ impl Chunks<'_> {
             let before = sent_in.swap(epoch, Ordering::Relaxed);
             if before != 0
                 && before != epoch
-                && let Some(stored) = self.recovery.stored(broker, manifest, plan, &prepared.chunk).await?
+                && let Some(stored) = self.recovery.stored(self.upload, manifest, plan, &prepared.chunk).await?
             {
                 return Ok(Some(stored));
             }

@@ -23,6 +23,7 @@ mod deliveries;
 mod error;
 mod inline_file;
 mod input;
+mod lanes;
 mod options;
 mod patience;
 mod prepare;

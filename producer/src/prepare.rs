@@ -8,11 +8,13 @@ use std::{
 use bytes::Bytes;
 use natsfer_common::{
     ChunkHeader, Compression, Compressor, Digest, DigestAlgorithm, Encoding, LinkEstimate, Offer, SendPlan,
-    broker::{Broker, Share},
 };
 use tokio::{runtime::Handle, sync::mpsc};
 
-use crate::cutter::{Buffers, cut};
+use crate::{
+    cutter::{Buffers, cut},
+    lanes::{Lanes, Place},
+};
 
 /// Preparations that wait to be taken: the window bounds what chunks among them hold.
 const AHEAD: usize = 4;
@@ -26,7 +28,7 @@ pub(crate) struct Prepared {
     pub(crate) chunk: ChunkHeader,
     pub(crate) payload: Bytes,
     /// Held until the server has acknowledged it.
-    pub(crate) share: Share,
+    pub(crate) place: Place,
 }
 
 /// What comes from the preparing thread.
@@ -51,7 +53,7 @@ pub(crate) struct Preparing {
     pub(crate) digest: DigestAlgorithm,
     pub(crate) plan: SharedPlan,
     pub(crate) buffers: Buffers,
-    pub(crate) broker: Broker,
+    pub(crate) lanes: Lanes,
     pub(crate) link: LinkEstimate,
 }
 
@@ -93,8 +95,8 @@ impl Preparing {
                 }
                 Ok(Offer::Publish) => {
                     // Not before it is read: a source may be quiet for long, and what is stored needs no share.
-                    let Some(mut share) = self.share(sender, runtime) else { break };
-                    compressor.waited(share.waited);
+                    let Some(mut place) = self.place(sender, runtime) else { break };
+                    compressor.waited(place.share.waited);
                     let (encoding, payload) = match compressor.compress(&raw) {
                         Some((encoding, payload)) => {
                             self.buffers.give_back(raw);
@@ -102,9 +104,9 @@ impl Preparing {
                         }
                         None => (Encoding::Identity, raw),
                     };
-                    share.shrink_to(payload.len());
+                    place.share.shrink_to(payload.len());
                     let chunk = ChunkHeader { index, offset, length, crc32, encoding };
-                    Preparation::Chunk(Prepared { chunk, payload, share })
+                    Preparation::Chunk(Prepared { chunk, payload, place })
                 }
             };
             offset += u64::from(length);
@@ -115,11 +117,11 @@ impl Preparing {
         Preparation::End(hasher.finish())
     }
 
-    /// Waits for room in the window; `None` when nobody takes chunks any more.
-    fn share(&self, sender: &mpsc::Sender<Preparation>, runtime: &Handle) -> Option<Share> {
+    /// Waits for room on the line; `None` when nobody takes chunks any more.
+    fn place(&self, sender: &mpsc::Sender<Preparation>, runtime: &Handle) -> Option<Place> {
         runtime.block_on(async {
             tokio::select! {
-                share = self.broker.reserve(self.chunk_size) => Some(share),
+                place = self.lanes.reserve(self.chunk_size) => Some(place),
                 () = sender.closed() => None,
             }
         })

@@ -14,8 +14,8 @@ use natsfer_common::{
 use tokio::{io::AsyncRead, sync::watch, time::Instant};
 
 use crate::{
-    ProducerError, Progress, SendOptions, Sending, Sent, StoredCopy, cutter::Buffers, source::Source, upload::Upload,
-    verification::verify_file,
+    ProducerError, Progress, SendOptions, Sending, Sent, StoredCopy, cutter::Buffers, lanes::Lanes, source::Source,
+    upload::Upload, verification::verify_file,
 };
 
 /// Files that are opened in one go, and read where they are small, at most.
@@ -26,7 +26,7 @@ const MOST_OPENINGS: usize = 4;
 /// Sends files, readers and bytes over one connection. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Producer {
-    broker: Broker,
+    lanes: Lanes,
     buffers: Buffers,
     pacer: Pacer,
     opening: Together<PathBuf, Result<Source, ProducerError>>,
@@ -44,7 +44,7 @@ impl Producer {
     /// Uses a connection that is there already.
     pub fn new(broker: Broker) -> Self {
         Self {
-            broker,
+            lanes: Lanes::new(broker),
             buffers: Buffers::default(),
             pacer: Pacer::default(),
             opening: Together::new(MOST_OPENED, MOST_OPENINGS, |paths| {
@@ -57,7 +57,17 @@ impl Producer {
     /// where the line holds less. A chunk larger than that goes alone. Besides, each transfer holds the chunk that it reads.
     #[must_use]
     pub fn with_window(self, bytes: u64) -> Self {
-        Self { broker: self.broker.with_window(bytes), ..self }
+        Self { lanes: self.lanes.with_window(bytes), ..self }
+    }
+
+    /// Spreads chunks over so many connections in all; one by default. For lines that one TCP connection cannot fill, because they are
+    /// long and lose packets, or give each connection a part only. A window that is set ([`Producer::with_window`]) is shared out among
+    /// them.
+    ///
+    /// # Errors
+    /// When a connection cannot be made, or the first one is the service's own ([`Broker::with_client`]).
+    pub async fn with_connections(self, connections: u16) -> Result<Self, ProducerError> {
+        Ok(Self { lanes: self.lanes.widened(connections.into()).await?, ..self })
     }
 
     /// With no more than so many bytes per second, of all transfers together, as they are published.
@@ -68,7 +78,7 @@ impl Producer {
 
     /// The connection.
     pub fn broker(&self) -> &Broker {
-        &self.broker
+        self.lanes.first()
     }
 
     /// Sends a regular file; under its own name, without the directories before it, unless the options give one. Sent again,
@@ -98,7 +108,7 @@ impl Producer {
         if options.name.is_none() {
             options.name = Some(own_name(path.as_ref())?);
         }
-        verify_file(&self.broker, path.as_ref(), &options).await
+        verify_file(self.broker(), path.as_ref(), &options).await
     }
 
     /// Sends what a reader gives, to its end. The options must give a name. Sent again, it is another transfer, unless the options
@@ -123,7 +133,7 @@ impl Producer {
         &self, open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
     ) -> Sending {
         let (progress, watched) = watch::channel(Progress::default());
-        let Self { broker, buffers, pacer, .. } = self.clone();
+        let Self { lanes, buffers, pacer, .. } = self.clone();
         Sending::start(watched, async move {
             let (mut source, options) = open.await?;
             // Gone with whoever waits for it: a thread would read on for as long as the reader is quiet.
@@ -131,16 +141,17 @@ impl Producer {
             progress.send_modify(|progress| progress.size = source.version().map(|version| version.size));
             let _under_way = UnderWay::new(SENDING);
             let started = Instant::now();
-            let upload = Upload { broker, buffers, pacer, options, progress };
+            let broker = lanes.first().with_patience(options.stall_timeout);
+            let upload = Upload { broker, lanes, buffers, pacer, options, progress };
             upload.run(source).await.inspect(|sent| count(sent, started)).inspect_err(|_| {
                 metrics::counter!(SEND_FAILURES).increment(1);
             })
         })
     }
 
-    /// Closes the connection, once what was published has been written.
+    /// Closes the connections, once what was published has been written.
     pub async fn close(self) {
-        self.broker.close().await;
+        self.lanes.close().await;
     }
 }
 

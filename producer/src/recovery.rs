@@ -8,7 +8,7 @@ use natsfer_common::{
 };
 use tokio::sync::Mutex;
 
-use crate::prepare::SharedPlan;
+use crate::{prepare::SharedPlan, upload::Upload};
 
 /// What the stream has shown of one transfer since the connection was made anew: one look serves all chunks that were on their way.
 #[derive(Debug, Default)]
@@ -26,13 +26,13 @@ impl Recovery {
     /// Whether this chunk is stored, which was published on a connection that has ended. A user who may not look is told that it is
     /// not: to store it twice does no harm.
     pub(crate) async fn stored(
-        &self, broker: &Broker, manifest: &Manifest, plan: &SharedPlan, chunk: &ChunkHeader,
+        &self, upload: &Upload, manifest: &Manifest, plan: &SharedPlan, chunk: &ChunkHeader,
     ) -> Result<Option<Stored>, BrokerError> {
         let mut found = self.0.lock().await;
-        let epoch = broker.epoch();
+        let epoch = upload.lanes.epoch();
         if found.epoch != Some(epoch) {
             let acknowledged = plan.lock().unwrap_or_else(PoisonError::into_inner).last_sequence();
-            found.chunks = unacknowledged(broker, manifest, acknowledged).await?;
+            found.chunks = unacknowledged(&upload.broker, manifest, acknowledged).await?;
             found.epoch = Some(epoch);
             let (transfer, stored) = (manifest.transfer, found.chunks.len());
             tracing::debug!(%transfer, stored, "looked which chunks were stored before the connection ended");

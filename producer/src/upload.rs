@@ -20,8 +20,8 @@ use crate::{
     cutter::Buffers,
     inline_file::InlineFile,
     input::Input,
+    lanes::Lanes,
     patience::Patience,
-    recovery::Recovery,
     source::{Source, Version},
     tombstone::Tombstone,
 };
@@ -34,7 +34,9 @@ const MOST_LOSSES: u32 = 3;
 
 /// One call of a `send_…` method.
 pub(crate) struct Upload {
+    /// For everything but chunks.
     pub(crate) broker: Broker,
+    pub(crate) lanes: Lanes,
     pub(crate) buffers: Buffers,
     pub(crate) pacer: Pacer,
     pub(crate) options: SendOptions,
@@ -52,8 +54,7 @@ enum Opening {
 }
 
 impl Upload {
-    pub(crate) async fn run(mut self, source: Source) -> Result<Sent, ProducerError> {
-        self.broker = self.broker.with_patience(self.options.stall_timeout);
+    pub(crate) async fn run(self, source: Source) -> Result<Sent, ProducerError> {
         let name = self.options.name.clone().ok_or(ProducerError::NoName)?;
         let path = source.path(&name);
         let unreadable = |source| ProducerError::Read { path: path.clone(), source };
@@ -208,7 +209,7 @@ impl Upload {
             // Of its own each time: what was acknowledged to the last one may be gone, and is to be stored again.
             let attempt = Attempt::new(transfer).map_err(unreadable)?;
             let looked_at = input.source().again();
-            let chunks = Chunks { upload: self, attempt: &attempt, patience, path, recovery: Recovery::default() };
+            let chunks = Chunks::new(self, &attempt, patience, path);
             match chunks.send(stored, input.reader(), looked_at).await? {
                 Outcome::Sent(sent) => return Ok(Some(*sent)),
                 Outcome::Foreign => return Ok(None),

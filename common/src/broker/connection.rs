@@ -56,6 +56,8 @@ pub struct Broker {
     pub(super) making_streams: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
     room: Room,
+    /// How the connection was made, if we have made it.
+    options: Option<Arc<ConnectOptions>>,
     /// Whether this side has seen to it that the connection is encrypted; the server may have, too.
     pub(super) encrypted: bool,
 }
@@ -106,8 +108,19 @@ impl Broker {
             .connect(&servers.urls)
             .await
             .map_err(|source| BrokerError::connect(servers.shown(), source))?;
-        let stream = options.stream.clone();
-        Ok(Self { encrypted, ..Self::over(client, Owner::Us, stream, &options.jetstream, violations) })
+        let broker = Self::over(client, Owner::Us, options.stream.clone(), &options.jetstream, violations);
+        Ok(Self { encrypted, options: Some(Arc::new(options.clone())), ..broker })
+    }
+
+    /// Makes another connection, as this one was made: with bytes on their way, and a rate, of its own.
+    ///
+    /// # Errors
+    /// Those of [`Broker::connect`]; and where the connection is the service's own, for it is not known how it was made.
+    pub async fn another(&self) -> Result<Self, BrokerError> {
+        match &self.options {
+            Some(options) => Box::pin(Self::connect(options)).await,
+            None => Err(BrokerError::NotOurs),
+        }
     }
 
     /// Uses a connection that the service has already. Where its user has few rights, [`Broker::connect`] is better: what the server
@@ -145,6 +158,7 @@ impl Broker {
             making_streams: Arc::default(),
             patience,
             room,
+            options: None,
             encrypted: false,
         }
     }
@@ -223,15 +237,13 @@ impl Broker {
         self.client.max_payload()
     }
 
-    /// The same connection, on which so many bytes of what is published may be prepared and on their way together; 16 MiB by default.
-    /// It holds for all that share the connection.
-    #[must_use]
-    pub fn with_window(self, bytes: u64) -> Self {
+    /// Bounds the bytes of what is prepared, and on its way, to be published; 16 MiB by default. It holds for all that share the
+    /// connection.
+    pub fn set_window(&self, bytes: u64) {
         self.line.set_window(bytes);
-        self
     }
 
-    /// Waits for room for so many bytes on the line to the server, in turn with others: see [`Broker::with_window`].
+    /// Waits for room for so many bytes on the line to the server, in turn with others: see [`Broker::set_window`].
     ///
     /// # Cancel safety
     /// Cancel safe, but the turn is lost.

@@ -145,6 +145,9 @@ pub enum BrokerError {
         /// What was asked.
         what: String,
     },
+    /// Another connection was asked for beside one that is not ours.
+    #[error("no further connection can be made: how the first one was made is not known")]
+    NotOurs,
     /// The server's answer makes no sense.
     #[error("the server's answer is not understood: {what}")]
     Answer {

@@ -79,7 +79,7 @@ impl Send {
 
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
-        let producer = self.sending.producer(broker);
+        let producer = self.sending.producer(broker).await?;
         let progresses = self.sending.progresses();
         let channels = self.sending.channel.clone().into();
         awaited::warn_of_strangers(broker, &channels, &self.wait_for, "it is waited for all the same").await;

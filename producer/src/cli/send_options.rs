@@ -45,6 +45,9 @@ pub(crate) struct SendArguments {
     /// Most bytes of chunks in memory and under way, of all files together; fewer are under way on a line that holds less
     #[arg(long, default_value = "16MiB", value_name = "BYTES")]
     window: ByteCount,
+    /// Connections to spread chunks over, where one cannot fill the line
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = number::<u16>(1..=64))]
+    connections: u16,
     /// Give up when nothing could be published for so long
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) stall_timeout: Duration,
@@ -78,8 +81,9 @@ fn parse_metadata(text: &str) -> Result<(String, String), String> {
 
 impl SendArguments {
     /// What sends.
-    pub(crate) fn producer(&self, broker: &Broker) -> Producer {
-        Producer::new(broker.clone()).with_window(self.window.0).with_rate(self.rate)
+    pub(crate) async fn producer(&self, broker: &Broker) -> Result<Producer, ProducerError> {
+        let producer = Producer::new(broker.clone()).with_window(self.window.0).with_rate(self.rate);
+        producer.with_connections(self.connections).await
     }
 
     /// What shows how far files are.

@@ -104,7 +104,7 @@ impl<'a> Pump<'a> {
             watch,
             setting,
             file,
-            producer: watch.sending.producer(broker),
+            producer: watch.sending.producer(broker).await?,
             progresses: watch.sending.progresses(),
             outbox,
             changes,
