@@ -139,7 +139,10 @@ impl Running {
     }
 
     /// Waits for its end, and leaves it to others to look on meanwhile.
-    pub(crate) async fn end(&self) -> Result<Output> {
+    ///
+    /// # Errors
+    /// When it has not come in the command's limit, counted from now. The command runs on.
+    pub async fn end(&self) -> Result<Output> {
         let exit = timeout(self.limit, self.process.wait())
             .await
             .with_context(|| format!("still running after {:?}", self.limit))??;
