@@ -124,7 +124,7 @@ impl<'a> Chunks<'a> {
         &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static, watch: Watch,
     ) -> Result<Digest, Stop> {
         let Upload { broker, lanes, options, progress, buffers, .. } = self.upload;
-        let link = broker.estimate().await;
+        let link = broker.estimate(manifest.size.unwrap_or(0)).await;
         let mut prepared = Preparing {
             chunk_size: manifest.chunk_size.bytes() as usize,
             compression: options.compression,

@@ -29,6 +29,9 @@ use crate::{
 /// Sources that agree in name, size and mtime and differ in their bytes are told apart by a number; nobody has so many.
 const MOST_REVISIONS: u32 = 1_000;
 
+/// What a source of unknown length is taken for when the line is measured, in bytes.
+const UNKNOWN_SIZE: u64 = 1 << 20;
+
 /// How often a transfer may be lost from the stream while it is sent, manifest and all.
 const MOST_LOSSES: u32 = 3;
 
@@ -58,8 +61,10 @@ impl Upload {
         let name = self.options.name.clone().ok_or(ProducerError::NoName)?;
         let path = source.path(&name);
         let unreadable = |source| ProducerError::Read { path: path.clone(), source };
-        let small = source.version().is_some_and(|version| version.size <= ALWAYS_INLINE.into());
-        let link = if small { LinkEstimate::default() } else { self.broker.estimate().await };
+        let link = match source.version() {
+            Some(version) if version.size <= ALWAYS_INLINE.into() => LinkEstimate::default(),
+            version => self.broker.estimate(version.map_or(UNKNOWN_SIZE, |version| version.size)).await,
+        };
         let mut manifest = self.manifest(&name, source.version(), link)?;
         let chunk_size = manifest.chunk_size.bytes() as usize;
         let mut input = Input::read(source, chunk_size).await.map_err(unreadable)?;

@@ -251,9 +251,10 @@ impl Broker {
         self.line.reserve(bytes).await
     }
 
-    /// What is known of the way to the server: the first time, it is measured by 4 KiB that the server throws away.
-    pub async fn estimate(&self) -> LinkEstimate {
-        self.line.estimate().await
+    /// What is known of the way to the server, for one who has so many bytes to send: the first time, it is measured by a 64th of them, 4
+    /// to 64 KiB, that the server throws away.
+    pub async fn estimate(&self, to_be_sent: u64) -> LinkEstimate {
+        self.line.estimate(to_be_sent).await
     }
 
     /// Waits until what was published has been written to the server.

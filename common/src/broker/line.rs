@@ -32,8 +32,13 @@ pub(super) const WINDOW: u64 = 16 << 20;
 const TICK: Duration = Duration::from_millis(500);
 /// What a server may take to say that nobody listens, where it may not be heard if it denies the question.
 const DENIED_UNHEARD: Duration = Duration::from_secs(5);
-/// Bytes of the message that measures the rate: they fit in what TCP sends at first, so that its slow start does not show.
-const PROBE: usize = 4 * 1024;
+/// Bytes of the message that measures the rate: a part of what is to be sent, so that it costs little, within these bounds. A line may
+/// carry a few KiB faster than all that follows.
+const PROBE_PART: u64 = 64;
+const PROBE: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
+/// How long after an empty message it is sent, and the least difference that says anything.
+const APART: Duration = Duration::from_millis(2);
+const SHORTEST: Duration = Duration::from_micros(100);
 
 /// The line of one connection. Clones share it.
 #[derive(Debug, Clone)]
@@ -155,8 +160,9 @@ impl Line {
         OnItsWay { shared, ticket, flight }
     }
 
-    /// What is known of the line: what transfers have reached, if they filled it; otherwise what two messages measure, the first time.
-    pub(super) async fn estimate(&self) -> LinkEstimate {
+    /// What is known of the line: what transfers have reached, if they filled it; otherwise what two messages measure, the first time,
+    /// for so many bytes that are to be sent.
+    pub(super) async fn estimate(&self, to_be_sent: u64) -> LinkEstimate {
         let known = {
             let state = self.shared.lock();
             state.measured.map(|measured| match state.window.congestion.line_rate() {
@@ -167,23 +173,34 @@ impl Line {
         match known {
             Some(known) => known,
             None => {
-                let measured = self.measure().await;
+                let measured = self.measure(to_be_sent).await;
                 self.shared.lock().measured.get_or_insert(measured).to_owned()
             }
         }
     }
 
-    /// Sends an empty message and a long one behind it to nobody: the server says so at once, or that this user may not. The first
-    /// answer shows the round trip, and how much later the second one comes, the rate. Where neither comes, the connection is made
-    /// anew, and all is unknown.
-    async fn measure(&self) -> LinkEstimate {
-        let began = Instant::now();
-        let timed = async |payload| (self.ask_nobody(payload).await, began.elapsed());
-        let long = Bytes::from_static(&[b'.'; PROBE]);
-        let ((first, round_trip), (second, later)) = tokio::join!(timed(Bytes::new()), timed(long));
-        let apart = later.saturating_sub(round_trip).as_secs_f64();
-        let rate = (first == Sign::Nobody && second == Sign::Nobody && apart > 0.0).then(|| PROBE as f64 / apart);
-        LinkEstimate { round_trip, rate }
+    /// Sends an empty message to nobody, and a long one: the server says at once that nobody listens, or that this user may not ask. The
+    /// first answer shows the round trip, and by how much the second one takes longer, the rate. The second is sent without waiting for
+    /// the first answer, but not together with it: then the server would answer both at a time. Where no answer comes, because the
+    /// connection is made anew, the rate is unknown.
+    async fn measure(&self, to_be_sent: u64) -> LinkEstimate {
+        let probe = (to_be_sent / PROBE_PART).clamp(*PROBE.start(), *PROBE.end());
+        let timed = async |payload| {
+            let began = Instant::now();
+            (self.ask_nobody(payload).await, began.elapsed())
+        };
+        let mut short = std::pin::pin!(timed(Bytes::new()));
+        let first = tokio::time::timeout(APART, &mut short).await.ok();
+        let long = timed(Bytes::from(vec![b'.'; probe as usize]));
+        let (first, second) = match first {
+            Some(first) => (first, long.await),
+            None => tokio::join!(short, long),
+        };
+        let ((short_sign, round_trip), (long_sign, longer)) = (first, second);
+        let measured = short_sign != Sign::None && long_sign != Sign::None;
+        // What cannot be told apart is a fast line.
+        let took = longer.saturating_sub(round_trip).max(SHORTEST).as_secs_f64();
+        LinkEstimate { round_trip, rate: measured.then(|| probe as f64 / took) }
     }
 
     /// Waits until the server has received all that was sent before, or the connection is another one.

@@ -76,7 +76,7 @@ async fn connection(broker: &Broker) -> Vec<Finding> {
     let mut findings = vec![server::version(&facts), server::encryption(&facts)];
     findings.push(server::login(&facts, broker.identity().await.ok().as_ref()));
     findings.push(server::max_payload(facts.max_payload));
-    findings.push(server::round_trip(broker.estimate().await.round_trip));
+    findings.push(server::round_trip(broker.estimate(0).await.round_trip));
     findings
 }
 
