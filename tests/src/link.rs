@@ -1,61 +1,99 @@
-//! One direction of a proxy: a cable of a certain length and width.
+//! One direction of a proxy: moves bytes from socket to socket, when its line says so.
 
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
-use crate::files::Random;
-use crate::lock;
+use crate::line::{Arrivals, Capacity, LARGEST_PIECE, Queue, Room, Sharing, Ticket};
+use crate::packet_loss::PacketLoss;
+use crate::socket_buffer::SocketBuffer;
+use crate::{Line, lock};
 
-/// The largest run of bytes handled at once.
-const PIECE: usize = 64 * 1024;
-
-/// How many pieces may be on their way: bounds what latency can hold.
-const IN_FLIGHT: usize = 256;
-
-/// What one packet carries on an Ethernet.
-const SEGMENT: usize = 1460;
-
-/// How long a sender waits before it repeats a packet: Linux' shortest time.
-const RETRANSMISSION: Duration = Duration::from_millis(200);
-
-/// A packet that is lost so often ends a real connection.
-const MOST_REPEATS: u32 = 6;
-
-/// How the proxy's cable behaves at the moment.
+/// What the proxy does to its connections beside its lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) refuse: bool,
     pub(crate) black_hole: bool,
-    pub(crate) latency: Duration,
-    /// Bytes per second; none is as fast as it goes.
-    pub(crate) rate: Option<u64>,
     /// The share of packets that are lost, from 0 to 1.
     pub(crate) loss: f64,
     /// Counts the cuts: a connection ends when it is no longer its own.
     pub(crate) cuts: u64,
 }
 
-/// All connections of a proxy share one link per direction, and its rate.
+/// One direction of a proxy, of all its connections.
 #[derive(Debug)]
 pub(crate) struct Link {
     settings: watch::Receiver<Settings>,
-    free_at: Mutex<Instant>,
+    /// The line as it is, told after the road has become so.
+    line: watch::Sender<Line>,
+    road: Mutex<Road>,
+    losses: Mutex<PacketLoss>,
     carried: AtomicU64,
-    losses: Mutex<Random>,
+    seed: u64,
+}
+
+/// What the connections share.
+#[derive(Debug)]
+struct Road {
+    capacity: Capacity,
+    /// Of all connections together, where the line has one for all of them.
+    queue: Queue,
+}
+
+/// One connection's way through the link.
+struct Lane {
+    /// Its own, where every connection has one.
+    queue: Mutex<Queue>,
+    /// Bytes that were taken from its sender and not given to its receiver yet.
+    held: watch::Sender<u64>,
+}
+
+/// Bytes on their way. None at all are the end of the stream, which is under way as long as everything else.
+struct Piece {
+    ticket: Ticket,
+    bytes: Vec<u8>,
+}
+
+/// What came of an attempt to read from a sender.
+enum Read {
+    /// These are on the line now.
+    Piece(Piece),
+    /// There may be room then.
+    Full(Instant),
+    /// It was not ready after all.
+    Nothing,
 }
 
 impl Link {
-    /// A link whose losses are drawn from that seed.
+    /// A link over a line without limits, whose losses and jitter are drawn from that seed.
     pub(crate) fn new(settings: watch::Receiver<Settings>, seed: u64) -> Self {
-        let losses = Mutex::new(Random::new(seed));
-        Self { settings, free_at: Mutex::new(Instant::now()), carried: AtomicU64::new(0), losses }
+        let line = Line::free();
+        let road = Road { capacity: Capacity::new(line, Instant::now()), queue: Queue::new(seed) };
+        Self {
+            settings,
+            line: watch::Sender::new(line),
+            road: Mutex::new(road),
+            losses: Mutex::new(PacketLoss::new(seed)),
+            carried: AtomicU64::new(0),
+            seed,
+        }
+    }
+
+    /// The line as it is.
+    pub(crate) fn line(&self) -> Line {
+        *self.line.borrow()
+    }
+
+    /// Makes it another line from that moment on.
+    pub(crate) fn lay(&self, line: Line, now: Instant) {
+        lock(&self.road).capacity.change(line, now);
+        self.line.send_modify(|now| *now = line);
     }
 
     /// Bytes delivered so far.
@@ -63,46 +101,12 @@ impl Link {
         self.carried.load(Ordering::Relaxed)
     }
 
-    /// Carries bytes until the sender has finished or either end fails.
-    pub(crate) async fn carry(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
-        let (entry, mut far_end) = mpsc::channel::<(Instant, Vec<u8>)>(IN_FLIGHT);
-        let enter = async move {
-            let mut piece = vec![0; PIECE];
-            loop {
-                let room = self.piece();
-                let count = from.read(&mut piece[..room]).await?;
-                if count == 0 {
-                    return Ok(());
-                }
-                self.open().await;
-                self.pace(count).await;
-                let stall = self.stall(count);
-                if !stall.is_zero() {
-                    sleep(stall).await;
-                }
-                let due = Instant::now() + self.settings.borrow().latency;
-                let sent = entry.send((due, piece[..count].to_vec())).await;
-                if sent.is_err() {
-                    return Ok(());
-                }
-            }
-        };
-        let leave = async move {
-            while let Some((due, piece)) = far_end.recv().await {
-                // Even a sleep that is over takes a timer's tick, a millisecond: 64 MiB/s at most.
-                if due > Instant::now() {
-                    sleep_until(due).await;
-                }
-                self.open().await;
-                to.write_all(&piece).await?;
-                let count = piece.len() as u64;
-                self.carried.fetch_add(count, Ordering::Relaxed);
-            }
-            // The end of the stream stays in the black hole, too.
-            self.open().await;
-            to.shutdown().await
-        };
-        tokio::try_join!(enter, leave).map(|_: ((), ())| ())
+    /// Carries bytes until the sender has finished, or is gone, and all has arrived; or until the receiver is gone.
+    pub(crate) async fn carry(&self, from: OwnedReadHalf, to: OwnedWriteHalf) -> io::Result<()> {
+        let lane = Lane { queue: Mutex::new(Queue::new(self.seed)), held: watch::Sender::new(0) };
+        // Bounded in bytes, by what is held.
+        let (entry, exit) = mpsc::unbounded_channel();
+        tokio::try_join!(self.take(&lane, from, entry), self.give(&lane, exit, to)).map(|_: ((), ())| ())
     }
 
     /// Waits out a black hole.
@@ -112,40 +116,104 @@ impl Link {
         drop(settings.wait_for(|now| !now.black_hole).await);
     }
 
-    /// On a slow link small pieces, or it would be bursts and pauses.
-    fn piece(&self) -> usize {
-        let rate = self.settings.borrow().rate;
-        rate.and_then(|rate| usize::try_from(rate / 50).ok()).map_or(PIECE, |piece| piece.clamp(256, PIECE))
+    /// Takes bytes from the sender whenever there is room for them.
+    async fn take(&self, lane: &Lane, from: OwnedReadHalf, entry: mpsc::UnboundedSender<Piece>) -> io::Result<()> {
+        let (mut line, mut kept) = (self.line.subscribe(), SocketBuffer::receive());
+        let mut buffer = vec![0; usize::try_from(LARGEST_PIECE).unwrap_or(usize::MAX)];
+        let mut held = lane.held.subscribe();
+        loop {
+            let now = *line.borrow_and_update();
+            kept.fit(from.as_ref(), &now)?;
+            tokio::select! {
+                // That it failed is what reading says.
+                _ = from.readable() => {}
+                _ = line.changed() => continue,
+            }
+            self.open().await;
+            // Fails only without a lane.
+            drop(held.wait_for(|held| held + now.piece() <= now.window()).await);
+            let piece = match self.read(lane, &from, &mut buffer)? {
+                Read::Piece(piece) => piece,
+                Read::Full(moment) => {
+                    wait(moment, &mut line).await;
+                    continue;
+                }
+                Read::Nothing => continue,
+            };
+            let (count, late) = (piece.bytes.len(), piece.ticket.lateness());
+            lane.held.send_modify(|held| *held += count as u64);
+            // Fails when the receiver is gone: the other half tells.
+            if entry.send(piece).is_err() || count == 0 {
+                return Ok(());
+            }
+            if !late.is_zero() {
+                sleep(late).await;
+            }
+        }
     }
 
-    async fn pace(&self, count: usize) {
-        let Some(rate) = self.settings.borrow().rate else {
-            return;
+    /// Reads what is there, and puts it on the line if there is room.
+    fn read(&self, lane: &Lane, from: &OwnedReadHalf, buffer: &mut [u8]) -> io::Result<Read> {
+        let (mut road, mut own) = (lock(&self.road), lock(&lane.queue));
+        let Road { capacity, queue } = &mut *road;
+        let queue = match capacity.line().sharing() {
+            Sharing::Together => queue,
+            Sharing::Each => &mut own,
         };
-        let takes = Duration::from_secs_f64(count as f64 / rate.max(1) as f64);
-        let done = {
-            let mut free_at = lock(&self.free_at);
-            *free_at = (*free_at).max(Instant::now()) + takes;
-            *free_at
+        let now = Instant::now();
+        let room = match queue.room(capacity, now) {
+            Room::Now(room) => usize::try_from(room).unwrap_or(usize::MAX).min(buffer.len()),
+            Room::At(moment) => return Ok(Read::Full(moment)),
         };
-        sleep_until(done).await;
+        let count = match from.try_read(&mut buffer[..room]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Nothing),
+            // What a sender has sent before it went arrives nevertheless.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            Err(error) => return Err(error),
+        };
+        let ticket = queue.enter(capacity, now, count as u64).late(self.loss(count));
+        Ok(Read::Piece(Piece { ticket, bytes: buffer[..count].to_vec() }))
     }
 
-    /// How long lost packets hold up so many bytes, and all behind them: nothing if none is lost, otherwise one
-    /// retransmission time, doubled whenever the repeated packet is lost as well.
-    fn stall(&self, count: usize) -> Duration {
-        let loss = self.settings.borrow().loss;
-        if loss <= 0.0 {
-            return Duration::ZERO;
+    fn loss(&self, bytes: usize) -> Duration {
+        lock(&self.losses).delay(bytes, self.settings.borrow().loss)
+    }
+
+    /// Gives bytes to the receiver as soon as they have arrived.
+    async fn give(
+        &self, lane: &Lane, mut exit: mpsc::UnboundedReceiver<Piece>, mut to: OwnedWriteHalf,
+    ) -> io::Result<()> {
+        let (mut line, mut kept) = (self.line.subscribe(), SocketBuffer::send());
+        let mut arrivals = Arrivals::new(Instant::now());
+        while let Some(Piece { ticket, bytes }) = exit.recv().await {
+            let due = loop {
+                let due = arrivals.due(&lock(&self.road).capacity, ticket);
+                if due <= Instant::now() {
+                    break due;
+                }
+                wait(due, &mut line).await;
+            };
+            arrivals.arrived(due);
+            self.open().await;
+            if bytes.is_empty() {
+                return to.shutdown().await;
+            }
+            kept.fit(to.as_ref(), &line.borrow())?;
+            to.write_all(&bytes).await?;
+            let count = bytes.len() as u64;
+            self.carried.fetch_add(count, Ordering::Relaxed);
+            lane.held.send_modify(|held| *held -= count);
         }
-        let mut losses = lock(&self.losses);
-        let mut lost = || (losses.number() as f64) < loss * u64::MAX as f64;
-        let segments = count.div_ceil(SEGMENT);
-        // All are drawn, so that the next piece's luck does not hang on this one's.
-        if (0..segments).filter(|_| lost()).count() == 0 {
-            return Duration::ZERO;
-        }
-        let repeats = (0..MOST_REPEATS).take_while(|_| lost()).count();
-        RETRANSMISSION * (1 << repeats)
+        Ok(())
+    }
+}
+
+/// Waits until a moment, or until the line changes, which may change the moment.
+async fn wait(until: Instant, line: &mut watch::Receiver<Line>) {
+    tokio::select! {
+        () = sleep_until(until.into()) => {}
+        // Fails only when the link is going away, and we with it.
+        _ = line.changed() => {}
     }
 }

@@ -1,20 +1,27 @@
 //! A TCP proxy on loopback that can misbehave like a network.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::link::{Link, Settings};
-use crate::must;
+use crate::socket_buffer::SocketBuffer;
+use crate::{Line, lock, must};
 
 /// Stands between a client and a server, at first without being noticed.
 /// Everything can be changed at any time, and holds for all connections, old
 /// and new. Dropping it closes them all and frees the port.
+///
+/// It imitates the two directions of a [`Line`]. What it does not imitate: the
+/// packets of TCP, with their slow start, congestion window and repetition, and
+/// the round trip that a new connection costs; bytes alone wait, in order.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -22,6 +29,10 @@ pub struct Proxy {
     up: Arc<Link>,
     down: Arc<Link>,
     open: watch::Receiver<usize>,
+    made: Arc<AtomicU64>,
+    listener: Arc<TcpListener>,
+    /// Of connections that are made: they have it from the listener.
+    inherited: Mutex<SocketBuffer>,
     acceptor: JoinHandle<()>,
 }
 
@@ -36,15 +47,17 @@ impl Proxy {
 
     async fn try_to(server: &str) -> Result<Self> {
         let target = server.rsplit('/').next().unwrap_or(server).to_owned();
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = Arc::new(TcpListener::bind(("127.0.0.1", 0)).await?);
         let address = listener.local_addr().context("a port without a number")?;
         let (settings, seen) = watch::channel(Settings::default());
         let (count, open) = watch::channel(0);
         let up = Arc::new(Link::new(seen.clone(), 1));
         let down = Arc::new(Link::new(seen.clone(), 2));
+        let made = Arc::new(AtomicU64::new(0));
         let cable = Cable { target, settings: seen, up: Arc::clone(&up), down: Arc::clone(&down) };
-        let acceptor = tokio::spawn(cable.accept(listener, count));
-        Ok(Self { address, settings, up, down, open, acceptor })
+        let acceptor = tokio::spawn(cable.accept(Arc::clone(&listener), count, Arc::clone(&made)));
+        let inherited = Mutex::new(SocketBuffer::receive());
+        Ok(Self { address, settings, up, down, open, made, listener, inherited, acceptor })
     }
 
     /// Where clients connect instead of to the server.
@@ -53,7 +66,46 @@ impl Proxy {
         format!("nats://{}", self.address)
     }
 
-    /// Closes all connections. New ones are welcome.
+    /// The port where clients connect, on loopback.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Makes it this line, both ways.
+    pub fn line(&self, line: Line) {
+        self.lines(line, line);
+    }
+
+    /// Makes it one line to the server, and another one to the clients.
+    ///
+    /// # Panics
+    /// When the system refuses a socket the buffer that fits.
+    pub fn lines(&self, up: Line, down: Line) {
+        let fitted = lock(&self.inherited).fit(&*self.listener, &up);
+        must(fitted.map_err(Into::into), "cannot bound a socket");
+        // What stalls at the same times does so together.
+        let now = Instant::now();
+        self.up.lay(up, now);
+        self.down.lay(down, now);
+    }
+
+    /// Delays everything by so much, each way: a round trip takes twice that.
+    /// The lines stay the same otherwise.
+    pub fn latency(&self, latency: Duration) {
+        self.lines(self.up.line().delay(latency), self.down.line().delay(latency));
+    }
+
+    /// Lets through so many bytes per second each way, for all connections
+    /// together unless the lines say otherwise; `None` lifts the limit. The
+    /// lines stay the same otherwise.
+    pub fn rate(&self, bytes_per_second: impl Into<Option<u64>>) {
+        let rate = bytes_per_second.into();
+        self.lines(self.up.line().with_rate(rate), self.down.line().with_rate(rate));
+    }
+
+    /// Closes all connections. New ones are welcome. What was under way is
+    /// lost, and is not counted as carried.
     pub fn cut(&self) {
         self.settings.send_modify(|now| now.cuts += 1);
     }
@@ -75,18 +127,6 @@ impl Proxy {
         self.settings.send_modify(|now| now.black_hole = on);
     }
 
-    /// Delays everything by so much, each way: a round trip takes twice that.
-    pub fn latency(&self, latency: Duration) {
-        self.settings.send_modify(|now| now.latency = latency);
-    }
-
-    /// Lets through so many bytes per second each way, for all connections
-    /// together; `None` lifts the limit.
-    pub fn rate(&self, bytes_per_second: impl Into<Option<u64>>) {
-        let rate = bytes_per_second.into();
-        self.settings.send_modify(|now| now.rate = rate);
-    }
-
     /// Imitates what an application notices of lost packets: each run of
     /// 1,460 bytes is lost with that probability (0 to 1, each way), and a loss
     /// holds up its direction of its connection for a retransmission timeout of
@@ -104,6 +144,12 @@ impl Proxy {
     #[must_use]
     pub fn connections(&self) -> usize {
         *self.open.borrow()
+    }
+
+    /// How many connections were made so far, and not refused.
+    #[must_use]
+    pub fn connections_made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// Bytes delivered to the server so far.
@@ -136,7 +182,7 @@ struct Cable {
 }
 
 impl Cable {
-    async fn accept(self, listener: TcpListener, open: watch::Sender<usize>) {
+    async fn accept(self, listener: Arc<TcpListener>, open: watch::Sender<usize>, made: Arc<AtomicU64>) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -148,6 +194,7 @@ impl Cable {
                         let _ = client.set_zero_linger();
                         continue;
                     }
+                    made.fetch_add(1, Ordering::Relaxed);
                     connections.spawn(self.clone().connect(client));
                 }
             }
@@ -165,14 +212,24 @@ impl Cable {
         }
     }
 
-    async fn carry(&self, client: TcpStream) -> std::io::Result<()> {
+    async fn carry(&self, client: TcpStream) -> io::Result<()> {
         self.up.open().await;
-        let server = TcpStream::connect(&self.target).await?;
+        let server = self.server().await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        tokio::try_join!(self.up.carry(from_client, to_server), self.down.carry(from_server, to_client),)?;
-        Ok(())
+        // Each to its own end: what one side has said before it went is for the other side to hear.
+        let (up, down) = tokio::join!(self.up.carry(from_client, to_server), self.down.carry(from_server, to_client));
+        up.and(down)
+    }
+
+    /// A connection to the server. What it may receive ahead has to be settled before it is made: nobody takes back what was
+    /// granted.
+    async fn server(&self) -> io::Result<TcpStream> {
+        let address = lookup_host(&self.target).await?.next().ok_or(io::ErrorKind::HostUnreachable)?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        SocketBuffer::receive().fit(&socket, &self.down.line())?;
+        socket.connect(address).await
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod lines;
+
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, stream};
