@@ -226,6 +226,11 @@ impl Line {
         sign
     }
 
+    /// How often the connection was made.
+    pub(super) fn connects(&self) -> u64 {
+        self.shared.connects()
+    }
+
     /// Bytes that have come, of messages that have not come whole, too.
     pub(super) fn bytes_in(&self) -> u64 {
         self.shared.client.statistics().in_bytes.load(Ordering::Relaxed)
