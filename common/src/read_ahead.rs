@@ -66,6 +66,7 @@ impl ReadAhead {
     }
 
     /// Bytes per second that came of late, if that is known.
+    #[cfg(test)]
     pub(crate) fn rate(&self) -> Option<f64> {
         self.congestion.rate()
     }
