@@ -16,8 +16,10 @@ use crate::{Congestion, Flight};
 const OF_WHAT_IS_LEFT: u64 = 8;
 /// Where no more than this part of the window is on its way and nothing more is stored, it is not the line that holds up.
 const IDLE: (u64, u64) = (3, 4);
-/// What waits for messages that are not stored yet, of the window, for one reader.
+/// What waits for messages that are not stored yet, of the window, for one reader; and never more than what the line carries in this time.
+/// They may all come at once, and the server sends a heartbeat for each request.
 const WAITING: u64 = 4;
+const WAITING_TIME: f64 = 0.5;
 
 /// What all readers of a connection have asked for.
 #[derive(Debug)]
@@ -77,8 +79,15 @@ impl ReadAhead {
         let in_memory = allowed(own.reserved, self.reserved, self.most, largest);
         in_memory.min(match stored {
             Stored::Yes => allowed(own.on_its_way, self.congestion.in_flight(), self.window(), expected),
-            Stored::NotYet { waiting } => (self.window() / WAITING / expected.max(1)).saturating_sub(waiting),
+            Stored::NotYet { waiting } => (self.waiting() / expected.max(1)).saturating_sub(waiting),
         })
+    }
+
+    /// Bytes that one reader may have asked for without knowing that they are stored.
+    fn waiting(&self) -> u64 {
+        // Saturates, as casts of floats do.
+        let in_time = self.congestion.rate().map_or(0, |rate| (rate * WAITING_TIME) as u64);
+        in_time.min(self.window() / WAITING)
     }
 
     /// A message of so many bytes is asked for that may be as large as `largest`.
