@@ -12,6 +12,10 @@ use std::time::Duration;
 
 use crate::{Congestion, Flight};
 
+/// On a fast line, what comes in this time may be on its way, up to this part of the bound on memory: who reads also writes, and comes
+/// back for more in bursts.
+const BURST: Duration = Duration::from_millis(10);
+const BURST_MEMORY: u64 = 4;
 /// A reader has at most so many times what is left.
 const OF_WHAT_IS_LEFT: u64 = 8;
 /// Where no more than this part of the window is on its way and nothing more is stored, it is not the line that holds up.
@@ -19,7 +23,7 @@ const IDLE: (u64, u64) = (3, 4);
 /// What waits for messages that are not stored yet, of the window, for one reader; and never more than what the line carries in this time.
 /// They may all come at once, and the server sends a heartbeat for each request.
 const WAITING: u64 = 4;
-const WAITING_TIME: f64 = 0.5;
+const WAITING_TIME: Duration = Duration::from_millis(500);
 
 /// What all readers of a connection have asked for.
 #[derive(Debug)]
@@ -64,7 +68,14 @@ impl ReadAhead {
 
     /// Bytes that may be on their way.
     pub(crate) fn window(&self) -> u64 {
-        self.congestion.window()
+        let burst = self.worth(BURST).min(self.most / BURST_MEMORY);
+        self.congestion.window().max(burst)
+    }
+
+    /// What the line carries in this time, in bytes: nothing while that is not known.
+    fn worth(&self, time: Duration) -> u64 {
+        // Saturates, as casts of floats do.
+        self.congestion.rate().map_or(0, |rate| (rate * time.as_secs_f64()) as u64)
     }
 
     /// Bytes per second that came of late, if that is known.
@@ -85,9 +96,7 @@ impl ReadAhead {
 
     /// Bytes that one reader may have asked for without knowing that they are stored.
     fn waiting(&self) -> u64 {
-        // Saturates, as casts of floats do.
-        let in_time = self.congestion.rate().map_or(0, |rate| (rate * WAITING_TIME) as u64);
-        in_time.min(self.window() / WAITING)
+        self.worth(WAITING_TIME).min(self.window() / WAITING)
     }
 
     /// A message of so many bytes is asked for that may be as large as `largest`.

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn it_says_what_to_expect() {
         let found = judged(1_000_000.0);
-        assert_eq!(found[0].found, "about 977 KiB/s: 1 GiB takes about 18 min up");
+        assert_eq!(found[0].found, "about 976.6 KiB/s: 1 GiB takes about 18 min up");
         assert!(found[1].found.ends_with("18 min down"), "{}", found[1].found);
         assert!(found.iter().all(|finding| finding.verdict == Verdict::Ok));
         assert!(judged(1e12)[0].found.starts_with("more than"));
