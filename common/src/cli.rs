@@ -14,6 +14,7 @@ mod program;
 mod progress;
 mod select;
 mod server;
+mod speed;
 mod stored;
 mod table;
 mod terminal;

@@ -97,6 +97,13 @@ pub struct Flight {
     idle: bool,
 }
 
+impl Flight {
+    /// Bytes that count as on their way.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 impl Congestion {
     /// Nothing is known of the line. Never more than `most` bytes will be on their way, except one message that is larger.
     pub fn new(most: u64) -> Self {
@@ -196,13 +203,25 @@ impl Congestion {
 
     /// A message was acknowledged.
     pub fn acknowledged(&mut self, now: Duration, flight: Flight) {
+        self.acknowledged_as(now, flight, flight.bytes);
+    }
+
+    /// A message was acknowledged that turned out to have so many bytes.
+    pub fn acknowledged_as(&mut self, now: Duration, flight: Flight, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(flight.bytes);
+        let flight = Flight { bytes, ..flight };
         self.delivered += flight.bytes;
         self.delivered_at = now;
         self.acknowledged_sent_at = flight.sent_at;
         self.note_rate(now, flight);
         self.note_round_trip(now, flight);
         self.advance(now, flight);
+    }
+
+    /// The line carried so many bytes that did not count as on their way.
+    pub fn carried(&mut self, now: Duration, bytes: u64) {
+        self.delivered += bytes;
+        self.delivered_at = now;
     }
 
     /// Nothing more will be heard of a message: the connection was made anew, or whoever waited for it has gone.

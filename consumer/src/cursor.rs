@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
     ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName,
-    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Pacer, Scanned, StartAt},
+    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Outstanding, Pacer, Scanned, StartAt},
     header,
     metrics::{READ_BYTES, READ_CHUNKS},
 };
@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use crate::{ReceiveError, flow::Flow, staging::Owner};
 
-/// The server delivers in less what it says that it holds.
+/// The server begins to deliver in less what it says that it holds, once it is asked for. How long that takes to come is the line's, and
+/// is not counted.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a reading that nobody waits for may take to end.
+/// How long a reading that nobody waits for may take to end, where the server does not answer.
 const HURRY: Duration = Duration::from_secs(10);
 
 /// Reads one transfer's chunks and closing record, through a consumer that it makes, and deletes in the end.
@@ -29,9 +30,8 @@ pub(crate) struct Cursor {
     pacer: Pacer,
     /// Up to here in the stream, an earlier run was given everything.
     earlier: u64,
-    /// What was outstanding at the last silence, and after how many renewals of the consumer: one that was made anew has not had
-    /// the time to deliver it.
-    silent_with: Option<(u64, u64)>,
+    /// What was outstanding at the last silence.
+    silent_with: Option<Outstanding>,
     /// When the transfer was opened.
     opened_at: Timestamp,
     /// The server's clock when the cursor was opened.
@@ -81,7 +81,7 @@ impl Cursor {
                 broker.create_consumer(&mut spec).await?
             }
         };
-        let follow = Follow::standing(broker, spec, state.delivered, flow.window).await?;
+        let follow = Follow::standing(broker, spec, state.delivered, flow.place.clone()).await?;
         let pacer = flow.pacer.clone();
         let server_time = state.at.map(|at| (at, Instant::now()));
         Ok(Self { manifest: manifest.clone(), kind, follow, pacer, earlier, silent_with: None, opened_at, server_time })
@@ -144,13 +144,14 @@ impl Cursor {
         limit.saturating_sub(Duration::try_from(silent).unwrap_or_default())
     }
 
-    /// Whether a silence was the server's, and not the sender's: more is stored than has come, and will come by itself. Asked
-    /// again, with nothing delivered in between, it is the sender's. A consumer that was lost is made anew first.
+    /// Whether a silence was the server's or the line's, and not the sender's: more is stored than has come, and will come by itself.
+    /// Asked again, with nothing delivered in between, it is the sender's. A consumer that was lost is made anew first.
+    ///
+    /// However slow the line is, what the server has delivered is here before its answer, and is found by [`Cursor::next`].
     pub(crate) async fn will_go_on(&mut self) -> Result<bool, ReceiveError> {
         let outstanding = self.follow.outstanding().await?;
-        let silence = (outstanding, self.follow.renewals());
-        let before = self.silent_with.replace(silence);
-        Ok(outstanding != 0 && before != Some(silence))
+        let before = self.silent_with.replace(outstanding);
+        Ok(!outstanding.is_empty() && before != Some(outstanding))
     }
 
     /// Nobody waits for what is read any more: a server that is away is not waited for either, for long.

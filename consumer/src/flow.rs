@@ -1,16 +1,21 @@
-//! How many bytes may be under way.
+//! How many transfers flow at once, and what is kept of each while it is written.
 
 use std::sync::Arc;
 
 use natsfer_common::{
-    Rate,
-    broker::{Broker, Pacer},
+    Manifest, Rate,
+    broker::{Broker, FlowPlace, Pacer},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The flows of chunks that one receiver may have open at once, each with its share of the window: together they never exceed it,
-/// however many transfers are held. Half of it is shared out evenly; of the other half, each has a third of what is left when it comes; a half,
-/// or all, where two or one may flow. More for one of many was no faster, and took as much more memory.
+/// Two messages of the usual size.
+const LEAST: u64 = 2 * ((1 << 20) + (64 << 10));
+/// What comes while other chunks of a transfer are written is kept up to this part of its share: half of it, with those that are written.
+const BATCHES: u64 = 4;
+
+/// The flows of chunks that one receiver may have open at once. How far each asks ahead is the connection's to say: see
+/// [`Broker::set_read_window`]. What they keep while they write is shared out here: half of as much again evenly; of the other half, each has
+/// a third of what is left when it comes; a half, or all, where two or one may flow.
 #[derive(Debug, Clone)]
 pub(crate) struct Flows {
     /// Bytes of a share. Each flow has one.
@@ -20,7 +25,7 @@ pub(crate) struct Flows {
     free: Arc<Semaphore>,
     /// Shares that are no flow's.
     spare: Arc<Semaphore>,
-    /// Bytes that are window enough for one flow.
+    /// Bytes that are share enough for one flow.
     enough: u64,
     pacer: Pacer,
 }
@@ -28,17 +33,26 @@ pub(crate) struct Flows {
 /// One open flow: released when dropped.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    /// Bytes asked for ahead.
-    pub(crate) window: u64,
+    /// Bytes that are kept while others are written, at most.
+    pub(crate) batch: u64,
+    /// Where it asks ahead.
+    pub(crate) place: FlowPlace,
     /// The rate of all of them together.
     pub(crate) pacer: Pacer,
+    _kept: Kept,
+}
+
+/// A share of what is kept.
+#[derive(Debug)]
+struct Kept {
+    bytes: u64,
     _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Flows {
     /// For so many transfers at once, or fewer where half the window would not hold two messages for each.
-    pub(crate) fn new(broker: &Broker, window: u64, transfers: usize) -> Self {
-        Self::of(window, least_window(broker), transfers)
+    pub(crate) fn new(window: u64, transfers: usize) -> Self {
+        Self::of(window, LEAST, transfers)
     }
 
     fn of(window: u64, least: u64, transfers: usize) -> Self {
@@ -57,8 +71,8 @@ impl Flows {
     }
 
     /// With a rate for all of them together. What the rate moves in a second is window enough.
-    pub(crate) fn with_rate(self, broker: &Broker, rate: Option<Rate>) -> Self {
-        let enough = rate.map_or(u64::MAX, Rate::bytes_per_second).max(least_window(broker));
+    pub(crate) fn with_rate(self, rate: Option<Rate>) -> Self {
+        let enough = rate.map_or(u64::MAX, Rate::bytes_per_second).max(LEAST);
         Self { enough, pacer: Pacer::new(rate), ..self }
     }
 
@@ -67,22 +81,22 @@ impl Flows {
         &self.pacer
     }
 
-    /// Waits for a free flow.
-    pub(crate) async fn open(&self) -> Flow {
+    /// Waits until one more transfer may flow: this one.
+    pub(crate) async fn open(&self, broker: &Broker, manifest: &Manifest) -> Flow {
+        let kept = self.keep().await;
+        let place = broker.flow_place(manifest).await;
+        Flow { batch: kept.bytes / BATCHES, place, pacer: self.pacer.clone(), _kept: kept }
+    }
+
+    async fn keep(&self) -> Kept {
         // The semaphore is never closed.
         let free = self.free.clone().acquire_owned().await.ok();
         let more = self.spare.available_permits().div_ceil(self.flows.min(3)) as u32;
         // Somebody else may have been faster.
         let spare = self.spare.clone().try_acquire_many_owned(more).ok();
         let shares = 1 + spare.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
-        let window = (self.share * shares).min(self.enough);
-        Flow { window, pacer: self.pacer.clone(), _permits: [free, spare] }
+        Kept { bytes: (self.share * shares).min(self.enough), _permits: [free, spare] }
     }
-}
-
-/// Two messages.
-fn least_window(broker: &Broker) -> u64 {
-    2 * (broker.max_payload() as u64 + 64 * 1024)
 }
 
 #[cfg(test)]
@@ -98,16 +112,16 @@ mod tests {
             window in 1u64..1_000, least in 1u64..100, transfers in 1usize..20, steps in proptest::collection::vec(any::<(bool, u8)>(), 1..60),
         ) {
             let flows = Flows::of(window, least, transfers);
-            let mut open: Vec<Flow> = Vec::new();
+            let mut open: Vec<Kept> = Vec::new();
             for (opens, which) in steps {
                 if opens {
-                    open.extend(futures_util::FutureExt::now_or_never(flows.open()));
+                    open.extend(futures_util::FutureExt::now_or_never(flows.keep()));
                 } else if !open.is_empty() {
                     open.swap_remove(usize::from(which) % open.len());
                 }
                 prop_assert!(open.len() <= transfers);
-                prop_assert!(open.iter().map(|flow| flow.window).sum::<u64>() <= window);
-                prop_assert!(open.iter().all(|flow| flow.window >= least.min(window)));
+                prop_assert!(open.iter().map(|kept| kept.bytes).sum::<u64>() <= window);
+                prop_assert!(open.iter().all(|kept| kept.bytes >= least.min(window)));
             }
         }
     }
@@ -115,10 +129,10 @@ mod tests {
     #[tokio::test]
     async fn who_comes_first_has_more() {
         let flows = Flows::of(70, 10, 16);
-        let (first, _second, _third) = (flows.open().await, flows.open().await, flows.open().await);
-        assert_eq!((first.window, flows.open().await.window), (20, 10));
+        let (first, _second, _third) = (flows.keep().await, flows.keep().await, flows.keep().await);
+        assert_eq!((first.bytes, flows.keep().await.bytes), (20, 10));
         drop(first);
-        assert_eq!(flows.open().await.window, 20);
-        assert_eq!(Flows::of(70, 10, 1).open().await.window, 70);
+        assert_eq!(flows.keep().await.bytes, 20);
+        assert_eq!(Flows::of(70, 10, 1).keep().await.bytes, 70);
     }
 }

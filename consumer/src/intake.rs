@@ -17,10 +17,6 @@ use natsfer_common::{
     broker::{AckPlace, Copies, Fetch},
 };
 
-/// Chunks that come while others are written are kept up to this part of the window, as they will be written: half of it, with
-/// those that are written, besides the window itself. It is shared out with the window, however many transfers flow at once.
-const BATCHES: u64 = 4;
-
 /// What a transfer has cost beyond the file itself.
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
@@ -86,7 +82,7 @@ impl<'a> Intake<'a> {
         let held = bench.part()?.held().clone();
         save.progress.begin(save.manifest, &held);
         let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, &held, flow).await?;
-        let (batch, most_batched) = (Batch::default(), flow.window / BATCHES);
+        let (batch, most_batched) = (Batch::default(), flow.batch);
         Ok(Self { save, bench, extra, cursor, batch, most_batched, checkpoint: Checkpoint::new() })
     }
 

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 pub struct Progress {
     /// Bytes of the file that are here and verified, those that an earlier run left included.
     pub bytes_received: u64,
+    /// Bytes among them that an earlier run left here: they say nothing of how fast this one is.
+    pub bytes_found: u64,
     /// The file's size in bytes, once it is known.
     pub size: Option<u64>,
 }
@@ -20,7 +22,7 @@ pub(crate) struct Meter(watch::Sender<Progress>);
 
 impl Meter {
     pub(crate) fn new(manifest: &Manifest) -> Self {
-        Self(watch::Sender::new(Progress { bytes_received: 0, size: manifest.size }))
+        Self(watch::Sender::new(Progress { size: manifest.size, ..Progress::default() }))
     }
 
     /// As far as that, now and at every change until it ends. Changes that come faster than they are taken are passed over.
@@ -41,7 +43,8 @@ impl Meter {
         // Exact but for a last chunk that is held and of which the size is not known.
         let held = held.len().saturating_mul(manifest.chunk_size.bytes().into());
         self.0.send_modify(|progress| {
-            *progress = Progress { bytes_received: held.min(size.unwrap_or(u64::MAX)), size };
+            let bytes_found = held.min(size.unwrap_or(u64::MAX));
+            *progress = Progress { bytes_received: bytes_found, bytes_found, size };
         });
     }
 

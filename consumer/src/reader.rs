@@ -89,7 +89,7 @@ impl TransferReader {
             None => {
                 // A reader keeps nothing on disk, hence begins at the beginning, whatever was read before.
                 let owner = origin.owner();
-                let flow = flows.open().await;
+                let flow = flows.open(&broker, &manifest).await;
                 let none = ChunkSet::default();
                 let opened = Cursor::open(&broker, &owner, &manifest, opened_at, &none, &flow).await;
                 let cursor = match opened {

@@ -114,9 +114,10 @@ impl Receiver {
             // Created also when it stands: the takeover time may have changed.
             _ => broker.create_consumer(&mut spec).await?,
         };
-        let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::Single).await?;
+        let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::inbox()).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
-        let flows = Flows::new(&broker, options.window, options.concurrency).with_rate(&broker, options.rate);
+        let flows = Flows::new(options.window, options.concurrency).with_rate(options.rate);
+        broker.set_read_window(options.window);
         let (ledger, accounted) = take_over(&broker, &options).await;
         let unaccounted = standing.unacknowledged.saturating_sub(accounted);
         let selection = Arc::new(options.selection.clone());

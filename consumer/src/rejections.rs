@@ -40,19 +40,13 @@ pub struct Rejected {
 impl Rejections {
     /// Those of this receiver.
     pub fn new(broker: Broker, receiver: ReceiverName) -> Self {
-        Self {
-            flows: Flows::new(&broker, WINDOW, 1),
-            broker,
-            receiver,
-            limits: Limits::default(),
-            selection: Arc::default(),
-        }
+        Self { flows: Flows::new(WINDOW, 1), broker, receiver, limits: Limits::default(), selection: Arc::default() }
     }
 
     /// With no more than so many bytes per second.
     #[must_use]
     pub fn with_rate(mut self, rate: Option<Rate>) -> Self {
-        self.flows = self.flows.with_rate(&self.broker, rate);
+        self.flows = self.flows.with_rate(rate);
         self
     }
 

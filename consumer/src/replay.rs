@@ -11,7 +11,7 @@ use natsfer_common::{
 
 use crate::{Choice, Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter};
 
-/// Bytes asked for ahead of what is written.
+/// Bytes of which a part is kept while others are written.
 const WINDOW: u64 = 8 << 20;
 
 /// Which past transfers.
@@ -43,13 +43,13 @@ pub struct Replays {
 impl Replays {
     /// Over this connection.
     pub fn new(broker: Broker) -> Self {
-        Self { flows: Flows::new(&broker, WINDOW, 1), broker, limits: Limits::default() }
+        Self { flows: Flows::new(WINDOW, 1), broker, limits: Limits::default() }
     }
 
     /// With no more than so many bytes per second.
     #[must_use]
     pub fn with_rate(mut self, rate: Option<Rate>) -> Self {
-        self.flows = self.flows.with_rate(&self.broker, rate);
+        self.flows = self.flows.with_rate(rate);
         self
     }
 

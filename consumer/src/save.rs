@@ -208,7 +208,7 @@ impl Save<'_> {
     async fn receive(
         &self, known: Option<Totals>, bench: &mut Bench, extra: &mut Extra,
     ) -> Result<Saved, ReceiveError> {
-        let flow = self.flows.open().await;
+        let flow = self.flows.open(self.broker, self.manifest).await;
         let mut intake = Intake::open(self, bench, extra, &flow).await?;
         let landed = async {
             let totals = intake.fill(known).await?;

@@ -155,6 +155,7 @@ impl<'a> Chunks<'a> {
                         Some(Preparation::Stored(length)) => progress.send_modify(|progress| {
                             progress.bytes_read += u64::from(length);
                             progress.bytes_stored += u64::from(length);
+                            progress.bytes_found += u64::from(length);
                         }),
                         Some(Preparation::End(found)) => digest = Some(found),
                         Some(Preparation::Foreign) => return Err(Stop::Foreign),

@@ -19,6 +19,8 @@ pub struct Progress {
     pub bytes_read: u64,
     /// Bytes of the source that the server has stored.
     pub bytes_stored: u64,
+    /// Bytes among them that were stored before, by an earlier run: they say nothing of how fast this one is.
+    pub bytes_found: u64,
     /// The source's size in bytes, if it is known.
     pub size: Option<u64>,
 }

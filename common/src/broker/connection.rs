@@ -17,6 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, Share, code,
+    inflow::Inflow,
     line::{Line, Owner},
     message::DeniedLeaders,
     servers::Servers,
@@ -42,6 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub struct Broker {
     pub(super) client: async_nats::Client,
     pub(super) line: Line,
+    pub(super) inflow: Inflow,
     /// For reading what the server says about a delivery.
     pub(super) jetstream: async_nats::jetstream::Context,
     pub(super) api_prefix: String,
@@ -147,6 +149,7 @@ impl Broker {
         Self {
             client,
             line,
+            inflow: Inflow::new(),
             jetstream,
             api_prefix,
             domain,

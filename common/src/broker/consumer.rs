@@ -150,12 +150,13 @@ const ABANDONED_CURSOR: Duration = Duration::from_secs(7 * 24 * 3600);
 const UNUSED_LOOK: Duration = Duration::from_secs(30);
 /// So short that thousands of them, one after the other, do not add up.
 const UNHEARD_PUSH: Duration = Duration::from_secs(1);
-const PUSH_HEARTBEAT: Duration = Duration::from_millis(500);
+pub(super) const PUSH_HEARTBEAT: Duration = Duration::from_millis(500);
 /// Far above what fits in a window: the bound on bytes is the pull's.
 const CURSOR_MAX_UNACKNOWLEDGED: u32 = 65_536;
 /// Parked and failed transfers count as unacknowledged; they must never hold up the others.
 const INBOX_MAX_UNACKNOWLEDGED: u32 = 1_000_000;
-const CURSOR_ACK_WAIT: Duration = Duration::from_secs(60);
+/// What is on its way over a slow line is not to come again. What was lost with a connection is fetched by itself.
+const CURSOR_ACK_WAIT: Duration = Duration::from_secs(3600);
 
 /// A consumer's name that no other one has, from a word and the client's newest inbox.
 pub(super) fn name_of_its_own(word: &str, inbox: &str) -> String {

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::{Broker, BrokerError, Copies, Delivery, Place, PullSettings, StartAt, pulled::Pulled};
+use super::{
+    Broker, BrokerError, Copies, Delivery, Place, PullSettings, StartAt, inflow::message_size, pulled::Pulled,
+};
 use crate::{ChunkHeader, Manifest};
 
 /// What the names of consumers that fetch chunks begin with.
@@ -143,7 +145,8 @@ impl Reading {
     async fn from(broker: &Broker, manifest: &Manifest, sequence: u64) -> Result<Self, BrokerError> {
         let (stream, start) = (broker.stream().data(), StartAt::Sequence(sequence));
         let filters = vec![broker.subjects().data(&manifest.channel, manifest.transfer)];
-        let pulled = broker.pulled(&stream, FETCH, filters, start, false, PullSettings::Single).await?;
+        let usual = message_size(manifest.chunk_size);
+        let pulled = broker.pulled(&stream, FETCH, filters, start, false, PullSettings::Single { usual }).await?;
         Ok(Self { pulled, ahead: None, position: sequence })
     }
 }

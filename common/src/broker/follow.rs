@@ -8,7 +8,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Acknowledgement, Broker, BrokerError, ConsumerSpec, Delivery, Pull, PullSettings, StartAt, headers::Headers,
+    Acknowledgement, Broker, BrokerError, ConsumerSpec, Delivery, FlowPlace, Pull, PullSettings, StartAt,
+    headers::Headers,
 };
 
 /// Rest before a consumer that went away is made anew.
@@ -31,8 +32,8 @@ pub struct Follow {
 /// What is read.
 #[derive(Debug)]
 enum Source {
-    /// A consumer that is pulled from, with so many bytes asked for ahead.
-    Consumer { spec: ConsumerSpec, window: u64 },
+    /// A consumer over a transfer that is pulled from.
+    Consumer { spec: ConsumerSpec, place: FlowPlace },
     /// Headers on these subjects of the control stream.
     Headers { filters: Vec<String> },
 }
@@ -74,6 +75,26 @@ pub struct AckPlace {
     consumer: Weak<()>,
 }
 
+/// What a consumer has to deliver, as its server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outstanding {
+    /// Messages that it has not delivered.
+    pub undelivered: u64,
+    /// Messages that it has delivered, and that were not taken yet.
+    pub on_their_way: u64,
+    /// Messages that it has delivered in all.
+    pub delivered: u64,
+    /// How many times it was made anew: all that is outstanding has begun to come anew then.
+    pub renewals: u64,
+}
+
+impl Outstanding {
+    /// Whether nothing is to come.
+    pub fn is_empty(&self) -> bool {
+        self.undelivered == 0 && self.on_their_way == 0
+    }
+}
+
 impl Broker {
     /// Follows these subjects of the control stream, from the message of this sequence on. Headers only.
     ///
@@ -95,15 +116,15 @@ impl Broker {
 }
 
 impl Follow {
-    /// Reads a consumer that stands, and has delivered so many messages before, with so many bytes asked for ahead.
+    /// Reads a consumer that stands over a transfer, and has delivered so many messages before.
     ///
     /// # Errors
     /// When the connection is closed.
     pub async fn standing(
-        broker: &Broker, spec: ConsumerSpec, delivered: u64, window: u64,
+        broker: &Broker, spec: ConsumerSpec, delivered: u64, place: FlowPlace,
     ) -> Result<Self, BrokerError> {
-        let state = State::read(pull(broker, &spec, window).await?, delivered);
-        let source = Source::Consumer { spec, window };
+        let state = State::read(pull(broker, &spec, &place).await?, delivered);
+        let source = Source::Consumer { spec, place };
         Ok(Self { broker: broker.clone(), source, state, last: None, behind: 0, renewals: 0 })
     }
 
@@ -159,9 +180,10 @@ impl Follow {
         self.last.as_ref().map(|last| last.stored_at)
     }
 
-    /// How many messages are still to come by themselves: that the consumer has not delivered, or that are on their way. One that
-    /// is gone is made anew for it: there is no other way to know. Where headers are followed, how many there were behind the last
-    /// message when it came.
+    /// What is still to come by itself. A consumer that is gone is made anew for it: there is no other way to know. Where headers are
+    /// followed, it is what was behind the last message when it came.
+    ///
+    /// The answer comes behind all that the server had delivered before.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost, and a consumer that is being made anew is so with the next call, of this or
@@ -169,23 +191,27 @@ impl Follow {
     ///
     /// # Errors
     /// When the server does not answer, or refuses.
-    pub async fn outstanding(&mut self) -> Result<u64, BrokerError> {
+    pub async fn outstanding(&mut self) -> Result<Outstanding, BrokerError> {
         loop {
             let State::Standing { seen, .. } = &self.state else {
                 self.renew().await?;
                 continue;
             };
-            let Source::Consumer { spec, .. } = &self.source else { return Ok(self.behind) };
+            let renewals = self.renewals;
+            let Source::Consumer { spec, .. } = &self.source else {
+                return Ok(Outstanding { undelivered: self.behind, on_their_way: 0, delivered: 0, renewals });
+            };
             if let Some(state) = self.broker.consumer(&spec.stream, &spec.name).await? {
-                return Ok(state.pending + state.delivered.saturating_sub(*seen));
+                let (undelivered, delivered) = (state.pending, state.delivered);
+                return Ok(Outstanding {
+                    undelivered,
+                    on_their_way: delivered.saturating_sub(*seen),
+                    delivered,
+                    renewals,
+                });
             }
             self.state = State::Lost;
         }
-    }
-
-    /// How many times the consumer was made anew: what is outstanding has begun to come anew then, too.
-    pub fn renewals(&self) -> u64 {
-        self.renewals
     }
 
     /// Goes on behind the last message if that is still where it was, otherwise from the beginning.
@@ -206,12 +232,12 @@ impl Follow {
             }
         };
         let reading = match source {
-            Source::Consumer { spec, window } => {
+            Source::Consumer { spec, place } => {
                 spec.start = start.unwrap_or(spec.start);
                 // It may stand after all, with another start: the server was only starting.
                 broker.delete_consumer(&spec.stream, &spec.name).await?;
                 broker.create_consumer(spec).await?;
-                pull(broker, spec, *window).await?
+                pull(broker, spec, place).await?
             }
             Source::Headers { filters } => {
                 let start = start.unwrap_or(StartAt::First);
@@ -271,7 +297,7 @@ impl Reading {
     }
 }
 
-async fn pull(broker: &Broker, spec: &ConsumerSpec, window: u64) -> Result<Reading, BrokerError> {
-    let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Flow { window }).await?;
+async fn pull(broker: &Broker, spec: &ConsumerSpec, place: &FlowPlace) -> Result<Reading, BrokerError> {
+    let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Flow(place.clone())).await?;
     Ok(Reading::Pull(Box::new(pull)))
 }

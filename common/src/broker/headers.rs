@@ -4,8 +4,6 @@ use super::{Broker, BrokerError, Delivery, PullSettings, StartAt, pulled::Pulled
 
 /// What the names of consumers that only look around begin with.
 pub(super) const LOOK: &str = "look";
-/// Bytes asked for ahead.
-const WINDOW: u64 = 4 << 20;
 
 /// Headers in order and without gaps.
 #[derive(Debug)]
@@ -28,7 +26,7 @@ impl Broker {
             let (push, pending) = self.push(stream, filters, start).await?;
             return Ok((Headers::Pushed(Box::new(push)), pending));
         }
-        let pulled = self.pulled(stream, LOOK, filters, start, true, PullSettings::Flow { window: WINDOW }).await?;
+        let pulled = self.pulled(stream, LOOK, filters, start, true, PullSettings::Small).await?;
         let pending = pulled.pending();
         Ok((Headers::Pulled(Box::new(pulled)), pending))
     }

@@ -210,6 +210,18 @@ impl Line {
         self.ask_nobody(Bytes::new()).await;
     }
 
+    /// Waits until so many bytes have reached the server, which throws them away; `Some(false)` if this user may not send them, `None` if
+    /// nothing is heard of them.
+    ///
+    /// Cancel safe.
+    pub(super) async fn reaches(&self, bytes: usize) -> Option<bool> {
+        match self.ask_nobody(vec![b'.'; bytes].into()).await {
+            Sign::Nobody => Some(true),
+            Sign::Denied => Some(false),
+            Sign::None => None,
+        }
+    }
+
     async fn ask_nobody(&self, payload: Bytes) -> Sign {
         let on_its_way = self.send(Order::Any, None);
         let sign = tokio::select! {
@@ -218,6 +230,11 @@ impl Line {
         };
         on_its_way.answered();
         sign
+    }
+
+    /// How often the connection was made.
+    pub(super) fn connects(&self) -> u64 {
+        self.shared.connects()
     }
 
     /// Bytes that have come, of messages that have not come whole, too.

@@ -10,30 +10,47 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    Broker, BrokerError,
+    Broker, BrokerError, FlowPlace,
+    heartbeats::{Heartbeats, Silence},
     pull_window::{PullRequest, PullWindow, TooLarge},
     violations::Denials,
+};
+use crate::{
+    cut_off::{CutOff, TooSlow},
+    human_bytes,
 };
 
 /// How long the server keeps a request that it cannot fill.
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the server says that it is still there while it has nothing to deliver.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Silence after which every request is taken for lost.
-const SILENCE: Duration = Duration::from_secs(5);
 /// Rest after a refusal that asking again at once would only repeat.
 const REST: Duration = Duration::from_millis(250);
 
-/// How much to ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Bytes of a header, or of a small file inside its manifest's message, usually at most. One that is larger is asked for again, with
+/// more bytes.
+const SMALL: u64 = 64 * 1024;
+
+/// How much to ask for. However much: all readers of a connection together ask for no more than the line takes in about two seconds, and
+/// for no more than [`Broker::set_read_window`] says, but each for one message.
+#[derive(Debug, Clone)]
 pub enum PullSettings {
-    /// A flow of messages, with at most so many bytes under way.
-    Flow {
-        /// Bytes; the server keeps a few requests that have them together.
-        window: u64,
-    },
+    /// The messages of a transfer, as many as the line takes.
+    Flow(FlowPlace),
+    /// Small messages, as many as the line takes.
+    Small,
     /// Single messages, as many as [`Pull::want`] says.
-    Single,
+    Single {
+        /// Bytes that they usually have at most. A larger one takes a round trip more.
+        usual: u64,
+    },
+}
+
+impl PullSettings {
+    /// Single messages of an inbox.
+    pub fn inbox() -> Self {
+        Self::Single { usual: SMALL }
+    }
 }
 
 /// A pull consumer being read. Dropping it ends its subscription; the consumer stays.
@@ -48,19 +65,11 @@ pub struct Pull {
     inbox: String,
     subscriber: Subscriber,
     window: PullWindow,
-    heard: Instant,
+    place: Option<FlowPlace>,
+    heartbeats: Heartbeats,
+    cut_off: CutOff,
     rest_until: Option<Instant>,
     requests: u64,
-    /// The connection on which was asked last.
-    connection: u64,
-    presence: Presence,
-}
-
-/// Whether the server gives signs of itself.
-#[derive(Debug, PartialEq, Eq)]
-enum Presence {
-    There,
-    Silent,
 }
 
 /// One message from a consumer.
@@ -140,12 +149,10 @@ impl Pull {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|_| BrokerError::Closed { what: format!("reading consumer {consumer} on stream {stream}") })?;
-        let window = match settings {
-            PullSettings::Flow { window } => {
-                let message = broker.max_payload() as u64 + 64 * 1024;
-                PullWindow::of_bytes(window, message)
-            }
-            PullSettings::Single => PullWindow::of_messages(),
+        let (window, place) = match settings {
+            PullSettings::Flow(place) => (PullWindow::flow(place.message()), Some(place)),
+            PullSettings::Small => (PullWindow::flow(SMALL), None),
+            PullSettings::Single { usual } => (PullWindow::single(usual), None),
         };
         Ok(Self {
             broker: broker.clone(),
@@ -156,11 +163,11 @@ impl Pull {
             inbox,
             subscriber,
             window,
-            heard: Instant::now(),
+            place,
+            heartbeats: Heartbeats::new(broker, HEARTBEAT),
+            cut_off: broker.inflow.with(|_, now| CutOff::new(now, broker.line.bytes_in())),
             rest_until: None,
             requests: 0,
-            connection: broker.connects(),
-            presence: Presence::There,
         })
     }
 
@@ -188,61 +195,115 @@ impl Pull {
                 self.rest_until = None;
                 self.ask().await?;
             }
-            let wake = self.rest_until.unwrap_or(self.heard + SILENCE);
+            let (resting, awaits) = (self.rest_until, self.window.awaits());
             let came = tokio::select! {
                 biased;
-                came = tokio::time::timeout_at(wake, self.subscriber.next()) => came,
+                came = self.subscriber.next() => came,
                 violation = self.denials.next() => return Err(BrokerError::Denied { what: self.what(), violation }),
-            };
-            let message = match came {
-                Ok(Some(message)) => message,
-                Ok(None) => return Err(BrokerError::Closed { what: self.what() }),
-                Err(_) if self.rest_until.is_some() => continue,
-                Err(_) => {
-                    if std::mem::replace(&mut self.presence, Presence::Silent) == Presence::There {
-                        tracing::warn!(
-                            consumer = self.consumer,
-                            stream = self.stream,
-                            "no sign of the server: waiting for it"
-                        );
+                silence = self.heartbeats.lost(), if awaits => {
+                    match silence {
+                        Silence::Reconnected => self.reconnected(),
+                        Silence::Unserved => {
+                            let Self { consumer, stream, .. } = self;
+                            tracing::warn!(consumer, stream, "the server does not serve what was asked of it: asking anew");
+                            self.lost();
+                        }
                     }
-                    self.heard = Instant::now();
-                    self.window.lost();
                     continue;
                 }
+                () = until(resting) => continue,
             };
-            self.heard = Instant::now();
-            let gone = message.status.is_some_and(|status| status == async_nats::StatusCode::NO_RESPONDERS);
-            if !gone && std::mem::replace(&mut self.presence, Presence::There) == Presence::Silent {
-                tracing::info!(consumer = self.consumer, stream = self.stream, "the server is back");
-            }
+            let Some(message) = came else { return Err(BrokerError::Closed { what: self.what() }) };
+            self.heartbeats.heard();
             let Some(status) = message.status else {
-                self.window.received(message.payload.len() as u64);
-                match Delivery::new(message, &self.broker) {
-                    Some(delivery) => return Ok(delivery),
-                    None => continue,
+                if let Some(delivery) = self.deliver(message) {
+                    return Ok(delivery);
                 }
+                continue;
             };
-            let undelivered =
-                header(message.headers.as_ref(), "Nats-Pending-Messages").and_then(|count| count.parse().ok());
-            match classify(status.as_u16(), message.description.as_deref().unwrap_or_default()) {
-                Status::Heartbeat => {}
-                Status::Ended => self.window.ended(undelivered),
-                Status::EndedByBytes => self.window.ended_by_bytes(undelivered).map_err(|TooLarge { limit }| {
-                    BrokerError::MessageTooLarge { stream: self.stream.clone(), limit }
-                })?,
-                Status::Lost => {
-                    self.window.lost();
-                    self.rest_until = Some(Instant::now() + REST);
-                }
-                Status::Gone => {
-                    self.broker.note_lost_consumer();
-                    self.window.lost();
-                    let (stream, consumer) = (self.stream.clone(), self.consumer.clone());
-                    return Err(BrokerError::ConsumerGone { stream, consumer });
-                }
+            let field = |name| header(message.headers.as_ref(), name).and_then(|number| number.parse().ok());
+            let (undelivered, left) = (field("Nats-Pending-Messages"), field("Nats-Pending-Bytes"));
+            let status = classify(status.as_u16(), message.description.as_deref().unwrap_or_default());
+            self.note(status, undelivered, left)?;
+        }
+    }
+
+    /// A message came.
+    fn deliver(&mut self, message: Message) -> Option<Delivery> {
+        let bytes = message.length as u64;
+        self.cut_off.came();
+        let delivery = Delivery::new(message, &self.broker);
+        let stored = delivery.as_ref().map_or(0, |delivery| delivery.pending);
+        self.broker.inflow.with(|ahead, now| self.window.received(now, bytes, stored, ahead));
+        self.moved();
+        delivery
+    }
+
+    /// The server says something of a request.
+    fn note(&mut self, status: Status, undelivered: Option<u64>, left: Option<u64>) -> Result<(), BrokerError> {
+        let (window, inflow) = (&mut self.window, &self.broker.inflow);
+        match status {
+            Status::Heartbeat => inflow.with(|ahead, _| window.idle(ahead)),
+            Status::Ended => inflow.with(|ahead, _| window.ended(undelivered, ahead)),
+            Status::EndedByBytes => {
+                let ended = inflow.with(|ahead, _| window.ended_by_bytes(undelivered, left, ahead));
+                ended.map_err(|TooLarge { limit }| BrokerError::MessageTooLarge {
+                    stream: self.stream.clone(),
+                    limit,
+                })?;
+            }
+            Status::Lost => {
+                self.lost();
+                self.rest_until = Some(Instant::now() + REST);
+            }
+            Status::Gone => {
+                self.broker.note_lost_consumer();
+                self.lost();
+                let (stream, consumer) = (self.stream.clone(), self.consumer.clone());
+                return Err(BrokerError::ConsumerGone { stream, consumer });
             }
         }
+        self.moved();
+        Ok(())
+    }
+
+    /// What was asked on the last connection is forgotten.
+    fn reconnected(&mut self) {
+        let (bytes, message) = (self.broker.line.bytes_in(), self.window.largest());
+        let awaited = self.window.awaits();
+        self.lost();
+        self.heartbeats.asked();
+        let now = self.broker.inflow.with(|_, now| now);
+        let too_slow = self.cut_off.reconnected(now, bytes, message).filter(|_| awaited);
+        if let Some(TooSlow { rate, takes }) = too_slow {
+            let whose = match &self.place {
+                Some(place) => format!("transfer {}", place.transfer()),
+                None => format!("consumer {}", self.consumer),
+            };
+            tracing::warn!(
+                "{whose}: no message comes whole before the server ends the connection. One of {} takes {:.0} s at the {}/s that this \
+                 line carries; nats-server closes a connection to which it could not write for 10 s. What helps: a longer \
+                 `write_deadline` in the server's configuration, `write_timeout: retry` from nats-server 2.12.2 on, or sending in \
+                 smaller chunks",
+                human_bytes(message),
+                takes.as_secs_f64(),
+                human_bytes(rate as u64),
+            );
+        }
+    }
+
+    /// Nothing comes of what was asked.
+    fn lost(&mut self) {
+        self.broker.inflow.with(|ahead, _| self.window.lost(ahead));
+        self.moved();
+    }
+
+    /// Makes known what has changed to others who read.
+    fn moved(&self) {
+        if let Some(place) = &self.place {
+            place.set_flowing(self.window.flows());
+        }
+        self.broker.inflow.moved();
     }
 
     async fn ask(&mut self) -> Result<(), BrokerError> {
@@ -251,36 +312,48 @@ impl Pull {
             self.rest_until = Some(Instant::now() + REST);
             return Ok(());
         }
-        let connection = self.broker.connects();
-        if std::mem::replace(&mut self.connection, connection) != connection {
-            tracing::debug!(consumer = self.consumer, stream = self.stream, "asking on another connection");
-            // What was asked on the last one is forgotten, or comes all the same: a window more at most.
-            self.window.lost();
-            self.heard = Instant::now();
+        if self.heartbeats.is_stale() {
+            self.reconnected();
         }
-        while let Some(asked @ PullRequest { batch, max_bytes }) = self.window.due() {
-            let mut request = json!({
+        while let Some(asked) = self.broker.inflow.with(|ahead, _| self.window.due(ahead)) {
+            let PullRequest { batch, max_bytes } = asked;
+            let request = json!({
                 "batch": batch,
+                "max_bytes": max_bytes,
                 "expires": EXPIRES.as_nanos() as u64,
                 "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
             });
-            if let Some(max_bytes) = max_bytes {
-                request["max_bytes"] = json!(max_bytes);
-            }
             self.requests += 1;
             let reply = format!("{}.{}", self.inbox, self.requests);
             let client = &self.broker.client;
             let published = client.publish_with_reply(self.subject.clone(), reply, request.to_string().into()).await;
             published.map_err(|_| BrokerError::Closed { what: self.what() })?;
-            self.window.asked(asked);
-            // While nothing was asked for, silence meant nothing.
-            self.heard = Instant::now();
+            self.broker.inflow.with(|ahead, now| self.window.asked(now, asked, ahead));
+            self.heartbeats.asked();
         }
+        self.moved();
         Ok(())
     }
 
     fn what(&self) -> String {
         format!("reading consumer {} on stream {}", self.consumer, self.stream)
+    }
+}
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        self.broker.inflow.with(|ahead, _| self.window.lost(ahead));
+        if let Some(place) = &self.place {
+            place.set_flowing(false);
+        }
+        self.broker.inflow.moved();
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

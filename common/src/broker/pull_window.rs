@@ -1,67 +1,74 @@
-//! How much is asked of a consumer ahead of what was received: a decision without a network.
+//! How much is asked of one consumer ahead of what was received: a decision without a clock and without a network.
+//!
+//! Every request is bounded in messages and in bytes, and has room for all of its messages, as large as they usually are: it ends with
+//! its last message, and not when the server finds no room in it for the next one. A message that is larger than a whole request ends
+//! it with nothing delivered; the next one is asked for with twice the bytes, and refused beyond [`LARGEST_MESSAGE`].
+//!
+//! What is asked for is taken to be *on its way* only as far as the server has said, with the last message, how many are stored behind
+//! it. The rest *waits* for what may be stored later. It takes up none of the line, and says nothing of it when it comes.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    Flight,
+    read_ahead::{MessageSize, ReadAhead, Share, Stored},
+};
 
 /// Beyond this a message is none of natsfer's: NATS itself takes no more.
 const LARGEST_MESSAGE: u64 = 64 * 1024 * 1024;
-
-/// Requests for bytes that are kept with the server, where each can hold a message.
-const REQUESTS: u64 = 4;
 /// Messages a request asks for at most.
 const BATCH: u64 = 1_024;
-/// Requests for one message each that are kept with the server, at most: it takes 512 of each consumer, unless told otherwise.
-const MOST_SINGLE: u64 = 64;
-/// After so many small messages one behind the other, the next ones are expected to be small, too.
-const SMALL_ONES: u32 = 8;
+/// Requests that what may be asked for is divided into, about. The server takes 512 of each consumer, unless told otherwise.
+const REQUESTS: u64 = 16;
+/// The bytes of a request, for each message as large as they were on average, before it may end early.
+const SPREAD: u64 = 2;
 
 /// Counts the messages that were asked for and have not come, and says when to ask for more.
-///
-/// Every request is bounded in bytes, and the next one is made only when an earlier one has ended: no more than all requests'
-/// bytes are ever under way, however slowly they are taken.
 #[derive(Debug)]
 pub(super) struct PullWindow {
-    measure: Measure,
-    outstanding: u64,
-    /// Requests made since the first one, or since all were lost.
-    made: u64,
+    amount: Amount,
+    size: MessageSize,
+    /// The largest message that was expected in the beginning, in bytes.
+    usual: u64,
+    /// In the order of asking.
+    asked: VecDeque<Asked>,
+    share: Share,
+    /// Those of them that are on their way.
+    on_their_way: u64,
+    /// Messages that are stored behind the last one that came, as far as is known.
+    stored: Option<u64>,
 }
 
-/// What bounds a request.
+/// How much is wanted.
 #[derive(Debug)]
-enum Measure {
-    /// Its messages, of which so many should be asked for in total.
-    Messages { wanted: u64 },
-    /// Its bytes.
-    Bytes(Bytes),
+enum Amount {
+    /// As much as the line takes.
+    All,
+    /// So many messages in total.
+    Some(u64),
+}
+
+/// A message that was asked for.
+#[derive(Debug)]
+struct Asked {
+    /// Bytes that it has at most.
+    largest: u64,
+    fate: Fate,
 }
 
 #[derive(Debug)]
-struct Bytes {
-    /// Of all requests together.
-    window: u64,
-    /// What a message has at most.
-    message: u64,
-    manner: Manner,
-    /// Small messages that came one behind the other.
-    small_ones: u32,
-}
-
-/// How bytes are asked for. Never both at once: which request a message answers is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// Several requests for many small messages, which end where the next message would exceed their bytes.
-    ///
-    /// The server serves its requests in turn. Equal ones would end together, and it would stand still until they are renewed: hence
-    /// the first ones are smaller, each a step more than the one before, and they go on ending one by one.
-    Batches,
-    /// A request for each large message. It ends with its message, and not when the server looks for room for the next one: that would
-    /// be when all of them are full.
-    Single,
+enum Fate {
+    /// It is stored, and so is on its way.
+    OnItsWay(Flight),
+    /// It may not be stored yet.
+    Waiting,
 }
 
 /// One pull request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PullRequest {
     pub(super) batch: u64,
-    pub(super) max_bytes: Option<u64>,
+    pub(super) max_bytes: u64,
 }
 
 /// A message does not fit in any request.
@@ -71,132 +78,176 @@ pub(super) struct TooLarge {
 }
 
 impl PullWindow {
-    /// Asks for messages one by one: none yet.
-    pub(super) fn of_messages() -> Self {
-        Self { measure: Measure::Messages { wanted: 0 }, outstanding: 0, made: 0 }
+    /// Asks for as many messages as the line takes, of this size at most.
+    pub(super) fn flow(largest: u64) -> Self {
+        Self::new(Amount::All, largest)
     }
 
-    /// Asks for so many bytes, in messages of this size at most.
-    pub(super) fn of_bytes(window: u64, message: u64) -> Self {
-        Self { measure: Measure::Bytes(Bytes::new(window, message)), outstanding: 0, made: 0 }
+    /// Asks for single messages, usually of this size at most: none yet.
+    pub(super) fn single(largest: u64) -> Self {
+        Self::new(Amount::Some(0), largest)
+    }
+
+    fn new(amount: Amount, largest: u64) -> Self {
+        let size = MessageSize { expected: largest.max(1), largest: largest.max(1) };
+        let (asked, share) = (VecDeque::new(), Share::default());
+        Self { amount, size, usual: size.largest, asked, share, on_their_way: 0, stored: None }
     }
 
     /// Changes how many messages should be asked for in total, where they are what counts. What was asked for stays asked for.
     pub(super) fn want(&mut self, messages: u64) {
-        if let Measure::Messages { wanted } = &mut self.measure {
+        if let Amount::Some(wanted) = &mut self.amount {
             *wanted = messages;
         }
     }
 
     /// Whether messages were asked for that have not come.
     pub(super) fn awaits(&self) -> bool {
-        self.outstanding > 0
+        !self.asked.is_empty()
+    }
+
+    /// Whether messages are on their way, or may be: it is not known yet whether any are stored.
+    pub(super) fn flows(&self) -> bool {
+        self.stored.is_none() || self.on_their_way > 0
+    }
+
+    /// The largest message that is expected, in bytes.
+    pub(super) fn largest(&self) -> u64 {
+        self.size.largest
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.asked.len() as u64
+    }
+
+    /// Messages that are stored and were not asked for.
+    fn unasked(&self) -> u64 {
+        self.stored.unwrap_or(0).saturating_sub(self.on_their_way)
     }
 
     /// The next request to make, if one is due. [`PullWindow::asked`] says that it was made.
-    pub(super) fn due(&self) -> Option<PullRequest> {
-        match &self.measure {
-            Measure::Messages { wanted } => {
-                let batch = wanted.saturating_sub(self.outstanding).min(BATCH);
-                (batch > 0).then_some(PullRequest { batch, max_bytes: None })
-            }
-            Measure::Bytes(bytes) => bytes.due(self.outstanding, self.made),
+    pub(super) fn due(&self, ahead: &ReadAhead) -> Option<PullRequest> {
+        let outstanding = self.outstanding();
+        let room = match self.unasked() {
+            0 => ahead.room(self.share, self.size, Stored::NotYet { waiting: outstanding - self.on_their_way }),
+            unasked => ahead.room(self.share, self.size, Stored::Yes).min(unasked),
+        };
+        // One may always be asked for.
+        let room = if outstanding == 0 { room.max(1) } else { room };
+        let room = match self.amount {
+            Amount::All => room,
+            Amount::Some(wanted) => room.min(wanted.saturating_sub(outstanding)),
+        };
+        let batch = room.min(BATCH);
+        // Fewer would only be more requests.
+        if batch == 0 || batch < (outstanding + room) / REQUESTS {
+            return None;
         }
+        let MessageSize { expected, largest } = self.size;
+        Some(PullRequest { batch, max_bytes: (batch * largest).min(batch * SPREAD * expected).max(largest) })
     }
 
     /// A request was made.
-    pub(super) fn asked(&mut self, request: PullRequest) {
-        if let Measure::Bytes(bytes) = &mut self.measure
-            && bytes.manner != bytes.fitting()
-        {
-            bytes.manner = bytes.fitting();
-            self.made = 0;
+    pub(super) fn asked(&mut self, now: Duration, request: PullRequest, ahead: &mut ReadAhead) {
+        let MessageSize { expected, largest } = self.size;
+        for _ in 0..request.batch {
+            let fate = match self.unasked() {
+                0 => Fate::Waiting,
+                _ => {
+                    self.on_their_way += 1;
+                    self.share.on_its_way += expected;
+                    Fate::OnItsWay(ahead.asked(now, expected))
+                }
+            };
+            ahead.reserve(largest);
+            self.share.reserved += largest;
+            self.asked.push_back(Asked { largest, fate });
         }
-        self.outstanding += request.batch;
-        self.made += 1;
+        if self.unasked() == 0 {
+            ahead.has_all();
+        }
     }
 
-    /// A message of so many bytes came.
-    pub(super) fn received(&mut self, size: u64) {
-        self.outstanding = self.outstanding.saturating_sub(1);
-        if let Measure::Bytes(bytes) = &mut self.measure {
-            bytes.note(size);
+    /// A message of so many bytes came; `stored` are behind it.
+    pub(super) fn received(&mut self, now: Duration, bytes: u64, stored: u64, ahead: &mut ReadAhead) {
+        match self.take(ahead) {
+            Some(Fate::OnItsWay(flight)) => ahead.came(now, flight, bytes),
+            Some(Fate::Waiting) | None => ahead.came_later(now, bytes),
         }
+        self.size.expected = ((self.size.expected * 7 + bytes) / 8).max(1);
+        self.size.largest = match self.amount {
+            Amount::All => self.size.largest,
+            // One that was larger than usual says nothing of the next.
+            Amount::Some(_) => self.usual,
+        };
+        self.stored = Some(stored);
+        self.wait_beyond(stored, ahead);
+    }
+
+    /// The server says that it has nothing for what was asked.
+    pub(super) fn idle(&mut self, ahead: &mut ReadAhead) {
+        self.stored = Some(0);
+        self.wait_beyond(0, ahead);
     }
 
     /// A request ended with so many of its messages undelivered; `None` if the server does not say.
-    pub(super) fn ended(&mut self, undelivered: Option<u64>) {
-        self.outstanding = undelivered.map_or(0, |undelivered| self.outstanding.saturating_sub(undelivered));
+    pub(super) fn ended(&mut self, undelivered: Option<u64>, ahead: &mut ReadAhead) {
+        for _ in 0..undelivered.unwrap_or(u64::MAX).min(self.outstanding()) {
+            if let Some(Fate::OnItsWay(flight)) = self.take(ahead) {
+                ahead.forgotten(flight);
+            }
+        }
     }
 
-    /// A request ended because the next message would exceed its bytes. If nothing of it was delivered, that message is larger
-    /// than a whole request: ask for more at once, instead of asking the same for ever.
-    pub(super) fn ended_by_bytes(&mut self, undelivered: Option<u64>) -> Result<(), TooLarge> {
-        self.ended(undelivered);
-        match &mut self.measure {
-            Measure::Bytes(bytes) if undelivered.is_none_or(|undelivered| undelivered >= bytes.manner.batch()) => {
-                bytes.grow()
-            }
-            _ => Ok(()),
+    /// A request ended because the next message would exceed the bytes that were left of it. If those were enough for any message that
+    /// is expected, it is larger: ask for more at once, instead of asking the same for ever.
+    pub(super) fn ended_by_bytes(
+        &mut self, undelivered: Option<u64>, left: Option<u64>, ahead: &mut ReadAhead,
+    ) -> Result<(), TooLarge> {
+        self.ended(undelivered, ahead);
+        if left.is_some_and(|left| left < self.size.largest) {
+            return Ok(());
         }
+        if self.size.largest >= LARGEST_MESSAGE {
+            return Err(TooLarge { limit: LARGEST_MESSAGE });
+        }
+        self.size.largest = self.size.largest.saturating_mul(2).min(LARGEST_MESSAGE);
+        // The next request is for this one, and for few others.
+        self.size.expected = self.size.expected.max(self.size.largest / SPREAD);
+        Ok(())
     }
 
     /// Every request is lost: the connection or the consumer's leader changed.
-    pub(super) fn lost(&mut self) {
-        (self.outstanding, self.made) = (0, 0);
+    pub(super) fn lost(&mut self, ahead: &mut ReadAhead) {
+        self.ended(None, ahead);
+        self.stored = None;
     }
-}
 
-impl Manner {
-    /// Messages of one request.
-    fn batch(self) -> u64 {
-        match self {
-            Self::Batches => BATCH,
-            Self::Single => 1,
+    /// What was asked for first is awaited no more.
+    fn take(&mut self, ahead: &mut ReadAhead) -> Option<Fate> {
+        let Asked { largest, fate } = self.asked.pop_front()?;
+        ahead.release(largest);
+        self.share.reserved = self.share.reserved.saturating_sub(largest);
+        if let Fate::OnItsWay(flight) = &fate {
+            self.on_their_way -= 1;
+            self.share.on_its_way = self.share.on_its_way.saturating_sub(flight.bytes());
         }
-    }
-}
-
-impl Bytes {
-    fn new(window: u64, message: u64) -> Self {
-        Self { window, message: message.max(1), manner: Manner::Batches, small_ones: SMALL_ONES }
+        Some(fate)
     }
 
-    fn note(&mut self, size: u64) {
-        self.small_ones = if size.saturating_mul(4) < self.message { self.small_ones.saturating_add(1) } else { 0 };
-    }
-
-    /// How to ask from now on.
-    fn fitting(&self) -> Manner {
-        if self.small_ones >= SMALL_ONES { Manner::Batches } else { Manner::Single }
-    }
-
-    fn due(&self, outstanding: u64, made: u64) -> Option<PullRequest> {
-        let manner = self.fitting();
-        if outstanding > 0 && manner != self.manner {
-            return None;
-        }
-        let fit = self.window / self.message;
-        let (requests, max_bytes) = match manner {
-            Manner::Batches => {
-                let requests = fit.clamp(1, REQUESTS);
-                let begun = if manner == self.manner { made } else { 0 };
-                (requests, self.window / requests * (begun + 1).min(requests) / requests)
+    /// Of what was asked for, all but so many messages waits for what is not stored yet: what was asked for last.
+    fn wait_beyond(&mut self, stored: u64, ahead: &mut ReadAhead) {
+        let Self { asked, on_their_way, share, .. } = self;
+        for Asked { fate, .. } in asked.iter_mut().rev() {
+            if *on_their_way <= stored {
+                return;
             }
-            Manner::Single => (fit.clamp(1, MOST_SINGLE), self.message),
-        };
-        let batch = manner.batch();
-        // Made whole: half-empty ones would only be more of them.
-        let is_room = outstanding + batch <= requests * batch;
-        is_room.then_some(PullRequest { batch, max_bytes: Some(max_bytes.max(self.message)) })
-    }
-
-    fn grow(&mut self) -> Result<(), TooLarge> {
-        if self.message >= LARGEST_MESSAGE {
-            return Err(TooLarge { limit: LARGEST_MESSAGE });
+            if let Fate::OnItsWay(flight) = std::mem::replace(fate, Fate::Waiting) {
+                *on_their_way -= 1;
+                share.on_its_way = share.on_its_way.saturating_sub(flight.bytes());
+                ahead.forgotten(flight);
+            }
         }
-        self.message = self.message.saturating_mul(2).min(LARGEST_MESSAGE);
-        Ok(())
     }
 }
 
@@ -208,160 +259,263 @@ mod tests {
 
     use super::*;
 
-    const MESSAGE: u64 = 100;
+    /// A consumer of a server at the end of a line, and who reads it.
+    struct Reader {
+        window: PullWindow,
+        /// Sizes of the messages that are stored and not delivered.
+        stored: VecDeque<u64>,
+        /// Requests at the server: messages and bytes that are left of them.
+        live: VecDeque<(u64, u64)>,
+        came: usize,
+    }
 
-    /// A server that holds messages, and serves its requests in turn.
-    #[derive(Default)]
-    struct Server {
-        live: VecDeque<Live>,
+    enum Down {
+        Message { bytes: u64, behind: u64 },
+        EndedByBytes { undelivered: u64, left: u64 },
+    }
+
+    /// A line of so many bytes per second, and so long a way. Time is in milliseconds.
+    struct World {
+        rate: u64,
+        delay: u64,
+        now: u64,
+        ahead: ReadAhead,
+        readers: Vec<Reader>,
+        up: VecDeque<(u64, usize, PullRequest)>,
+        down: VecDeque<(u64, usize, Down)>,
+        /// When the line has carried all, and the most that was before it, in bytes.
+        free_at: f64,
+        longest: f64,
         requests: usize,
     }
 
-    struct Live {
-        delivered: u64,
-        bytes: u64,
-        request: PullRequest,
-    }
+    impl World {
+        fn new(rate: u64, delay: u64, most: u64, readers: Vec<(u64, Vec<u64>)>) -> Self {
+            let readers = readers.into_iter().map(|(largest, stored)| Reader {
+                window: PullWindow::flow(largest),
+                stored: stored.into(),
+                live: VecDeque::new(),
+                came: 0,
+            });
+            let (ahead, readers) = (ReadAhead::new(most), readers.collect());
+            let (up, down) = (VecDeque::new(), VecDeque::new());
+            Self { rate, delay, now: 0, ahead, readers, up, down, free_at: 0.0, longest: 0.0, requests: 0 }
+        }
 
-    impl Server {
-        fn ask(&mut self, window: &mut PullWindow) {
-            while let Some(request) = window.due() {
-                window.asked(request);
-                self.live.push_back(Live { delivered: 0, bytes: 0, request });
-                self.requests += 1;
+        fn time(&self) -> Duration {
+            Duration::from_millis(self.now)
+        }
+
+        fn ask(&mut self) {
+            for (who, reader) in self.readers.iter_mut().enumerate() {
+                while let Some(request) = reader.window.due(&self.ahead) {
+                    reader.window.asked(Duration::from_millis(self.now), request, &mut self.ahead);
+                    self.up.push_back((self.now + self.delay, who, request));
+                    self.requests += 1;
+                }
             }
         }
 
-        /// Delivers one message, if there is a request for it. Those that have no room for it end.
-        fn deliver(&mut self, window: &mut PullWindow, size: u64) -> bool {
-            while let Some(mut live) = self.live.pop_front() {
-                let PullRequest { batch, max_bytes } = live.request;
-                if live.bytes + size > max_bytes.unwrap() {
-                    window.ended_by_bytes(Some(batch - live.delivered)).unwrap();
+        fn carry(&mut self, who: usize, bytes: u64, what: Down) {
+            self.free_at = self.free_at.max(self.now as f64) + bytes as f64 * 1_000.0 / self.rate as f64;
+            self.longest = self.longest.max((self.free_at - self.now as f64) * self.rate as f64 / 1_000.0);
+            self.down.push_back((self.free_at as u64 + self.delay, who, what));
+        }
+
+        /// As nats-server does it: requests in turn; one that has no room for the next message ends.
+        fn serve(&mut self) {
+            for who in 0..self.readers.len() {
+                let Reader { stored, live, .. } = &mut self.readers[who];
+                let Some(&bytes) = stored.front() else { continue };
+                let Some((messages, left)) = live.pop_front() else { continue };
+                if bytes > left {
+                    self.carry(who, 100, Down::EndedByBytes { undelivered: messages, left });
                     continue;
                 }
-                live.delivered += 1;
-                live.bytes += size;
-                if live.delivered < batch {
-                    self.live.push_back(live);
+                stored.pop_front();
+                if messages > 1 {
+                    live.push_back((messages - 1, left - bytes));
                 }
-                window.received(size);
-                return true;
+                let behind = stored.len() as u64;
+                self.carry(who, bytes, Down::Message { bytes, behind });
             }
-            false
         }
 
-        fn bytes(&self) -> u64 {
-            self.live.iter().map(|live| live.request.max_bytes.unwrap() - live.bytes).sum()
+        /// A millisecond.
+        fn step(&mut self) {
+            self.ask();
+            while self.up.front().is_some_and(|(at, ..)| *at <= self.now) {
+                let Some((_, who, PullRequest { batch, max_bytes })) = self.up.pop_front() else { break };
+                self.readers[who].live.push_back((batch, max_bytes));
+            }
+            while self.readers.iter().any(|reader| !reader.stored.is_empty() && !reader.live.is_empty()) {
+                self.serve();
+            }
+            while self.down.front().is_some_and(|(at, ..)| *at <= self.now) {
+                let Some((_, who, what)) = self.down.pop_front() else { break };
+                let (now, reader) = (self.time(), &mut self.readers[who]);
+                match what {
+                    Down::Message { bytes, behind } => {
+                        reader.came += 1;
+                        reader.window.received(now, bytes, behind, &mut self.ahead);
+                    }
+                    Down::EndedByBytes { undelivered, left } => {
+                        reader.window.ended_by_bytes(Some(undelivered), Some(left), &mut self.ahead).unwrap();
+                    }
+                }
+                self.ask();
+            }
+            self.now += 1;
         }
+
+        /// Runs until all has come, and says after how many milliseconds, if within `most`.
+        fn run(&mut self, most: u64) -> Option<u64> {
+            while self.now < most {
+                self.step();
+                if self.readers.iter().all(|reader| reader.stored.is_empty()) && self.down.is_empty() {
+                    return Some(self.now);
+                }
+            }
+            None
+        }
+    }
+
+    fn lines() -> impl Strategy<Value = (u64, u64)> {
+        // From 50 kbit/s to 1 Gbit/s, up to 300 ms each way.
+        ((12u32..27), 1u64..300).prop_map(|(rate, delay)| (1 << rate, delay))
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
-        /// Whatever the sizes, and however they change: no more is under way than the window, and everything comes.
+        /// Over any line, whatever the sizes: all comes, the memory stays bounded, and what is before the line is two seconds' worth,
+        /// or a message of each.
         #[test]
-        fn no_more_is_under_way_than_the_window(
-            messages in 1u64..100, runs in proptest::collection::vec((1u64..=MESSAGE, 1usize..40), 1..20), asking in 1usize..4,
+        fn what_is_asked_for_is_bounded_in_time_and_bytes(
+            (rate, delay) in lines(), most in 100_000u64..16_000_000,
+            readers in proptest::collection::vec((1u64..300, proptest::collection::vec(1u64..300, 1..60)), 1..5),
         ) {
-            let window_bytes = messages * MESSAGE;
-            let (mut window, mut server) = (PullWindow::of_bytes(window_bytes, MESSAGE), Server::default());
-            for (size, times) in runs {
-                for time in 0..times {
-                    // It does not hear of what ends at once.
-                    if time % asking == 0 {
-                        server.ask(&mut window);
-                    }
-                    prop_assert!(server.bytes() <= window_bytes, "{} are under way", server.bytes());
-                    while !server.deliver(&mut window, size) {
-                        prop_assert!(window.due().is_some(), "nothing is asked for, and nothing comes");
-                        server.ask(&mut window);
-                    }
+            let unit = (rate / 200).clamp(16, 4_096);
+            let readers: Vec<(u64, Vec<u64>)> = readers.into_iter().map(|(largest, sizes)| {
+                (largest * unit, sizes.into_iter().map(|size| size * unit).collect())
+            }).collect();
+            let all: u64 = readers.iter().flat_map(|(_, sizes)| sizes).sum();
+            let largest = readers.iter().flat_map(|(_, sizes)| sizes).max().copied().unwrap_or(1);
+            let each = largest.max(readers.iter().map(|(largest, _)| *largest).max().unwrap_or(1));
+            let count = readers.len() as u64;
+            let mut world = World::new(rate, delay, most, readers);
+            let messages: u64 = world.readers.iter().map(|reader| reader.stored.len() as u64).sum();
+            let ideal = all * 1_000 / rate + messages * (2 * delay + 2) * 10 + 1_000;
+            prop_assert!(world.run(ideal * 4).is_some(), "it does not end");
+            let window = (rate * 2).max(2 * each);
+            let queue = world.longest as u64;
+            prop_assert!(queue <= 2 * window + 4 * count * each, "{queue} before a line of {rate}");
+        }
+
+        /// Whatever becomes of requests, what is counted of them is in agreement with them.
+        #[test]
+        fn nothing_is_left_of_what_has_ended(steps in proptest::collection::vec((0u8..7, 0u64..20), 1..200)) {
+            let (mut ahead, mut windows) = (ReadAhead::new(1 << 20), [PullWindow::flow(10_000), PullWindow::single(5_000)]);
+            for (at, (what, number)) in steps.into_iter().enumerate() {
+                let now = Duration::from_millis(at as u64);
+                let window = &mut windows[at % 2];
+                window.want(number);
+                match what {
+                    0..=2 => while let Some(request) = window.due(&ahead) {
+                        window.asked(now, request, &mut ahead);
+                    },
+                    3 => window.received(now, number * 500, number, &mut ahead),
+                    4 => window.ended(Some(number), &mut ahead),
+                    5 => window.idle(&mut ahead),
+                    _ => window.lost(&mut ahead),
                 }
+                prop_assert!(windows.iter().map(|window| window.share.reserved).sum::<u64>() <= (1 << 20) + 2 * 10_000);
             }
+            windows.iter_mut().for_each(|window| window.lost(&mut ahead));
+            prop_assert!(windows.iter().all(|window| window.share == Share::default() && window.on_their_way == 0));
+            prop_assert_eq!(ahead.room(Share::default(), MessageSize { expected: 1, largest: 1 << 20 }, Stored::Yes), 1);
         }
     }
 
-    /// Bytes that the server had left to do at the least, once the first messages had come.
-    fn least_left(window_bytes: u64, size: u64) -> u64 {
-        let (mut window, mut server) = (PullWindow::of_bytes(window_bytes, MESSAGE), Server::default());
-        let left = (0..10_000).map(|_| {
-            server.ask(&mut window);
-            while !server.deliver(&mut window, size) {
-                server.ask(&mut window);
-            }
-            server.bytes()
-        });
-        left.skip(100).min().unwrap()
+    fn goodput(rate: u64, delay: u64, message: u64, messages: usize) -> f64 {
+        let mut world = World::new(rate, delay, 16 << 20, vec![(message, vec![message; messages])]);
+        let ideal = (message * messages as u64) as f64 * 1_000.0 / rate as f64 + 2.0 * delay as f64;
+        ideal / world.run(10_000_000).unwrap() as f64
     }
 
     #[test]
-    fn the_server_always_has_a_request() {
-        for messages in 2..40 {
-            assert!(least_left(messages * MESSAGE, MESSAGE) >= (messages - 1) * MESSAGE, "{messages}");
+    fn the_line_is_filled() {
+        for (rate, delay, message, messages) in [
+            (6_250, 300, 16 << 10, 40),
+            (64_000, 150, 16 << 10, 200),
+            (64_000, 300, 512 << 10, 10),
+            (1_000_000, 150, 256 << 10, 160),
+            (12_500_000, 75, 512 << 10, 400),
+            (125_000_000, 50, 512 << 10, 4_000),
+        ] {
+            let goodput = goodput(rate, delay, message, messages);
+            assert!(goodput >= 0.9, "{goodput} of {rate} bytes per second, {delay} ms");
         }
-        assert!(least_left(16 * MESSAGE, MESSAGE / 10) >= 5 * MESSAGE);
+    }
+
+    #[test]
+    fn who_waits_for_its_sender_takes_no_room() {
+        let mut world =
+            World::new(1_000_000, 50, 16 << 20, vec![(100_000, vec![100_000; 100]), (100_000, vec![100_000])]);
+        world.run(60_000).unwrap();
+        // Both have all that is stored: what they wait for leaves the window to others.
+        let room = world.ahead.room(Share::default(), MessageSize { expected: 1, largest: 1 }, Stored::Yes);
+        assert!(room >= world.ahead.window() / 10 * 8, "{room}");
+        assert!(!world.readers[0].window.flows() && world.readers[0].window.awaits());
+        // What comes late is no measure of the line.
+        let rate = world.ahead.rate();
+        world.now += 30_000;
+        world.readers[1].stored.push_back(100_000);
+        world.run(120_000).unwrap();
+        assert_eq!(world.ahead.rate(), rate);
     }
 
     #[test]
     fn small_messages_are_asked_for_many_at_once_and_large_ones_one_by_one() {
-        let (mut window, mut server) = (PullWindow::of_bytes(16 * MESSAGE, MESSAGE), Server::default());
-        let mut requests_for = |size, messages| {
-            let before = server.requests;
-            for _ in 0..messages {
-                server.ask(&mut window);
-                while !server.deliver(&mut window, size) {
-                    server.ask(&mut window);
-                }
-            }
-            server.requests - before
+        let requests_for = |largest: u64, size: u64, messages: usize| {
+            let mut world = World::new(1 << 30, 1, 16 << 20, vec![(largest, vec![size; messages])]);
+            world.run(1_000_000).unwrap();
+            world.requests
         };
-        assert!(requests_for(1, 1_000) < 20);
-        assert!(requests_for(MESSAGE, 1_000) > 900);
-        assert!(requests_for(1, 1_000) < 40);
+        assert!(requests_for(1 << 20, 1 << 20, 100) >= 50);
+        assert!(requests_for(64 << 10, 1_000, 1_000) < 200);
     }
 
     #[test]
-    fn a_window_of_hardly_a_message_asks_for_whole_ones() {
-        let (mut window, mut server) = (PullWindow::of_bytes(MESSAGE / 2, MESSAGE), Server::default());
-        for _ in 0..1_000 {
-            server.ask(&mut window);
-            assert!(
-                server.deliver(&mut window, MESSAGE) || {
-                    server.ask(&mut window);
-                    server.deliver(&mut window, MESSAGE)
-                }
-            );
+    fn an_inbox_asks_for_no_more_than_it_has_hands() {
+        let (mut window, mut ahead) = (PullWindow::single(10_000), ReadAhead::new(1 << 20));
+        assert_eq!(window.due(&ahead), None);
+        window.want(3);
+        let request = window.due(&ahead).unwrap();
+        assert_eq!(request, PullRequest { batch: 1, max_bytes: 10_000 });
+        window.asked(Duration::ZERO, request, &mut ahead);
+        window.received(Duration::from_millis(1), 1_000, 100, &mut ahead);
+        while let Some(request) = window.due(&ahead) {
+            window.asked(Duration::from_millis(1), request, &mut ahead);
         }
-    }
-
-    #[test]
-    fn an_inbox_asks_for_as_many_as_it_has_hands() {
-        let mut window = PullWindow::of_messages();
-        assert_eq!(window.due(), None);
-        window.want(3);
-        let request = window.due().unwrap();
-        assert_eq!(request, PullRequest { batch: 3, max_bytes: None });
-        window.asked(request);
-        assert_eq!(window.due(), None);
-        window.received(1);
-        window.want(2);
-        assert_eq!(window.due(), None);
-        window.want(3);
-        assert_eq!(window.due(), Some(PullRequest { batch: 1, max_bytes: None }));
+        assert!(window.outstanding() <= 3);
+        window.want(0);
+        assert_eq!(window.due(&ahead), None);
+        assert!(window.awaits());
     }
 
     #[test]
     fn a_message_larger_than_a_request_is_asked_for_with_more_bytes_then_refused() {
-        let mut window = PullWindow::of_bytes(4_096, 1_024);
-        let mut doublings = 0;
-        while window.due().is_some() {
-            match window.ended_by_bytes(Some(BATCH)) {
-                Ok(()) => doublings += 1,
-                Err(error) => {
-                    assert_eq!(error, TooLarge { limit: LARGEST_MESSAGE });
-                    assert!(doublings < 20);
-                    return;
-                }
+        let (mut window, mut ahead) = (PullWindow::flow(1_024), ReadAhead::new(4_096));
+        for doublings in 0..20 {
+            let Some(request @ PullRequest { batch, max_bytes }) = window.due(&ahead) else {
+                panic!("it asks no more")
+            };
+            window.asked(Duration::ZERO, request, &mut ahead);
+            // What was asked for before the first one ended says nothing new.
+            window.ended_by_bytes(Some(batch), Some(512), &mut ahead).unwrap();
+            if let Err(error) = window.ended_by_bytes(Some(0), Some(max_bytes), &mut ahead) {
+                assert_eq!((error, doublings), (TooLarge { limit: LARGEST_MESSAGE }, 16));
+                return;
             }
         }
         panic!("it gave up asking without an error");

@@ -8,8 +8,9 @@ use super::{Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, Pull, Pul
 
 /// How often a reading that stands still is looked into.
 const TICK: Duration = Duration::from_millis(500);
-/// How long it may stand still while there is more.
-const SILENCE: Duration = Duration::from_secs(20);
+/// How often nothing may have changed when it was looked into while there is more. What the server says of it comes behind what it has
+/// delivered, however slow the line is.
+const MOST_LOOKS: u32 = 40;
 
 /// The messages of a consumer that only looks around. Dropped, its consumer is removed by the server in time.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(super) struct Pulled {
     seen: u64,
     /// When to look into it, while it stands still; kept here, because whoever reads may give up and ask again.
     look_at: Option<Instant>,
-    /// How long it has stood still while there was more.
-    silent: Duration,
+    /// How often it was looked into since something came, and there was more.
+    looks: u32,
 }
 
 impl Broker {
@@ -42,7 +43,7 @@ impl Broker {
         let pending = self.create_consumer(&mut spec).await?.pending;
         let pull = Pull::new(self, &spec.stream, &spec.name, settings).await?;
         let (broker, stream, consumer) = (self.clone(), spec.stream, spec.name);
-        Ok(Pulled { broker, stream, consumer, pull, pending, seen: 0, look_at: None, silent: Duration::ZERO })
+        Ok(Pulled { broker, stream, consumer, pull, pending, seen: 0, look_at: None, looks: 0 })
     }
 }
 
@@ -69,7 +70,7 @@ impl Pulled {
             let look_at = *self.look_at.get_or_insert_with(|| Instant::now() + TICK);
             if let Ok(delivery) = tokio::time::timeout_at(look_at, self.pull.next()).await {
                 let delivery = delivery?;
-                (self.look_at, self.silent) = (None, Duration::ZERO);
+                (self.look_at, self.looks) = (None, 0);
                 self.seen += 1;
                 self.pending = delivery.pending;
                 // Nothing is delivered twice by such a consumer: what was lost with a connection shows as a gap.
@@ -80,10 +81,10 @@ impl Pulled {
             self.look_at = None;
             match state {
                 Some(state) if (state.pending, state.delivered) == (0, self.seen) => {
-                    (self.pending, self.silent) = (0, Duration::ZERO);
+                    (self.pending, self.looks) = (0, 0);
                     return Ok(None);
                 }
-                Some(_) if self.silent < SILENCE => self.silent += TICK,
+                Some(_) if self.looks < MOST_LOOKS => self.looks += 1,
                 _ => return Err(self.gone()),
             }
         }

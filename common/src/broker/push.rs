@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
-use tokio::time::Instant;
 
 use super::{
-    Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt, consumer::name_of_its_own, headers::LOOK,
-    pull::header, violations::Denials,
+    Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt,
+    consumer::{PUSH_HEARTBEAT, name_of_its_own},
+    headers::LOOK,
+    heartbeats::Heartbeats,
+    pull::header,
+    violations::Denials,
 };
 
 /// Where the server's questions are answered.
 const FLOW: &str = "$JS.FC.";
-/// Silence after which the consumer is taken for lost: some of its heartbeats.
-const SILENCE: Duration = Duration::from_secs(5);
+/// What its heartbeats are taken to be: a server that is busy is late with them.
+const HEARTBEAT: Duration = PUSH_HEARTBEAT.saturating_mul(3);
 
 /// Headers as they are pushed, in order and without gaps. Dropped, its consumer is gone soon: the server removes one to whose
 /// inbox nobody listens.
@@ -29,8 +32,8 @@ pub(super) struct Push {
     subscriber: Subscriber,
     /// Messages that have come.
     seen: u64,
-    /// When the server gave a sign of itself last; kept here, because whoever reads may give up and ask again.
-    heard: Instant,
+    /// Kept here, because whoever reads may give up and ask again.
+    heartbeats: Heartbeats,
     /// Whether the server was kept from hearing that it may go on.
     denials: Option<Denials>,
 }
@@ -53,6 +56,8 @@ impl Broker {
             let subscriber = subscriber.map_err(|_| BrokerError::Closed { what: what.clone() })?;
             let (kind, filters) = (ConsumerKind::Push { inbox }, filters.clone());
             let spec = ConsumerSpec { stream: stream.into(), name, filters, start, headers_only: true, kind };
+            // On a connection that is made from now on, it is forgotten.
+            let heartbeats = Heartbeats::new(self, HEARTBEAT);
             let state = once.create_consumer_now(&spec).await?;
             let push = Push {
                 broker: self.clone(),
@@ -60,7 +65,7 @@ impl Broker {
                 consumer: spec.name,
                 subscriber,
                 seen: 0,
-                heard: Instant::now(),
+                heartbeats,
                 denials: None,
             };
             Ok((push, state.pending))
@@ -87,18 +92,18 @@ impl Push {
             };
             let came = tokio::select! {
                 biased;
-                came = tokio::time::timeout_at(self.heard + SILENCE, self.subscriber.next()) => came,
+                came = self.subscriber.next() => came,
+                // On another connection the server has forgotten it.
+                _ = self.heartbeats.lost() => return Err(self.gone()),
                 violation = denied => {
                     let what = format!("reading the headers of stream {}", self.stream);
                     return Err(BrokerError::Denied { what, violation });
                 }
             };
-            let message = match came {
-                Ok(Some(message)) => message,
-                Ok(None) => return Err(BrokerError::Closed { what: format!("reading stream {}", self.stream) }),
-                Err(_) => return Err(self.gone()),
+            let Some(message) = came else {
+                return Err(BrokerError::Closed { what: format!("reading stream {}", self.stream) });
             };
-            self.heard = Instant::now();
+            self.heartbeats.heard();
             match message.status {
                 None => {
                     let Some(delivery) = Delivery::new(message, &self.broker) else { continue };

@@ -10,14 +10,14 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use tokio::{
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::{harmless, human_bytes, print_line, terminal};
+use super::{harmless, human_bytes, print_line, speed::Speed, terminal};
 
 /// What takes less is over before anybody has read of it.
 const WORTH_SHOWING: Duration = Duration::from_millis(300);
@@ -47,6 +47,8 @@ pub enum ProgressMode {
 pub struct Moved {
     /// Bytes that are where they are to go.
     pub bytes: u64,
+    /// Bytes of them that were there before: no speed of this run.
+    pub found: u64,
     /// Bytes in all, once that is known.
     pub size: Option<u64>,
 }
@@ -92,8 +94,11 @@ pub struct Followed {
 #[derive(Debug)]
 struct Told {
     about: Value,
-    /// Bytes, and when, last.
-    before: (u64, Instant),
+    began: Instant,
+    /// Bytes that were there before.
+    found: u64,
+    /// Once anything is known.
+    speed: Option<Speed>,
     progress: Telling,
 }
 
@@ -199,6 +204,7 @@ async fn draw<S: Stream<Item = Moved> + Unpin>(screen: &Screen, transfer: Shown<
     let mut ticks = interval_at(Instant::now() + WORTH_SHOWING, REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut now, mut changed, mut bar) = (Moved::default(), Instant::now(), None::<Bar<'_>>);
+    let (began, mut speed) = (Instant::now(), Speed::new(Duration::ZERO, 0));
     loop {
         tokio::select! {
             next = moved.next() => match next {
@@ -216,35 +222,58 @@ async fn draw<S: Stream<Item = Moved> + Unpin>(screen: &Screen, transfer: Shown<
                     let new = ProgressBar::with_draw_target(now.size, ProgressDrawTarget::hidden());
                     let new = terminal::bars().insert_before(total, new);
                     new.set_prefix(name.clone());
-                    // What an earlier run has moved is no speed of this one.
-                    new.set_position(now.bytes);
-                    new.reset_eta();
                     bar = Some(Bar { bar: new, bars });
                 }
+                let time = began.elapsed();
+                speed.note(time, now.moved());
                 if let Some(Bar { bar, .. }) = &bar {
-                    let still = changed.elapsed() >= STILL;
-                    bar.set_style(style(match (now.size, still) {
-                        (Some(_), false) => "{prefix:.32!}  {bar:20} {percent:>3}%  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
-                        (None, false) => "{prefix:.32!}  {bytes}  {bytes_per_sec}",
-                        (Some(_), true) => "{prefix:.32!}  {bar:20} {percent:>3}%  {bytes}/{total_bytes}  {msg}",
-                        (None, true) => "{prefix:.32!}  {bytes}  {msg}",
+                    bar.set_style(style(match now.size {
+                        Some(_) => "{prefix:.32!}  {bar:20} {percent:>3}%  {bytes}/{total_bytes}  {msg}",
+                        None => "{prefix:.32!}  {bytes}  {msg}",
                     }));
                     if let Some(size) = now.size {
                         bar.set_length(size);
                     }
                     bar.set_position(now.bytes);
-                    if still {
-                        bar.set_message(awaited());
-                    }
+                    bar.set_message(match changed.elapsed() < STILL {
+                        true => pace(&speed, time, now),
+                        // On a slow line a chunk takes its time.
+                        false => format!("{}; {}", pace(&speed, time, now), awaited()),
+                    });
                 }
             }
         }
     }
 }
 
+impl Moved {
+    /// Bytes that this run has moved.
+    fn moved(self) -> u64 {
+        self.bytes.saturating_sub(self.found)
+    }
+}
+
+/// The speed, and the time left, in words.
+fn pace(speed: &Speed, time: Duration, now: Moved) -> String {
+    let rate = format!("{}/s", human_bytes(speed.bytes_per_second(time) as u64));
+    match now.size.and_then(|size| speed.time_for(time, size.saturating_sub(now.bytes))) {
+        Some(left) => format!("{rate}  {} left", HumanDuration(Duration::from_secs(left.as_secs()))),
+        None => rate,
+    }
+}
+
 impl Told {
     fn nothing(about: Value) -> Self {
-        Self { about, before: (0, Instant::now()), progress: Telling::NotYet }
+        Self { about, began: Instant::now(), found: 0, speed: None, progress: Telling::NotYet }
+    }
+
+    /// It has come so far.
+    fn note(&mut self, now: Moved) -> &Speed {
+        let time = self.began.elapsed();
+        self.found = now.found;
+        let speed = self.speed.get_or_insert_with(|| Speed::new(Duration::ZERO, 0));
+        speed.note(time, now.moved());
+        speed
     }
 
     /// The next event. None comes behind the last one.
@@ -253,12 +282,12 @@ impl Told {
             return None;
         }
         self.progress = Telling::Begun;
-        let (bytes, since) = std::mem::replace(&mut self.before, (now.bytes, Instant::now()));
+        let time = self.began.elapsed();
+        let rate = self.note(now).bytes_per_second(time);
         let mut event = self.about.clone();
         event["event"] = "progress".into();
         event["bytes"] = now.bytes.into();
         event["size"] = now.size.into();
-        let rate = now.bytes.saturating_sub(bytes) as f64 / since.elapsed().as_secs_f64().max(0.001);
         event["bytes_per_second"] = (rate as u64).into();
         Some(event)
     }
@@ -266,7 +295,7 @@ impl Told {
     /// The last event, where there were others: whoever draws them draws the end, too.
     fn last(&mut self, size: u64) -> Option<Value> {
         let begun = self.progress == Telling::Begun;
-        let event = begun.then(|| self.next(Moved { bytes: size, size: Some(size) })).flatten();
+        let event = begun.then(|| self.next(Moved { bytes: size, found: self.found, size: Some(size) })).flatten();
         self.progress = Telling::Ended;
         event
     }
@@ -286,16 +315,13 @@ async fn tell<S: Stream<Item = Moved> + Unpin>(transfer: Shown<S>, told: Arc<Mut
     let mut moved = transfer.moved;
     let mut ticks = interval_at(Instant::now() + EVENT_INTERVAL, EVENT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut now, mut first) = (Moved::default(), true);
+    let mut now = Moved::default();
     loop {
         tokio::select! {
             next = moved.next() => match next {
                 Some(next) => {
                     now = next;
-                    if std::mem::take(&mut first) {
-                        // What an earlier run has moved is no speed of this one.
-                        told.lock().unwrap_or_else(PoisonError::into_inner).before.0 = now.bytes;
-                    }
+                    told.lock().unwrap_or_else(PoisonError::into_inner).note(now);
                 }
                 None => std::future::pending().await,
             },
@@ -315,8 +341,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_there_before_is_no_speed() {
+        let mut told = Told::nothing(json!({"name": "a"}));
+        told.began -= Duration::from_secs(10);
+        let moved = |bytes| Moved { bytes, found: 1_000_000, size: Some(2_000_000) };
+        told.note(moved(1_000_000));
+        let event = told.next(moved(1_000_500)).unwrap();
+        assert_eq!(event["bytes"], 1_000_500);
+        // 500 bytes in ten seconds.
+        assert!((45..=50).contains(&event["bytes_per_second"].as_u64().unwrap()), "{event}");
+        // Found while it is sent: it moves the position alone.
+        let event = told.next(Moved { bytes: 1_900_500, found: 1_900_000, size: Some(2_000_000) }).unwrap();
+        assert!(event["bytes_per_second"].as_u64().unwrap() <= 50);
+    }
+
+    #[test]
     fn events_that_have_begun_end_with_all_of_it() {
-        let moved = |bytes| Moved { bytes, size: Some(9) };
+        let moved = |bytes| Moved { bytes, found: 0, size: Some(9) };
         let mut told = Told::nothing(json!({"name": "a"}));
         assert_eq!(told.next(moved(3)).unwrap()["bytes"], 3);
         let last = told.last(9).unwrap();

@@ -142,7 +142,11 @@ pub(crate) async fn followed(
         Shown {
             name: name.to_string(),
             about: json!({ "name": name }),
-            moved: sending.progress().map(|Progress { bytes_stored: bytes, size, .. }| Moved { bytes, size }),
+            moved: sending.progress().map(|Progress { bytes_stored: bytes, bytes_found: found, size, .. }| Moved {
+                bytes,
+                found,
+                size,
+            }),
             awaited: Box::new(move || match broker.is_connected() {
                 true => "waiting for the source, the server to store, or the rate",
                 false => "waiting for the server",

@@ -2,6 +2,7 @@
 //! the streams, and what this user may do. What was found is judged by functions that know no network.
 
 mod finding;
+mod line;
 mod receivers;
 mod rights;
 mod server;
@@ -47,6 +48,7 @@ pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Wo
         broker.close().await;
         return Examined { findings, broker: None };
     }
+    findings.extend(line::speed(&broker.line_speed().await));
     let there = match broker.account().await {
         Err(error) => server::no_account(&error),
         Ok(account) => Ok(server::account(&account)),

@@ -44,7 +44,9 @@ impl Observer {
             Shown {
                 name: name.to_string(),
                 about: json!({ "transfer": transfer, "channel": channel, "name": name }),
-                moved: incoming.progress().map(|Progress { bytes_received: bytes, size, .. }| Moved { bytes, size }),
+                moved: incoming.progress().map(
+                    |Progress { bytes_received: bytes, bytes_found: found, size, .. }| Moved { bytes, found, size },
+                ),
                 awaited: Box::new(move || match broker.is_connected() {
                     true => "waiting for its sender, for room here, or the rate",
                     false => "waiting for the server",

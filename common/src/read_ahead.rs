@@ -1,0 +1,231 @@
+//! How much may be asked for ahead over one connection: a decision without a clock and without a network.
+//!
+//! Two bounds hold for all readers of a connection together. In time: what is on its way is what [`Congestion`] says, about what the
+//! line itself holds and never more than it carries in two seconds. Heartbeats, confirmations and answers wait behind it. In memory: a
+//! bound in bytes, if every message were as large as it may be.
+//!
+//! Both are shared out as switches share out their buffers (Choudhury and Hahne, "Dynamic queue length thresholds"): a reader may ask for
+//! more as long as it has no more than eight times what is left. One that is alone has eight ninths, several have the same, and who
+//! comes later finds room. One message may always be asked for.
+
+use std::time::Duration;
+
+use crate::{Congestion, Flight};
+
+/// On a fast line, what comes in this time may be on its way, up to this part of the bound on memory: who reads also writes, and comes
+/// back for more in bursts.
+const BURST: Duration = Duration::from_millis(10);
+const BURST_MEMORY: u64 = 4;
+/// A reader has at most so many times what is left.
+const OF_WHAT_IS_LEFT: u64 = 8;
+/// Where no more than this part of the window is on its way and nothing more is stored, it is not the line that holds up.
+const IDLE: (u64, u64) = (3, 4);
+/// What waits for messages that are not stored yet, of the window, for one reader; and never more than what the line carries in this time.
+/// They may all come at once, and the server sends a heartbeat for each request.
+const WAITING: u64 = 4;
+const WAITING_TIME: Duration = Duration::from_millis(500);
+
+/// What all readers of a connection have asked for.
+#[derive(Debug)]
+pub(crate) struct ReadAhead {
+    congestion: Congestion,
+    /// The bound on memory, in bytes, and what is asked for at most.
+    most: u64,
+    reserved: u64,
+    /// One message for each transfer that flows, in bytes.
+    flowing: u64,
+}
+
+/// What one reader has asked for and not received, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// As large as messages are.
+    pub(crate) on_its_way: u64,
+    /// As large as they may be.
+    pub(crate) reserved: u64,
+}
+
+/// How large a reader's messages are, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageSize {
+    /// On average.
+    pub(crate) expected: u64,
+    /// At most.
+    pub(crate) largest: u64,
+}
+
+impl ReadAhead {
+    /// Never more than `most` bytes are asked for, but for one message of each reader.
+    pub(crate) fn new(most: u64) -> Self {
+        Self { congestion: Congestion::new(most), most, reserved: 0, flowing: 0 }
+    }
+
+    /// The bound on memory, in bytes, from now on.
+    pub(crate) fn set_most(&mut self, most: u64) {
+        self.most = most;
+        self.congestion.set_most(most);
+    }
+
+    /// Bytes that may be on their way.
+    pub(crate) fn window(&self) -> u64 {
+        let burst = self.worth(BURST).min(self.most / BURST_MEMORY);
+        self.congestion.window().max(burst)
+    }
+
+    /// What the line carries in this time, in bytes: nothing while that is not known.
+    fn worth(&self, time: Duration) -> u64 {
+        // Saturates, as casts of floats do.
+        self.congestion.rate().map_or(0, |rate| (rate * time.as_secs_f64()) as u64)
+    }
+
+    /// Bytes per second that came of late, if that is known.
+    #[cfg(test)]
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.congestion.rate()
+    }
+
+    /// How many messages more a reader may ask for that has asked for so much. `stored`: whether they are there to be sent.
+    pub(crate) fn room(&self, own: Share, size: MessageSize, stored: Stored) -> u64 {
+        let MessageSize { expected, largest } = size;
+        let in_memory = allowed(own.reserved, self.reserved, self.most, largest);
+        in_memory.min(match stored {
+            Stored::Yes => allowed(own.on_its_way, self.congestion.in_flight(), self.window(), expected),
+            Stored::NotYet { waiting } => (self.waiting() / expected.max(1)).saturating_sub(waiting),
+        })
+    }
+
+    /// Bytes that one reader may have asked for without knowing that they are stored.
+    fn waiting(&self) -> u64 {
+        self.worth(WAITING_TIME).min(self.window() / WAITING)
+    }
+
+    /// A message of so many bytes is asked for that may be as large as `largest`.
+    pub(crate) fn reserve(&mut self, largest: u64) {
+        self.reserved += largest;
+    }
+
+    /// It came, or is not awaited any more.
+    pub(crate) fn release(&mut self, largest: u64) {
+        self.reserved = self.reserved.saturating_sub(largest);
+    }
+
+    /// A message is on its way from now on.
+    pub(crate) fn asked(&mut self, now: Duration, bytes: u64) -> Flight {
+        self.congestion.sent(now, bytes)
+    }
+
+    /// It came, with so many bytes.
+    pub(crate) fn came(&mut self, now: Duration, flight: Flight, bytes: u64) {
+        self.congestion.acknowledged_as(now, flight, bytes);
+    }
+
+    /// A message came that was not there yet when it was asked for: it says nothing of the line.
+    pub(crate) fn came_later(&mut self, now: Duration, bytes: u64) {
+        self.congestion.carried(now, bytes);
+    }
+
+    /// It does not come.
+    pub(crate) fn forgotten(&mut self, flight: Flight) {
+        self.congestion.forgotten(flight);
+    }
+
+    /// Somebody has nothing more to ask for.
+    pub(crate) fn has_all(&mut self) {
+        if self.congestion.in_flight() <= self.window() / IDLE.1 * IDLE.0 {
+            self.congestion.idle();
+        }
+    }
+
+    /// Whether one more transfer may flow, with messages of this size at most. One alone always may; others where a message of each is
+    /// within the window.
+    pub(crate) fn admits(&self, message: u64) -> bool {
+        self.flowing == 0 || self.flowing.saturating_add(message) <= self.window()
+    }
+
+    /// A transfer flows from now on.
+    pub(crate) fn flows(&mut self, message: u64) {
+        self.flowing += message;
+    }
+
+    /// It has ended, or waits for what is not stored yet.
+    pub(crate) fn rests(&mut self, message: u64) {
+        self.flowing = self.flowing.saturating_sub(message);
+    }
+}
+
+/// Whether there is something to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Messages are stored that were not asked for.
+    Yes,
+    /// None is; so many were asked for all the same.
+    NotYet { waiting: u64 },
+}
+
+/// How many pieces of this size somebody may take who has `own`, of a bound of which `taken` is taken.
+fn allowed(own: u64, taken: u64, bound: u64, size: u64) -> u64 {
+    let (left, size) = (bound.saturating_sub(taken), size.max(1));
+    let Some(beyond) = left.saturating_mul(OF_WHAT_IS_LEFT).checked_sub(own) else { return 0 };
+    (left / size).min(beyond / (size.saturating_mul(OF_WHAT_IS_LEFT + 1)) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+        /// In any order of taking and giving back: never more than the bound in all, and who has least is never kept from taking where
+        /// others have much more.
+        #[test]
+        fn what_is_shared_out_is_within_the_bound(
+            bound in 1u64..10_000, sizes in proptest::collection::vec(1u64..500, 1..12),
+            steps in proptest::collection::vec(any::<(bool, u8, u8)>(), 1..300),
+        ) {
+            let mut own = vec![0; sizes.len()];
+            for (takes, who, how_many) in steps {
+                let who = usize::from(who) % sizes.len();
+                let taken = own.iter().sum::<u64>();
+                prop_assert!(taken <= bound);
+                let allowed = allowed(own[who], taken, bound, sizes[who]);
+                own[who] = match takes {
+                    true => own[who] + allowed.min(how_many.into()) * sizes[who],
+                    false => own[who].saturating_sub(u64::from(how_many) * sizes[who]),
+                };
+            }
+        }
+
+        #[test]
+        fn who_is_alone_has_eight_ninths_and_leaves_a_ninth(bound in 100u64..1_000_000, size in 1u64..100) {
+            let all = allowed(0, 0, bound, size) * size;
+            prop_assert!(all <= bound && all + 2 * size >= bound * 8 / 9, "{all} of {bound}");
+            prop_assert!(bound - all + size >= bound / 9);
+        }
+    }
+
+    #[test]
+    fn those_who_take_in_turn_come_to_have_the_same() {
+        let mut own = [900_u64, 0, 0, 0];
+        for step in 0..10_000 {
+            let who = step % own.len();
+            // A message comes, and as many are asked for as may be.
+            own[who] = own[who].saturating_sub(10);
+            own[who] += allowed(own[who], own.iter().sum(), 1_000, 10) * 10;
+        }
+        let (least, most) = (own.iter().min().unwrap(), own.iter().max().unwrap());
+        assert!(most - least <= 30 && own.iter().sum::<u64>() > 900, "{own:?}");
+    }
+
+    #[test]
+    fn on_a_slow_line_fewer_transfers_flow_at_once() {
+        let mut ahead = ReadAhead::new(16 << 20);
+        assert!(ahead.admits(500_000));
+        ahead.flows(500_000);
+        assert!(!ahead.admits(500_000));
+        // It waits for its sender: it holds up nobody.
+        ahead.rests(500_000);
+        assert!(ahead.admits(500_000));
+    }
+}
