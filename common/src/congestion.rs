@@ -29,8 +29,10 @@ const QUEUE_SHOWS: (Duration, Duration) = (Duration::from_millis(4), Duration::f
 /// The rate is the highest of this time at least, and of so many base round trips.
 const RATE_MEMORY: Duration = Duration::from_secs(1);
 const RATE_ROUNDS: u32 = 5;
-/// How often the queue is emptied to see the base round trip anew, as BBR's ProbeRTT does.
+/// How often the queue is emptied to see the base round trip anew, as BBR's ProbeRTT does; and no sooner than after so many messages
+/// one behind the other.
 const BASE_MEMORY: Duration = Duration::from_secs(10);
+const BASE_ROUNDS: u32 = 10;
 /// The beginning ends when the rate has grown by less than a quarter in each of so many rounds.
 const FULL_ROUNDS: u32 = 3;
 const STILL_GROWS: f64 = 1.25;
@@ -258,7 +260,8 @@ impl Congestion {
     fn advance(&mut self, now: Duration, flight: Flight) {
         let (base, rate) = (self.base.unwrap_or_default(), self.rate.highest());
         let waited = now.saturating_sub(flight.sent_at).saturating_sub(base);
-        let queued = waited.saturating_sub(seconds(flight.bytes as f64 / rate.max(1.0)));
+        let own = seconds(flight.bytes as f64 / rate.max(1.0));
+        let queued = waited.saturating_sub(own);
         let round_over = self.delivered >= self.round_end;
         if round_over {
             self.round_end = self.delivered + self.in_flight.max(1);
@@ -276,7 +279,7 @@ impl Congestion {
                     self.phase = Phase::Drain { until: None };
                 }
             }
-            Phase::Steady if now.saturating_sub(self.drained_at) >= BASE_MEMORY.max(base * 2 * RATE_ROUNDS) => {
+            Phase::Steady if now.saturating_sub(self.drained_at) >= BASE_MEMORY.max((base + own) * BASE_ROUNDS) => {
                 self.recent_base = None;
                 self.phase = Phase::Drain { until: None };
             }

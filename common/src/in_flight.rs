@@ -18,8 +18,6 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 /// besides, with this factor.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 const SLOWER: u32 = 4;
-/// How often a connection on which nothing is awaited is tried.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What was sent over one connection after the other, and is not answered.
 #[derive(Debug, Default)]
@@ -199,8 +197,11 @@ impl InFlight {
         let unknown = self.sent.range(self.received.map_or(Ticket(0), |(ticket, _)| ticket)..);
         let of_this = unknown.filter(|(_, sent)| sent.connection == self.connection);
         let overdue = of_this.map(|(_, sent)| sent.at + sent.expected * 2 + ASK_AFTER).min();
-        let due = overdue.unwrap_or(Duration::MAX).min(self.heard_at + KEEP_ALIVE);
-        if due <= now { Pulse::Ask } else { Pulse::Rest { until: due } }
+        match overdue {
+            Some(due) if due <= now => Pulse::Ask,
+            // Of a connection on which nothing is awaited, the client's own pings find out whether it is dead.
+            due => Pulse::Rest { until: due.unwrap_or(Duration::MAX) },
+        }
     }
 }
 
@@ -289,7 +290,7 @@ mod tests {
         in_flight.heard(dead - SECOND);
         assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: dead - SECOND + DEAD_AFTER + slow * SLOWER });
         in_flight.received(dead, asked);
-        assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: dead + KEEP_ALIVE }, "it is known to be there");
+        assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: Duration::MAX }, "it is known to be there");
     }
 
     /// A line on which nothing is lost while a connection lives, that stands still for a while now and then; and a server that answers

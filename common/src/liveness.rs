@@ -1,7 +1,7 @@
 //! Whether the server still serves what was asked of it: a decision without a clock and without a network.
 //!
 //! How long nothing comes says nothing by itself: a heartbeat may wait behind megabytes, or the line may stand still for a while. But
-//! all that a server sends over a connection comes in the order in which it was sent. A *sign* is the answer to an empty request. When it
+//! all that a server sends over a connection comes in the order in which it was sent. A *sign* is an empty message that comes back. When it
 //! comes, the server has received all that was asked before it, and all that it had sent before has arrived. So what was asked for is
 //! lost only if nothing of it comes between two signs that are more than two heartbeats apart.
 

@@ -8,7 +8,7 @@ use natsfer_common::broker::{Broker, BrokerError, Share};
 /// One or more connections to the same server. Everything but chunks goes over the first. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Lanes {
-    all: Arc<[Broker]>,
+    all: Arc<[Arc<Broker>]>,
     /// Bytes of all of them together, where it was said.
     window: Option<u64>,
 }
@@ -16,7 +16,7 @@ pub(crate) struct Lanes {
 /// Room for a chunk on one of the connections.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) broker: Broker,
+    pub(crate) broker: Arc<Broker>,
     pub(crate) lane: Lane,
     pub(crate) share: Share,
 }
@@ -30,14 +30,14 @@ pub(crate) enum Lane {
 
 impl Lanes {
     pub(crate) fn new(first: Broker) -> Self {
-        Self { all: [first].into(), window: None }
+        Self { all: [Arc::new(first)].into(), window: None }
     }
 
     /// With so many connections in all.
     pub(crate) async fn widened(&self, connections: usize) -> Result<Self, BrokerError> {
         let mut all = self.all.to_vec();
         while all.len() < connections {
-            all.push(self.first().another().await?);
+            all.push(Arc::new(self.first().another().await?));
         }
         let widened = Self { all: all.into(), window: self.window };
         widened.share_window();
@@ -76,7 +76,7 @@ impl Lanes {
 
     /// Changes whenever what was sent over any of them may be lost: see [`Broker::epoch`].
     pub(crate) fn epoch(&self) -> u64 {
-        self.all.iter().map(Broker::epoch).sum()
+        self.all.iter().map(|broker| broker.epoch()).sum()
     }
 
     /// Closes all of them.

@@ -24,6 +24,9 @@ const TALK: u64 = 16 << 10;
 /// What the line may carry twice after a cut, in seconds of its rate: what was in flight, and had not been acknowledged.
 const IN_FLIGHT: u64 = 2;
 
+/// Where two cores with other work beside may be slower than the line, in bytes per second.
+const FASTER_THAN_PROCESSORS: u64 = 50_000_000;
+
 /// What nobody should say while the server is there.
 const FALSE_ALARMS: [&str; 2] = ["no sign of the server", "waiting for the server"];
 
@@ -171,7 +174,9 @@ impl Work {
             }
         };
         check(output.code() == Some(0), format!("exit {:?}: {}", output.code(), output.errors()));
-        check(took <= 2 * ideal, format!("{took:.1?} for what takes {ideal:.1?} at best"));
+        // On the fattest line the processors decide, and they may have other work.
+        let decides = line.bytes_per_second() <= FASTER_THAN_PROCESSORS;
+        check(!decides || took <= 2 * ideal, format!("{took:.1?} for what takes {ideal:.1?} at best"));
         // The bytes are random: what is stored is as large as the file. Framing is 2 %, and 5 % may come again.
         let cuts = match fate {
             Fate::Whole => 0,
@@ -287,4 +292,25 @@ async fn a_line_that_is_cut_again_and_again() {
     };
     let (sent, received) = tokio::join!(side(Side::Send), side(Side::Receive));
     assert_none([sent, received].concat());
+}
+
+#[tokio::test]
+async fn several_connections_carry_more_where_each_is_given_a_part() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let _ = producer(["init"]).server(&server).run().await.success();
+    let file = home.path().join("file.bin");
+    files::random_file(&file, 4_000_000, 1);
+    let send = async |connections: u32| {
+        let proxy = Proxy::to(&server.url()).await;
+        proxy.line(Line::rate(500_000).delay(milliseconds(20)).for_each_connection());
+        let (channel, number) = (format!("over.{connections}"), connections.to_string());
+        let sent = sending(&proxy, &["-c", &channel, "--connections", &number], &[&file]).run().await.success();
+        assert_eq!(proxy.connections_made(), u64::from(connections));
+        let inbox = home.path().join(&channel);
+        drain(&server, &format!("near-{connections}"), &inbox, &["-c", &channel]).await;
+        assert_eq!(files::digest(inbox.join("file.bin")), files::digest(&file));
+        sent.elapsed
+    };
+    let (one, four) = tokio::join!(send(1), send(4));
+    assert!(four < one * 2 / 3, "{four:.1?} over four connections, and {one:.1?} over one");
 }

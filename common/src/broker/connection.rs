@@ -272,9 +272,8 @@ impl Broker {
                 return Err(BrokerError::Disconnected { what: what() });
             }
             // However long that takes: a connection that is dead is given up.
-            match tokio::time::timeout(CONNECTION_REST, &mut flush).await {
-                Ok(flushed) => return flushed.map_err(|_| BrokerError::Closed { what: what() }),
-                Err(_) => {}
+            if let Ok(flushed) = tokio::time::timeout(CONNECTION_REST, &mut flush).await {
+                return flushed.map_err(|_| BrokerError::Closed { what: what() });
             }
         }
     }

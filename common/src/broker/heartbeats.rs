@@ -75,7 +75,7 @@ impl Heartbeats {
                     let line = &self.line;
                     let sign = self.sign.get_or_insert_with(|| {
                         let line = line.clone();
-                        AbortOnDropHandle::new(tokio::spawn(async move { line.sign().await }))
+                        AbortOnDropHandle::new(tokio::spawn(async move { _ = line.sign().await }))
                     });
                     if let Ok(_given) = tokio::time::timeout_at(tick, sign).await {
                         self.sign = None;

@@ -14,6 +14,7 @@ use std::{
 
 use async_nats::connection::State as Connection;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,7 +31,7 @@ use crate::{
 pub(super) const WINDOW: u64 = 16 << 20;
 /// How often the client's counters are looked at: it tells nobody that bytes came.
 const TICK: Duration = Duration::from_millis(500);
-/// What a server may take to say that nobody listens, where it may not be heard if it denies the question.
+/// What a server may take to give a sign, where it is not heard if it denies that.
 const DENIED_UNHEARD: Duration = Duration::from_secs(5);
 /// Bytes of the message that measures the rate: a part of what is to be sent, so that it costs little, within these bounds. A line may
 /// carry a few KiB faster than all that follows.
@@ -61,7 +62,7 @@ struct Shared {
     client: async_nats::Client,
     owner: Owner,
     violations: Violations,
-    /// A subject on which nobody listens.
+    /// A subject on which nobody has to listen.
     nobody: String,
     began: Instant,
     state: Mutex<State>,
@@ -179,57 +180,51 @@ impl Line {
         }
     }
 
-    /// Sends an empty message to nobody, and a long one: the server says at once that nobody listens, or that this user may not ask. The
-    /// first answer shows the round trip, and by how much the second one takes longer, the rate. The second is sent without waiting for
-    /// the first answer, but not together with it: then the server would answer both at a time. Where no answer comes, because the
-    /// connection is made anew, the rate is unknown.
+    /// Waits for a sign, and for another one behind a long message to nobody, which the server throws away. The first shows the round
+    /// trip, and by how much the second takes longer, the rate. The second is asked for without waiting for the first, but not together
+    /// with it: then the server would give both at a time. Where none comes, because the connection is made anew, the rate is unknown.
     async fn measure(&self, to_be_sent: u64) -> LinkEstimate {
         let probe = (to_be_sent / PROBE_PART).clamp(*PROBE.start(), *PROBE.end());
-        let timed = async |payload| {
+        let timed = async |bytes| {
             let began = Instant::now();
-            (self.ask_nobody(payload).await, began.elapsed())
+            (self.reaches(bytes).await, began.elapsed())
         };
-        let mut short = std::pin::pin!(timed(Bytes::new()));
+        let mut short = std::pin::pin!(timed(0));
         let first = tokio::time::timeout(APART, &mut short).await.ok();
-        let long = timed(Bytes::from(vec![b'.'; probe as usize]));
+        let long = timed(probe as usize);
         let (first, second) = match first {
             Some(first) => (first, long.await),
             None => tokio::join!(short, long),
         };
-        let ((short_sign, round_trip), (long_sign, longer)) = (first, second);
-        let measured = short_sign != Sign::None && long_sign != Sign::None;
+        let ((short_came, round_trip), (long_came, longer)) = (first, second);
         // What cannot be told apart is a fast line.
         let took = longer.saturating_sub(round_trip).max(SHORTEST).as_secs_f64();
-        LinkEstimate { round_trip, rate: measured.then(|| probe as f64 / took) }
+        LinkEstimate { round_trip, rate: (short_came && long_came).then(|| probe as f64 / took) }
     }
 
-    /// Waits until the server has received all that was sent before, or the connection is another one.
-    ///
-    /// Cancel safe.
-    pub(super) async fn sign(&self) {
-        self.ask_nobody(Bytes::new()).await;
-    }
-
-    /// Waits until so many bytes have reached the server, which throws them away; `Some(false)` if this user may not send them, `None` if
+    /// Waits until so many bytes have reached the server, which throws them away, also where this user may not send them; `false` if
     /// nothing is heard of them.
     ///
     /// Cancel safe.
-    pub(super) async fn reaches(&self, bytes: usize) -> Option<bool> {
-        match self.ask_nobody(vec![b'.'; bytes].into()).await {
-            Sign::Nobody => Some(true),
-            Sign::Denied => Some(false),
-            Sign::None => None,
+    pub(super) async fn reaches(&self, bytes: usize) -> bool {
+        let padding = Bytes::from(vec![b'.'; bytes]);
+        if bytes > 0 && self.shared.client.publish(self.shared.nobody.clone(), padding).await.is_err() {
+            return false;
         }
+        self.sign().await
     }
 
-    async fn ask_nobody(&self, payload: Bytes) -> Sign {
+    /// Waits until the server has received all that was sent before; `false` if the connection is another one then.
+    ///
+    /// Cancel safe.
+    pub(super) async fn sign(&self) -> bool {
         let on_its_way = self.send(Order::Any, None);
-        let sign = tokio::select! {
-            sign = self.shared.ask_nobody(payload) => sign,
-            _ = on_its_way.lost() => return Sign::None,
+        let came = tokio::select! {
+            came = self.shared.sign() => came,
+            _ = on_its_way.lost() => false,
         };
         on_its_way.answered();
-        sign
+        came
     }
 
     /// How often the connection was made.
@@ -241,17 +236,6 @@ impl Line {
     pub(super) fn bytes_in(&self) -> u64 {
         self.shared.client.statistics().in_bytes.load(Ordering::Relaxed)
     }
-}
-
-/// What came of asking nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sign {
-    /// The server says that nobody listens.
-    Nobody,
-    /// The server says that this user may not ask.
-    Denied,
-    /// Nothing came, and nothing will.
-    None,
 }
 
 impl Shared {
@@ -274,25 +258,26 @@ impl Shared {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
-    /// On somebody else's connection the server's denial is not heard: that no answer comes is then taken for one.
-    async fn ask_nobody(&self, payload: Bytes) -> Sign {
-        let deaf = async {
+    /// Sends an empty message to an inbox of its own, and waits until it is back, or the server says that this user may not send it: both
+    /// come behind all that the server had sent before. Nobody else could answer it, or keep the server from answering. On somebody
+    /// else's connection a denial is not heard: that nothing comes is then taken for one. `false` if the connection is closed.
+    async fn sign(&self) -> bool {
+        let unheard = async {
             match self.owner {
                 Owner::Us => std::future::pending().await,
                 Owner::Somebody => tokio::time::sleep(DENIED_UNHEARD).await,
             }
         };
-        let mut denials = self.violations.about(&self.nobody);
-        let request = async_nats::Request::new().payload(payload).timeout(None);
+        let inbox = self.client.new_inbox();
+        let mut denials = self.violations.about(&inbox);
+        let Ok(mut own) = self.client.subscribe(inbox.clone()).await else { return false };
+        if self.client.publish(inbox, Bytes::new()).await.is_err() {
+            return false;
+        }
         tokio::select! {
-            answer = self.client.send_request(self.nobody.clone(), request) => match answer {
-                // Somebody listens after all: they might not have answered.
-                Ok(_) => Sign::Nobody,
-                Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => Sign::Nobody,
-                Err(_) => Sign::None,
-            },
-            _ = denials.next() => Sign::Denied,
-            () = deaf => Sign::Denied,
+            back = own.next() => back.is_some(),
+            _ = denials.next() => true,
+            () = unheard => true,
         }
     }
 
@@ -324,7 +309,7 @@ async fn watch_over(shared: Arc<Shared>) {
             Pulse::Ask => {
                 let asked = shared.lock().in_flight.asked(shared.now());
                 let asker = shared.clone();
-                let sign = async move { (asked, asker.ask_nobody(Bytes::new()).await) };
+                let sign = async move { (asked, asker.sign().await) };
                 asking = Some(AbortOnDropHandle::new(tokio::spawn(sign)));
             }
             Pulse::Dead { silent } if shared.owner == Owner::Us => {
@@ -345,7 +330,7 @@ async fn watch_over(shared: Arc<Shared>) {
         tokio::select! {
             sign = sign => {
                 asking = None;
-                if let Ok((asked, Sign::Nobody | Sign::Denied)) = sign {
+                if let Ok((asked, true)) = sign {
                     shared.lock().in_flight.received(shared.now(), asked);
                     shared.changed.send_replace(());
                 }
