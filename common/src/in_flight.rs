@@ -71,8 +71,8 @@ pub(crate) enum Standing {
 /// Why nothing will be heard of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// The connection was made anew.
-    Reconnected,
+    /// The connection has ended.
+    Disconnected,
     /// A message that was sent later was answered.
     Overtaken,
     /// The server has received it, and has not answered for so long.
@@ -131,7 +131,7 @@ impl InFlight {
         self.heard_at = now;
     }
 
-    /// The connection is another one: whatever was sent before it is gone. Says whether it is.
+    /// The connection is another one, or has ended: whatever was sent before is gone. Says whether it is.
     pub(crate) fn connected(&mut self, now: Duration, connection: u64) -> bool {
         if self.connection == connection {
             return false;
@@ -160,7 +160,7 @@ impl InFlight {
     pub(crate) fn standing(&self, now: Duration, ticket: Ticket) -> Standing {
         let Some(sent) = self.sent.get(&ticket) else { return Standing::OnItsWay { until: None } };
         if sent.connection != self.connection {
-            return Standing::Lost(Loss::Reconnected);
+            return Standing::Lost(Loss::Disconnected);
         }
         let overtaken = self.answered.filter(|(last, _)| sent.order == Order::AsSent && ticket < *last);
         let overtaken = overtaken.map(|(_, at)| (at + REORDERED, Loss::Overtaken));
@@ -236,7 +236,7 @@ mod tests {
         let later = in_flight.sent(SECOND, Order::Any, NOTHING);
         assert_eq!(
             (is_lost(&in_flight, SECOND, ticket), is_lost(&in_flight, SECOND, later)),
-            (Some(Loss::Reconnected), None)
+            (Some(Loss::Disconnected), None)
         );
     }
 
@@ -340,8 +340,8 @@ mod tests {
                         connection += 1;
                         prop_assert!(in_flight.connected(now, connection));
                         for ticket in line.drain(..).flatten() {
-                            prop_assert_eq!(is_lost(&in_flight, now, ticket), Some(Loss::Reconnected));
-                            in_flight.lost(ticket, Loss::Reconnected);
+                            prop_assert_eq!(is_lost(&in_flight, now, ticket), Some(Loss::Disconnected));
+                            in_flight.lost(ticket, Loss::Disconnected);
                         }
                         asked = None;
                     }

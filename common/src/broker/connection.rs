@@ -346,7 +346,7 @@ impl Broker {
             // Without this nobody would know that no answer comes.
             violation = denials.next() => return Err(BrokerError::Denied { what: what(), violation }),
             loss = on_its_way.lost() => return Err(match loss {
-                Loss::Reconnected => BrokerError::Disconnected { what: what() },
+                Loss::Disconnected => BrokerError::Disconnected { what: what() },
                 Loss::Overtaken => BrokerError::Overtaken { what: what() },
                 Loss::Unanswered(after) => BrokerError::TimedOut { what: what(), after },
             }),

@@ -142,7 +142,7 @@ impl Line {
         self.watching.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(watch_over(self.shared.clone()))));
         let shared = self.shared.clone();
         let now = shared.now();
-        let connection = shared.connects();
+        let connection = shared.connection();
         let mut state = shared.lock();
         let anew = state.in_flight.connected(now, connection);
         let expected = state.window.congestion.backlog();
@@ -258,6 +258,12 @@ impl Shared {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
+    /// Tells connections apart, and the time between two of them: when one has ended, nothing will be heard over it.
+    fn connection(&self) -> u64 {
+        let ended = self.client.connection_state() != Connection::Connected;
+        2 * self.connects() + u64::from(ended)
+    }
+
     /// Sends an empty message to an inbox of its own, and waits until it is back, or the server says that this user may not send it: both
     /// come behind all that the server had sent before. Nobody else could answer it, or keep the server from answering. On somebody
     /// else's connection a denial is not heard: that nothing comes is then taken for one. `false` if the connection is closed.
@@ -283,7 +289,7 @@ impl Shared {
 
     /// Takes note of what the client counts, and says what is to be done.
     fn look(&self) -> Pulse {
-        let (now, connection) = (self.now(), self.connects());
+        let (now, connection) = (self.now(), self.connection());
         let bytes_in = self.client.statistics().in_bytes.load(Ordering::Relaxed);
         let came = self.bytes_in.swap(bytes_in, Ordering::Relaxed) != bytes_in;
         let mut state = self.lock();
