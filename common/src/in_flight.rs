@@ -14,6 +14,8 @@ const ALLOWANCE: Duration = Duration::from_secs(5);
 const LONGEST_ALLOWANCE: Duration = Duration::from_secs(60);
 /// What is not answered after twice the time that it should take, and so long, is asked after.
 const ASK_AFTER: Duration = Duration::from_secs(1);
+/// A server is said to be silent after so long; what is on the line is allowed for besides, as below.
+const TELL_AFTER: Duration = Duration::from_secs(8);
 /// A connection over which nothing comes for so long, though something is awaited, is given up; what is on the line is allowed for
 /// besides, with this factor.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
@@ -183,6 +185,14 @@ impl InFlight {
         }
     }
 
+    /// For how long the server has given no sign though it was asked, where that is worth telling. What is on the line should take so
+    /// long.
+    pub(crate) fn silence(&self, now: Duration, backlog: Duration) -> Option<Duration> {
+        let (_, asked_at) = self.asked?;
+        let silent = now.saturating_sub(self.heard_at.max(asked_at));
+        (silent >= TELL_AFTER + backlog * SLOWER).then_some(silent)
+    }
+
     /// What is to be done now. What is on the line should take so long.
     pub(crate) fn pulse(&self, now: Duration, backlog: Duration) -> Pulse {
         if let Some((_, asked_at)) = self.asked {
@@ -287,6 +297,8 @@ mod tests {
         let dead = due + DEAD_AFTER + slow * SLOWER;
         assert_eq!(in_flight.pulse(due, slow), Pulse::Rest { until: dead });
         assert_eq!(in_flight.pulse(dead, slow), Pulse::Dead { silent: dead - due });
+        let told = TELL_AFTER + slow * SLOWER;
+        assert_eq!([told - SECOND, told].map(|after| in_flight.silence(due + after, slow)), [None, Some(told)]);
         in_flight.heard(dead - SECOND);
         assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: dead - SECOND + DEAD_AFTER + slow * SLOWER });
         in_flight.received(dead, asked);

@@ -64,7 +64,7 @@ async fn a_server_killed_and_restarted() {
     work.server.kill().await;
     work.sender.log_line(SOON, |line| line.contains("waiting for the server")).await;
     work.receiver
-        .log_line(SOON, |line| line.contains("waiting for it") || line.contains("waiting for the server"))
+        .log_line(SOON, |line| line.contains("waiting for the server") || line.contains("waiting for the server"))
         .await;
     work.server.restart().await;
     work.ends_well().await;
@@ -76,7 +76,7 @@ async fn a_server_stopped_for_longer_than_any_request_may_take() {
     let work = AtWork::start().await;
     work.server.pause();
     work.sender.log_line(SOON, |line| line.contains("waiting for the server")).await;
-    work.receiver.log_line(SOON, |line| line.contains("waiting for it")).await;
+    work.receiver.log_line(SOON, |line| line.contains("waiting for the server")).await;
     work.server.resume();
     work.ends_well().await;
 }
@@ -100,7 +100,7 @@ async fn a_black_hole_in_the_network() {
     work.up.black_hole(true);
     work.down.black_hole(true);
     work.sender.log_line(SOON, |line| line.contains("waiting for the server")).await;
-    work.receiver.log_line(SOON, |line| line.contains("waiting for it")).await;
+    work.receiver.log_line(SOON, |line| line.contains("waiting for the server")).await;
     work.up.black_hole(false);
     work.down.black_hole(false);
     work.ends_well().await;

@@ -287,8 +287,8 @@ impl Shared {
         }
     }
 
-    /// Takes note of what the client counts, and says what is to be done.
-    fn look(&self) -> Pulse {
+    /// Takes note of what the client counts, and says what is to be done, and for how long the server has been silent.
+    fn look(&self) -> (Pulse, Option<Duration>) {
         let (now, connection) = (self.now(), self.connection());
         let bytes_in = self.client.statistics().in_bytes.load(Ordering::Relaxed);
         let came = self.bytes_in.swap(bytes_in, Ordering::Relaxed) != bytes_in;
@@ -298,20 +298,53 @@ impl Shared {
         if came || self.client.connection_state() != Connection::Connected {
             state.in_flight.heard(now);
         }
-        let pulse = state.in_flight.pulse(now, state.window.congestion.backlog());
+        let backlog = state.window.congestion.backlog();
+        let seen = (state.in_flight.pulse(now, backlog), state.in_flight.silence(now, backlog));
         drop(state);
         if anew {
             self.changed.send_replace(());
         }
-        pulse
+        seen
+    }
+}
+
+/// What was said of the server.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Nothing,
+    /// That it is silent, since then.
+    Silent {
+        since: Instant,
+    },
+}
+
+impl Told {
+    /// Says when the server falls silent, and when it is heard again.
+    fn tell(&mut self, silence: Option<Duration>, connected: bool) {
+        match (*self, silence) {
+            (Self::Nothing, Some(silent)) => {
+                tracing::warn!("waiting for the server: no sign of it for {:.0} s", silent.as_secs_f64());
+                *self = Self::Silent { since: Instant::now() - silent };
+            }
+            (Self::Silent { since }, None) => {
+                // That it is disconnected is said elsewhere.
+                if connected {
+                    tracing::info!("the server is there again, after {:.0} s", since.elapsed().as_secs_f64());
+                }
+                *self = Self::Nothing;
+            }
+            (Self::Nothing, None) | (Self::Silent { .. }, Some(_)) => {}
+        }
     }
 }
 
 /// Watches for signs of the server for as long as the line is used.
 async fn watch_over(shared: Arc<Shared>) {
-    let mut asking = None;
+    let (mut asking, mut told) = (None, Told::Nothing);
     loop {
-        match shared.look() {
+        let (pulse, silence) = shared.look();
+        told.tell(silence, shared.client.connection_state() == Connection::Connected);
+        match pulse {
             Pulse::Ask => {
                 let asked = shared.lock().in_flight.asked(shared.now());
                 let asker = shared.clone();
