@@ -29,7 +29,7 @@ fn byte_count(text: &str) -> bool {
 fn chunk_sizing(text: &str) -> bool {
     let Ok(sizing) = text.parse::<ChunkSizing>() else { return false };
     if let ChunkSizing::Fixed(size) = sizing {
-        assert!((64 << 10..=64 << 20).contains(&size.bytes()));
+        assert!((16 << 10..=64 << 20).contains(&size.bytes()));
         assert_eq!(text.parse(), Ok(ByteCount(u64::from(size.bytes()))));
     }
     for max_payload in [0, 4096, 4097, 8191, 8192, 1 << 20, 64 << 20, usize::MAX] {

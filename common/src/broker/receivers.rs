@@ -5,7 +5,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Broker, BrokerError, CatalogEntry, ConsumerState, Said, Scanned, StartAt, TransferState};
 use crate::{
@@ -60,6 +60,9 @@ impl Connection {
         }
     }
 }
+
+/// As long as a receiver that died may hold its transfers, unless told otherwise.
+const OF_LATE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Which transfer.
 type Key = (Channel, TransferId);
@@ -239,6 +242,12 @@ impl Words {
     }
 }
 
+/// Whether somebody asks for a cursor's chunks, or was given some of late: over a slow line, all that was asked for is on its way.
+fn is_read(cursor: &ConsumerState) -> bool {
+    let of_late = cursor.last_active.zip(cursor.at).is_some_and(|(active, now)| now.duration_since(active) <= OF_LATE);
+    cursor.waiting_pulls > 0 || cursor.unacknowledged > 0 && of_late
+}
+
 fn connection(name: &ReceiverName, inbox: &ConsumerState, cursors: Option<&[ConsumerState]>) -> Connection {
     if inbox.waiting_pulls > 0 {
         return Connection::Listening;
@@ -247,7 +256,7 @@ fn connection(name: &ReceiverName, inbox: &ConsumerState, cursors: Option<&[Cons
     let is_of =
         |cursor: &&ConsumerState| cursor.name.strip_prefix(&prefix).is_some_and(|id| id.parse::<TransferId>().is_ok());
     match cursors {
-        Some(cursors) if cursors.iter().filter(is_of).any(|cursor| cursor.waiting_pulls > 0) => Connection::Receiving,
+        Some(cursors) if cursors.iter().filter(is_of).any(is_read) => Connection::Receiving,
         None if inbox.unacknowledged > 0 => Connection::Unknown,
         _ => Connection::Absent,
     }
