@@ -144,10 +144,12 @@ impl Line {
         Arrivals::new(laid).due(&capacity, ticket) - laid
     }
 
-    /// How long something and its answer take at least, where both directions are like this one.
+    /// How many bytes leave it in so long a time from the moment it is laid, if it is never idle: its stalls do not count.
     #[must_use]
-    pub const fn round_trip(&self) -> Duration {
-        self.delay.saturating_mul(2)
+    pub fn carries(&self, time: Duration) -> u64 {
+        let laid = Instant::now();
+        let capacity = Capacity::new(*self, laid);
+        capacity.by(laid + time).bytes_from(capacity.by(laid))
     }
 
     /// Bytes per second.
@@ -185,5 +187,48 @@ impl Line {
     pub(crate) fn socket_buffer(&self) -> Option<usize> {
         let bytes = (self.rate / BUFFERS_PER_SECOND).max(SMALLEST_BUFFER);
         (bytes <= LARGEST_BUFFER).then_some(bytes).and_then(|bytes| usize::try_from(bytes).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What a line takes for some bytes and what it carries in that time agree, stalls or not.
+        #[test]
+        fn takes_and_carries_agree(rate in 1_u64..1 << 34, bytes in 1_u64..1 << 30, stalls: Option<u64>) {
+            let (five, twenty) = (Duration::from_secs(5), Duration::from_secs(20));
+            let line = Line::rate(rate);
+            let line = stalls.map_or(line, |seed| line.stalls(Stalls::new(five, twenty, seed)));
+            let takes = line.takes(bytes);
+            prop_assume!(takes < Duration::from_secs(1 << 32));
+            prop_assert!(line.carries(takes) >= bytes);
+            prop_assert!(line.carries(takes - Duration::from_nanos(1)) <= bytes);
+            prop_assert_eq!(line.delay(five).jitter(five).takes(bytes), takes + five);
+        }
+
+        /// However the line is, a piece fits into its queue, and what it has in the air besides is allowed.
+        #[test]
+        fn a_piece_fits(rate: u64, queue in prop::option::of(0_u64..1 << 40), delay in 0_u64..2_000) {
+            let line = Line::rate(rate).delay(Duration::from_millis(delay));
+            let line = queue.map_or(line, |bytes| line.queue(bytes));
+            prop_assert!(line.piece() <= line.queue_length());
+            prop_assert!(line.piece() <= line.window());
+            if line.rate < UNLIMITED {
+                prop_assert!(line.window() > line.queue_length().saturating_add(line.rate * delay / 1_000));
+            }
+        }
+    }
+
+    #[test]
+    fn slow_lines_have_small_pieces_and_buffers() {
+        let slow = Line::rate(6_250);
+        assert_eq!((slow.piece(), slow.queue_length(), slow.socket_buffer()), (512, 625, Some(16 << 10)));
+        let fat = Line::rate(125_000_000);
+        assert_eq!((fat.piece(), fat.queue_length(), fat.socket_buffer()), (64 << 10, 12_500_000, None));
+        assert_eq!(Line::free().socket_buffer(), None);
     }
 }

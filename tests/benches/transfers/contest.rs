@@ -69,7 +69,7 @@ pub(crate) fn all(scale: u64) -> Vec<Contest> {
     let contest =
         |name, source, site, stage, contenders, goals| Contest { name, source, site, stage, contenders, goals };
     use {
-        Site::{Link, Loopback, Replicated},
+        Site::{Busy, Link, Loopback, Replicated},
         Stage::{Empty, Kept, Stored},
     };
     vec![
@@ -87,6 +87,7 @@ pub(crate) fn all(scale: u64) -> Vec<Contest> {
                 half_the_processor(Send, Put),
             ],
         ),
+        contest("busy", large, Busy, Empty, vec![Send, Publish], vec![goal(Send, Publish, 0.8)]),
         contest(
             "receive",
             large,
@@ -169,14 +170,7 @@ impl Contest {
         for round in 0..rounds {
             let count = standings.len();
             for turn in 0..count {
-                // Forwards, then backwards: nobody always runs behind the same one.
-                let at = if self.stage == Stage::Kept {
-                    turn
-                } else if round % 2 == 0 {
-                    (turn + round / 2) % count
-                } else {
-                    (2 * count - 1 - turn - (round / 2) % count) % count
-                };
+                let at = if self.stage == Stage::Kept { turn } else { at_turn(round, turn, count) };
                 let standing = &mut standings[at];
                 if self.stage == Stage::Empty || (self.stage == Stage::Kept && turn == 0) {
                     scene.clear().await?;
@@ -193,6 +187,15 @@ impl Contest {
         }
         let ratios = self.goals.iter().map(|&goal| Ratio { goal, rounds: ratios(&standings, goal) }).collect();
         Ok(Outcome { name: self.name, bytes: scene.bytes(), contenders: standings, ratios })
+    }
+}
+
+/// Whose turn it is, of so many. Forwards, then backwards: nobody always runs behind the same one.
+pub(crate) fn at_turn(round: usize, turn: usize, count: usize) -> usize {
+    if round.is_multiple_of(2) {
+        (turn + round / 2) % count
+    } else {
+        (2 * count - 1 - turn - (round / 2) % count) % count
     }
 }
 

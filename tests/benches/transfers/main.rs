@@ -6,8 +6,10 @@ mod contender;
 mod contest;
 mod growth;
 mod latency;
+mod links;
 mod peer;
 mod report;
+mod rsync;
 mod scene;
 
 use std::path::PathBuf;
@@ -31,7 +33,8 @@ struct Arguments {
     /// Divide all sizes by this, for a quick look
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     scale: u64,
-    /// Only these: send, receive, live, fan-out, send-small, receive-small, logs, logs-link, replicas, memory, latency, growth
+    /// Only these: send, busy, receive, live, fan-out, send-small, receive-small, logs, logs-link, replicas, memory, latency, growth,
+    /// links
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<String>,
     /// Where to write results.json, results.md and chart.svg
@@ -68,8 +71,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     // No run is to wait for the building.
     tokio::task::spawn_blocking(|| our_binary("natsfer-producer")).await??;
     let (rounds, scale) = (arguments.rounds, arguments.scale);
-    let (machine, contests, latency, growth) = (Machine::this(), Vec::new(), Vec::new(), Vec::new());
-    let mut report = Report { machine, rounds, scale, contests, latency, growth };
+    let mut report = Report::new(Machine::this(), rounds, scale);
     for contest in contest::all(scale) {
         if arguments.wants(contest.name) {
             report.contests.push(contest.hold(rounds).await?);
@@ -83,6 +85,12 @@ async fn run(arguments: Arguments) -> Result<()> {
     if arguments.wants("growth") {
         let levels = [10, 1_000, 10_000, 100_000].map(|transfers| (transfers / scale as usize).max(10));
         report.growth = growth::measure(&levels, rounds).await?;
+    }
+    if arguments.wants("links") {
+        for row in links::rows(scale) {
+            report.links.push(row.measure(rounds).await?);
+            report.write(&arguments.out)?;
+        }
     }
     report.write(&arguments.out)?;
     println!("{}", report.tables()?);

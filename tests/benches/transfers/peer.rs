@@ -46,6 +46,8 @@ pub(crate) enum Peer {
     Latency { how: latency::Way, server: String, into: PathBuf, files: usize },
     /// Copies a file, as `cp` does, and syncs it.
     Copy { from: PathBuf, into: PathBuf },
+    /// Hashes on one thread until it is killed: a load beside others.
+    Burn,
 }
 
 /// What a drain leaves on disk.
@@ -84,7 +86,17 @@ impl Peer {
                 std::fs::copy(from, &copy)?;
                 Ok(File::open(copy)?.sync_all()?)
             }
+            Self::Burn => burn(),
         }
+    }
+}
+
+fn burn() -> ! {
+    let mut bytes = vec![0xA5; BUFFER];
+    loop {
+        // What comes out goes in: nothing of it can be left out.
+        let digest = blake3::hash(&bytes);
+        bytes[..digest.as_bytes().len()].copy_from_slice(digest.as_bytes());
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     contest::{Measure, Outcome, Ratio, Standing, median},
     growth::Growth,
     latency::{Latency, Way},
+    links::{self, Journey},
     scene::MIB,
 };
 
@@ -22,6 +23,7 @@ pub(crate) struct Report {
     pub(crate) contests: Vec<Outcome>,
     pub(crate) latency: Vec<Latency>,
     pub(crate) growth: Vec<Growth>,
+    pub(crate) links: Vec<Journey>,
 }
 
 /// Where it ran.
@@ -64,6 +66,12 @@ impl Ratio {
 }
 
 impl Report {
+    /// With nothing found yet.
+    pub(crate) fn new(machine: Machine, rounds: usize, scale: u64) -> Self {
+        let (contests, latency, growth, links) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { machine, rounds, scale, contests, latency, growth, links }
+    }
+
     /// Writes `results.json`, `results.md` and `chart.svg`.
     pub(crate) fn write(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;
@@ -140,6 +148,9 @@ impl Report {
             for Growth { transfers, send, receive, list_channel, list_all } in &self.growth {
                 writeln!(text, "| {transfers} | {send:.3} | {receive:.3} | {list_channel:.3} | {list_all:.3} |")?;
             }
+        }
+        if !self.links.is_empty() {
+            links::table(&mut text, &self.links)?;
         }
         Ok(text)
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use async_nats::jetstream;
 use futures_util::TryStreamExt;
-use natsfer_tests::{Builder, Cluster, Proxy, Server, Usage, files, producer};
+use natsfer_tests::{Builder, Cluster, Proxy, Running, Server, Usage, files, producer};
 use tempfile::TempDir;
 
 use crate::{contender::Contender, peer};
@@ -33,6 +33,8 @@ pub(crate) enum Source {
 pub(crate) enum Site {
     /// One server, on loopback.
     Loopback,
+    /// One server, on loopback, beside a process that keeps one core busy.
+    Busy,
     /// One server behind a link of so many bytes per second, each way.
     Link(u64),
     /// Three servers, every stream on all of them.
@@ -47,6 +49,8 @@ pub(crate) struct Scene {
     files: usize,
     servers: Servers,
     proxy: Option<Proxy>,
+    /// Ends with the scene.
+    _load: Option<Running>,
 }
 
 enum Servers {
@@ -99,7 +103,8 @@ impl Scene {
             link.rate(rate);
             proxy = Some(link);
         }
-        Ok(Self { home, source, bytes, files, servers, proxy })
+        let load = if site == Site::Busy { Some(peer::command(["burn"]).spawn().await) } else { None };
+        Ok(Self { home, source, bytes, files, servers, proxy, _load: load })
     }
 
     pub(crate) fn home(&self) -> &Path {
