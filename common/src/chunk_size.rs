@@ -17,6 +17,8 @@ const AUTO: std::ops::RangeInclusive<u32> = 16 * KIB..=512 * KIB;
 /// `auto` takes what the line moves in this time, in seconds: a part of a second, because the line may become slower than it was when
 /// the transfer began.
 const AUTO_SECONDS: f64 = 0.25;
+/// On slow lines it takes up to twice as much, up to this size, in bytes: small chunks have headers, too.
+const SMALL: f64 = (32 * KIB) as f64;
 /// What travels in its manifest's message without a look at the line, in bytes.
 pub const ALWAYS_INLINE: u32 = *AUTO.start();
 
@@ -119,7 +121,7 @@ impl ChunkSize {
 impl ChunkSizing {
     /// Chooses a transfer's chunk size.
     ///
-    /// `auto` takes what the line moves in a quarter of a second: what is urgent waits behind a whole message, nobody knows how far
+    /// `auto` takes what the line moves in a quarter of a second, or in half of one on slow lines: what is urgent waits behind a whole message, nobody knows how far
     /// one is, and the server closes the connection of a receiver to which it could not write for ten seconds.
     ///
     /// # Errors
@@ -136,7 +138,10 @@ impl ChunkSizing {
             Self::Auto => {
                 let wanted = match link.rate {
                     // Saturates, as casts of floats do.
-                    Some(rate) => (rate * AUTO_SECONDS) as u32 / MESSAGE_OVERHEAD * MESSAGE_OVERHEAD,
+                    Some(rate) => {
+                        (rate * AUTO_SECONDS).max((2.0 * rate * AUTO_SECONDS).min(SMALL)) as u32 / MESSAGE_OVERHEAD
+                            * MESSAGE_OVERHEAD
+                    }
                     None if link.is_fast() => *AUTO.end(),
                     None => *AUTO.start(),
                 };
@@ -231,6 +236,8 @@ mod tests {
         let choose = |link| ChunkSizing::Auto.choose(link, 8 << 20).unwrap().bytes();
         let by_rate = |rate| choose(LinkEstimate { round_trip: Duration::ZERO, rate: Some(rate) });
         assert_eq!(by_rate(6_250.0), 16 * KIB);
+        assert_eq!(by_rate(64_000.0), 28 * KIB);
+        assert_eq!(by_rate(100_000.0), 32 * KIB);
         assert_eq!(by_rate(1e6), 244 * KIB);
         assert_eq!(by_rate(1e9), 512 * KIB);
         assert_eq!(choose(LinkEstimate { round_trip: Duration::from_millis(80), rate: None }), 16 * KIB);

@@ -32,10 +32,12 @@ const RATE_ROUNDS: u32 = 5;
 /// How often the queue is emptied to see the base round trip anew, as BBR's ProbeRTT does; and no sooner than after so many messages
 /// one behind the other.
 const BASE_MEMORY: Duration = Duration::from_secs(10);
-const BASE_ROUNDS: u32 = 10;
+const BASE_ROUNDS: u32 = 30;
 /// The beginning ends when the rate has grown by less than a quarter in each of so many rounds.
 const FULL_ROUNDS: u32 = 3;
 const STILL_GROWS: f64 = 1.25;
+/// With each smaller message, the largest one counts by this part less.
+const LARGEST_FADES: u64 = 4;
 /// While the queue is emptied, this part of what the line holds is kept on its way.
 const DRAIN: f64 = 0.9;
 /// A base round trip that has grown by more than this is another path's.
@@ -48,8 +50,10 @@ pub struct Congestion {
     most: u64,
     phase: Phase,
     in_flight: u64,
-    /// The largest message so far, in bytes.
+    /// The largest message of late, in bytes.
     largest: u64,
+    /// Bytes per second that were measured by other means.
+    measured: Option<f64>,
     /// Bytes acknowledged, and when the last of them was.
     delivered: u64,
     delivered_at: Duration,
@@ -114,6 +118,7 @@ impl Congestion {
             phase: Phase::Startup { window: INITIAL, full_rate: 0.0, full_rounds: 0 },
             in_flight: 0,
             largest: 0,
+            measured: None,
             delivered: 0,
             delivered_at: Duration::ZERO,
             acknowledged_sent_at: Duration::ZERO,
@@ -131,10 +136,29 @@ impl Congestion {
         self.most = most;
     }
 
+    /// The line was found, by other means, to carry so many bytes per second, and messages are made to suit it: two of them may go at
+    /// once from the beginning.
+    pub fn measured(&mut self, rate: f64) {
+        self.measured = Some(rate);
+    }
+
+    /// The line is another one: nothing is known of it. What is on its way still counts.
+    pub fn restart(&mut self) {
+        let Self { most, in_flight, largest, delivered, .. } = *self;
+        // What was sent before says nothing of it, should it be acknowledged after all.
+        *self = Self { in_flight, largest, delivered, idle_until: delivered + in_flight, ..Self::new(most) };
+    }
+
+    /// The largest message of late, in bytes.
+    pub(crate) fn largest(&self) -> u64 {
+        self.largest
+    }
+
     /// Bytes that may be on their way.
     pub fn window(&self) -> u64 {
         let (one, rate) = (self.largest.max(1), self.rate());
         let wanted = match (self.phase, self.base, rate) {
+            (Phase::Startup { window, .. }, ..) if self.measured.is_some() => window.max(2 * one),
             (Phase::Startup { window, .. }, ..) => window,
             (Phase::Steady, Some(base), Some(rate)) => {
                 bytes(rate * PROBE, base) + (QUEUED_MESSAGES * one).max(bytes(rate, QUEUED_TIME))
@@ -142,7 +166,8 @@ impl Congestion {
             (Phase::Drain { .. }, Some(base), Some(rate)) => bytes(rate * DRAIN, base) + one,
             (_, None, _) | (.., None) => INITIAL,
         };
-        let longest = rate.map_or(INITIAL, |rate| match bytes(rate, LONGEST_QUEUE) {
+        let unknown = if self.measured.is_some() { 2 * one } else { INITIAL };
+        let longest = rate.map_or(unknown, |rate| match bytes(rate, LONGEST_QUEUE) {
             // With one alone, the line would be idle for a good part of the time.
             longest if one <= 2 * longest => longest.max(2 * one),
             longest => longest,
@@ -170,14 +195,12 @@ impl Congestion {
         self.rate().filter(|_| !matches!(self.phase, Phase::Startup { .. }))
     }
 
-    /// The least round trip of late, without the time that a message itself takes.
-    pub fn base(&self) -> Option<Duration> {
-        self.base
-    }
-
     /// How long what is on its way takes, and the answer to it: nothing where the line is not known yet.
     pub fn backlog(&self) -> Duration {
-        let queue = self.rate().map_or(Duration::ZERO, |rate| seconds(self.in_flight as f64 / rate));
+        // In the beginning, what was acknowledged may say more of how little there was to send.
+        let measured = self.measured.filter(|_| matches!(self.phase, Phase::Startup { .. }));
+        let rate = self.rate().into_iter().chain(measured).reduce(f64::max);
+        let queue = rate.map_or(Duration::ZERO, |rate| seconds(self.in_flight as f64 / rate));
         queue + self.base.unwrap_or_default()
     }
 
@@ -212,6 +235,7 @@ impl Congestion {
     pub fn acknowledged_as(&mut self, now: Duration, flight: Flight, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(flight.bytes);
         let flight = Flight { bytes, ..flight };
+        self.largest = bytes.max(self.largest - self.largest / LARGEST_FADES);
         self.delivered += flight.bytes;
         self.delivered_at = now;
         self.acknowledged_sent_at = flight.sent_at;
@@ -268,7 +292,8 @@ impl Congestion {
         }
         match &mut self.phase {
             Phase::Startup { window, full_rate, full_rounds } => {
-                *window = window.saturating_add(flight.bytes).min(self.most.max(INITIAL));
+                // One message may be on its way from the beginning.
+                *window = (*window).max(self.largest).saturating_add(flight.bytes).min(self.most.max(INITIAL));
                 if round_over && !flight.idle {
                     let grows = rate >= *full_rate * STILL_GROWS;
                     (*full_rate, *full_rounds) = if grows { (rate, 0) } else { (*full_rate, *full_rounds + 1) };

@@ -9,8 +9,10 @@ use std::time::Duration;
 pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// What is on its way in the server's and the system's buffers is written already: a message that takes somewhat less may do so, too.
 const SAFE: f64 = 0.8;
-/// Connections on which no message came whole, one after the other.
+/// Connections on which no message came whole, one after the other. One that stood for longer than so many times the deadline was not
+/// ended by it.
 const ENOUGH: u32 = 2;
+const LONG: u32 = 4;
 
 /// Counts the connections that end before a message has come whole.
 #[derive(Debug, Clone)]
@@ -48,18 +50,23 @@ impl CutOff {
         self.in_vain = 0;
     }
 
-    /// The connection was made anew, while messages of this size were on their way. Says, once, if they are too large.
+    /// The connection was made anew. Says if messages of this size, should any have been on their way, are too large; no more once
+    /// that [was told](CutOff::told).
     pub(crate) fn reconnected(&mut self, now: Duration, bytes: u64, message: u64) -> Option<TooSlow> {
         let (took, came) = (now.saturating_sub(self.since), bytes.saturating_sub(self.bytes));
         (self.since, self.bytes) = (now, bytes);
-        self.in_vain += 1;
+        self.in_vain = if took <= WRITE_DEADLINE * LONG { self.in_vain + 1 } else { 0 };
         let rate = came as f64 / took.as_secs_f64().max(0.001);
         let takes = takes(message, rate)?;
         if self.in_vain < ENOUGH || takes < WRITE_DEADLINE.mul_f64(SAFE) || self.told == Told::Told {
             return None;
         }
-        self.told = Told::Told;
         Some(TooSlow { rate, takes })
+    }
+
+    /// It was told that they are too large.
+    pub(crate) fn told(&mut self) {
+        self.told = Told::Told;
     }
 }
 
@@ -84,7 +91,11 @@ mod tests {
             if whole {
                 cut_off.came();
             }
-            cut_off.reconnected(Duration::from_secs(now), bytes, MESSAGE).is_some()
+            let too_slow = cut_off.reconnected(Duration::from_secs(now), bytes, MESSAGE);
+            too_slow.is_some_and(|_| {
+                cut_off.told();
+                true
+            })
         });
         ends.count()
     }
@@ -93,7 +104,7 @@ mod tests {
         /// Once at most, never where a message came whole, nor where the line would carry one in time.
         #[test]
         fn it_is_told_once_and_only_for_a_reason(rate in 0u64..1_000_000, seconds in 1u64..100, connections in 0u64..20) {
-            let slow = rate > 0 && MESSAGE / rate >= 8;
+            let slow = rate > 0 && MESSAGE / rate >= 8 && seconds <= 40;
             prop_assert_eq!(told(rate, seconds, connections, false), usize::from(slow && connections >= 2));
             prop_assert_eq!(told(rate, seconds, connections, true), 0);
         }

@@ -5,11 +5,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// How much later than a message behind it a message may be answered: the server answers what it stores in order, but what it refuses
-/// or has stored before at once.
+/// How much later than a message behind it a message may be answered, besides the time that it should take itself: the server answers
+/// in order what it stores, but several threads may hand messages to the connection in another order than they are counted.
 const REORDERED: Duration = Duration::from_secs(1);
 /// What the server may take to answer what it has received, until it shows to be slower: it may be writing to a slow disk, or electing
-/// a leader. Doubled each time that this was too short, and back when something is answered.
+/// a leader. Doubled each time that this was too short, and back when something of the kind is answered. A sign is asked for then: an
+/// answer that is on the line comes before it, however long the line stands still.
 const ALLOWANCE: Duration = Duration::from_secs(5);
 const LONGEST_ALLOWANCE: Duration = Duration::from_secs(60);
 /// What is not answered after twice the time that it should take, and so long, is asked after.
@@ -30,13 +31,12 @@ pub(crate) struct InFlight {
     connection: u64,
     /// The last of the messages to a stream that was answered, by the order of sending, and when.
     answered: Option<(Ticket, Duration)>,
-    /// The server has received all that was sent before this, and said so at this time.
-    received: Option<(Ticket, Duration)>,
     /// What the server is asked whether it has received, since this time.
     asked: Option<(Ticket, Duration)>,
     /// When bytes came last.
     heard_at: Duration,
-    allowance: Allowance,
+    /// What the server may take to answer: messages to a stream, and requests.
+    allowances: Allowances,
 }
 
 /// The place of one message in the order of sending.
@@ -52,6 +52,15 @@ pub(crate) enum Order {
     Any,
 }
 
+/// What an answer says of messages that were sent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The message was stored now: those before it in its stream were stored before.
+    Stored,
+    /// Nothing: a refusal, or a message that was stored before, is answered at once.
+    AtOnce,
+}
+
 #[derive(Debug)]
 struct Sent {
     at: Duration,
@@ -59,6 +68,19 @@ struct Sent {
     order: Order,
     /// How long what was before it on the line, and the answer, should take.
     expected: Duration,
+    way: Way,
+}
+
+/// How far a message that is not answered has come, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    OnTheLine,
+    /// The server has received it, and has said so at this time.
+    Received {
+        at: Duration,
+    },
+    /// A sign came back that was asked for so long after that, and no answer before it.
+    Unanswered(Duration),
 }
 
 /// What has become of a message.
@@ -92,12 +114,24 @@ pub(crate) enum Pulse {
     Dead { silent: Duration },
 }
 
-#[derive(Debug)]
-struct Allowance(Duration);
+#[derive(Debug, Clone, Copy)]
+struct Allowances {
+    as_sent: Duration,
+    any: Duration,
+}
 
-impl Default for Allowance {
+impl Default for Allowances {
     fn default() -> Self {
-        Self(ALLOWANCE)
+        Self { as_sent: ALLOWANCE, any: ALLOWANCE }
+    }
+}
+
+impl Allowances {
+    fn of(&mut self, order: Order) -> &mut Duration {
+        match order {
+            Order::AsSent => &mut self.as_sent,
+            Order::Any => &mut self.any,
+        }
     }
 }
 
@@ -106,21 +140,28 @@ impl InFlight {
     pub(crate) fn sent(&mut self, now: Duration, order: Order, expected: Duration) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.sent.insert(ticket, Sent { at: now, connection: self.connection, order, expected });
+        let connection = self.connection;
+        self.sent.insert(ticket, Sent { at: now, connection, order, expected, way: Way::OnTheLine });
         ticket
     }
 
     /// A message was answered. Says whether one that was sent before it is overtaken by that.
-    pub(crate) fn answered(&mut self, now: Duration, ticket: Ticket) -> bool {
-        self.allowance = Allowance::default();
+    pub(crate) fn answered(&mut self, now: Duration, ticket: Ticket, answer: Answer) -> bool {
         self.heard_at = now;
-        let Some(Sent { order: Order::AsSent, connection, .. }) = self.sent.remove(&ticket) else { return false };
-        if connection != self.connection || self.answered.is_some_and(|(last, _)| last > ticket) {
+        let Some(Sent { order, connection, .. }) = self.sent.remove(&ticket) else { return false };
+        *self.allowances.of(order) = ALLOWANCE;
+        let in_order = order == Order::AsSent && answer == Answer::Stored && connection == self.connection;
+        if !in_order || self.answered.is_some_and(|(last, _)| last > ticket) {
             return false;
         }
         self.answered = Some((ticket, now));
         let in_order = |sent: &Sent| sent.order == Order::AsSent && sent.connection == connection;
         self.sent.range(..ticket).any(|(_, sent)| in_order(sent))
+    }
+
+    /// Whether no connection was seen yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.connection == 0
     }
 
     /// Nobody waits for an answer any more.
@@ -135,11 +176,12 @@ impl InFlight {
 
     /// The connection is another one, or has ended: whatever was sent before is gone. Says whether it is.
     pub(crate) fn connected(&mut self, now: Duration, connection: u64) -> bool {
-        if self.connection == connection {
+        // One that was looked at before another thread found a later one says nothing.
+        if connection <= self.connection {
             return false;
         }
-        let Self { sent, next, allowance, .. } = std::mem::take(self);
-        *self = Self { sent, next, connection, heard_at: now, allowance, ..Self::default() };
+        let Self { sent, next, allowances, .. } = std::mem::take(self);
+        *self = Self { sent, next, connection, heard_at: now, allowances, ..Self::default() };
         true
     }
 
@@ -150,11 +192,18 @@ impl InFlight {
         ticket
     }
 
-    /// The sign came.
-    pub(crate) fn received(&mut self, now: Duration, asked: Ticket) {
+    /// The sign came, behind all that the server had sent before it.
+    pub(crate) fn received(&mut self, now: Duration, sign: Ticket) {
         self.heard_at = now;
-        if self.asked.is_some_and(|(ticket, _)| ticket == asked) {
-            (self.asked, self.received) = (None, Some((asked, now)));
+        let Some((_, asked_at)) = self.asked.take_if(|(asked, _)| *asked == sign) else { return };
+        let Self { sent, connection, allowances, .. } = self;
+        for (_, sent) in sent.range_mut(..sign).filter(|(_, sent)| sent.connection == *connection) {
+            let allowance = *allowances.of(sent.order);
+            sent.way = match sent.way {
+                Way::OnTheLine => Way::Received { at: now },
+                Way::Received { at } if at + allowance <= asked_at => Way::Unanswered(asked_at - at),
+                way => way,
+            };
         }
     }
 
@@ -165,22 +214,19 @@ impl InFlight {
             return Standing::Lost(Loss::Disconnected);
         }
         let overtaken = self.answered.filter(|(last, _)| sent.order == Order::AsSent && ticket < *last);
-        let overtaken = overtaken.map(|(_, at)| (at + REORDERED, Loss::Overtaken));
-        let Allowance(allowance) = self.allowance;
-        let received = self.received.filter(|(asked, _)| ticket < *asked);
-        let unanswered = received.map(|(_, at)| (at + allowance, Loss::Unanswered(allowance)));
-        match overtaken.into_iter().chain(unanswered).min_by_key(|(at, _)| *at) {
-            Some((at, loss)) if at <= now => Standing::Lost(loss),
-            until => Standing::OnItsWay { until: until.map(|(at, _)| at) },
+        match (sent.way, overtaken.map(|(_, at)| at + REORDERED + sent.expected)) {
+            (Way::Unanswered(after), _) => Standing::Lost(Loss::Unanswered(after)),
+            (_, Some(at)) if at <= now => Standing::Lost(Loss::Overtaken),
+            (_, until) => Standing::OnItsWay { until },
         }
     }
 
     /// A message is sent again for this reason.
     pub(crate) fn lost(&mut self, ticket: Ticket, loss: Loss) {
-        self.sent.remove(&ticket);
+        let Some(sent) = self.sent.remove(&ticket) else { return };
         if let Loss::Unanswered(after) = loss {
             // Several were sent at a time: they count once.
-            let Allowance(allowance) = &mut self.allowance;
+            let allowance = self.allowances.of(sent.order);
             *allowance = (*allowance).max((after * 2).min(LONGEST_ALLOWANCE));
         }
     }
@@ -204,9 +250,14 @@ impl InFlight {
                 Pulse::Rest { until: dead_at }
             };
         }
-        let unknown = self.sent.range(self.received.map_or(Ticket(0), |(ticket, _)| ticket)..);
-        let of_this = unknown.filter(|(_, sent)| sent.connection == self.connection);
-        let overdue = of_this.map(|(_, sent)| sent.at + sent.expected * 2 + ASK_AFTER).min();
+        let mut allowances = self.allowances;
+        let of_this = self.sent.values().filter(|sent| sent.connection == self.connection);
+        let overdue = of_this.filter_map(|sent| match sent.way {
+            Way::OnTheLine => Some(sent.at + sent.expected * 2 + ASK_AFTER),
+            Way::Received { at } => Some(at + *allowances.of(sent.order)),
+            Way::Unanswered(_) => None,
+        });
+        let overdue = overdue.min();
         match overdue {
             Some(due) if due <= now => Pulse::Ask,
             // Of a connection on which nothing is awaited, the client's own pings find out whether it is dead.
@@ -253,15 +304,17 @@ mod tests {
     #[test]
     fn what_is_stored_in_order_is_lost_when_it_is_overtaken() {
         let mut in_flight = InFlight::default();
-        let [first, request, last, behind] = [Order::AsSent, Order::Any, Order::AsSent, Order::AsSent]
-            .map(|order| in_flight.sent(NOTHING, order, NOTHING));
-        assert!(in_flight.answered(SECOND, last), "one is overtaken");
+        let [first, request, refused, last, behind] =
+            [Order::AsSent, Order::Any, Order::AsSent, Order::AsSent, Order::AsSent]
+                .map(|order| in_flight.sent(NOTHING, order, NOTHING));
+        assert!(!in_flight.answered(SECOND, refused, Answer::AtOnce), "that it was refused says nothing");
+        assert!(in_flight.answered(SECOND, last, Answer::Stored), "one is overtaken");
         assert_eq!(in_flight.standing(SECOND, first), Standing::OnItsWay { until: Some(SECOND + REORDERED) });
         let now = SECOND + REORDERED;
         assert_eq!(is_lost(&in_flight, now, first), Some(Loss::Overtaken));
         assert_eq!([request, behind].map(|ticket| is_lost(&in_flight, now, ticket)), [None; 2]);
         in_flight.lost(first, Loss::Overtaken);
-        assert!(!in_flight.answered(now, behind), "nothing is before it any more");
+        assert!(!in_flight.answered(now, behind, Answer::Stored), "nothing is before it any more");
     }
 
     #[test]
@@ -273,22 +326,40 @@ mod tests {
             let asked = in_flight.asked(now);
             let behind = in_flight.sent(now, Order::AsSent, NOTHING);
             in_flight.received(now, asked);
+            // A request that is answered says nothing of a stream's disk.
+            let request = in_flight.sent(now, Order::Any, NOTHING);
+            in_flight.answered(now, request, Answer::AtOnce);
+            let again = in_flight.asked(now + (expected - 1) * SECOND);
+            in_flight.received(now + (expected - 1) * SECOND, again);
+            assert_eq!(is_lost(&in_flight, now + 3600 * SECOND, ticket), None, "no sign came since");
             now += expected * SECOND;
-            assert_eq!(is_lost(&in_flight, now - SECOND, ticket), None);
+            assert_eq!(in_flight.pulse(now, NOTHING), Pulse::Ask);
+            let asked = in_flight.asked(now);
+            // The sign is on its way, and the answer could still be before it.
+            assert_eq!(is_lost(&in_flight, now + 3600 * SECOND, ticket), None);
+            in_flight.received(now, asked);
             let loss = Loss::Unanswered(expected * SECOND);
             assert_eq!((is_lost(&in_flight, now, ticket), is_lost(&in_flight, now, behind)), (Some(loss), None));
             in_flight.lost(ticket, loss);
             in_flight.forgotten(behind);
         }
-        let ticket = in_flight.sent(now, Order::Any, NOTHING);
-        in_flight.answered(now, ticket);
-        assert_eq!(in_flight.allowance.0, ALLOWANCE);
+        let ticket = in_flight.sent(now, Order::AsSent, NOTHING);
+        in_flight.answered(now, ticket, Answer::Stored);
+        assert_eq!(in_flight.allowances.as_sent, ALLOWANCE);
+    }
+
+    #[test]
+    fn a_stale_look_at_the_connection_says_nothing() {
+        let mut in_flight = InFlight::default();
+        assert!(in_flight.connected(SECOND, 4) && !in_flight.connected(SECOND, 3));
+        let ticket = in_flight.sent(SECOND, Order::Any, NOTHING);
+        assert_eq!(is_lost(&in_flight, SECOND, ticket), None);
     }
 
     #[test]
     fn the_server_is_asked_once_for_what_is_overdue_and_its_silence_ends_the_connection() {
         let (mut in_flight, slow) = (InFlight::default(), 10 * SECOND);
-        let _ticket = in_flight.sent(NOTHING, Order::AsSent, slow);
+        let ticket = in_flight.sent(NOTHING, Order::AsSent, slow);
         let due = 2 * slow + ASK_AFTER;
         in_flight.heard(due - SECOND);
         assert_eq!(in_flight.pulse(due - SECOND, slow), Pulse::Rest { until: due });
@@ -302,11 +373,13 @@ mod tests {
         in_flight.heard(dead - SECOND);
         assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: dead - SECOND + DEAD_AFTER + slow * SLOWER });
         in_flight.received(dead, asked);
-        assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: Duration::MAX }, "it is known to be there");
+        assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: dead + ALLOWANCE }, "it is known to be there");
+        in_flight.forgotten(ticket);
+        assert_eq!(in_flight.pulse(dead, slow), Pulse::Rest { until: Duration::MAX });
     }
 
     /// A line on which nothing is lost while a connection lives, that stands still for a while now and then; and a server that answers
-    /// in order what is stored.
+    /// in order what is stored. A sign comes back at once, before answers of a slow disk.
     #[derive(Debug, Clone, Copy)]
     enum Step {
         Send,
@@ -334,13 +407,14 @@ mod tests {
         fn nothing_is_sent_twice_on_a_connection_that_lives(steps in prop::collection::vec(step(), 1..200)) {
             let mut in_flight = InFlight::default();
             let (mut now, mut connection, mut line) = (NOTHING, 0, std::collections::VecDeque::new());
-            let (mut asked, mut dead) = (None, Vec::new());
+            let (mut asked, mut dead, mut disk) = (None, Vec::new(), Vec::new());
             for step in steps {
                 now += SECOND / 10;
+                line.extend(disk.drain(..).map(Ok));
                 match step {
-                    Step::Send => line.push_back(Ok(in_flight.sent(now, Order::AsSent, SECOND))),
+                    Step::Send => disk.push(in_flight.sent(now, Order::AsSent, SECOND)),
                     Step::Answer => match line.pop_front() {
-                        Some(Ok(ticket)) => _ = in_flight.answered(now, ticket),
+                        Some(Ok(ticket)) => _ = in_flight.answered(now, ticket, Answer::Stored),
                         Some(Err(sign)) => {
                             in_flight.received(now, sign);
                             asked = None;
@@ -351,7 +425,7 @@ mod tests {
                     Step::Reconnect => {
                         connection += 1;
                         prop_assert!(in_flight.connected(now, connection));
-                        for ticket in line.drain(..).flatten() {
+                        for ticket in line.drain(..).flatten().chain(disk.drain(..)) {
                             prop_assert_eq!(is_lost(&in_flight, now, ticket), Some(Loss::Disconnected));
                             in_flight.lost(ticket, Loss::Disconnected);
                         }
@@ -368,7 +442,7 @@ mod tests {
                     Pulse::Dead { silent } => dead.push(silent),
                     Pulse::Rest { until } => prop_assert!(until > now),
                 }
-                for ticket in line.iter().flatten() {
+                for ticket in line.iter().flatten().chain(&disk) {
                     prop_assert_eq!(is_lost(&in_flight, now, *ticket), None);
                 }
             }

@@ -18,7 +18,7 @@ const BURST: Duration = Duration::from_millis(10);
 const BURST_MEMORY: u64 = 4;
 /// A reader has at most so many times what is left.
 const OF_WHAT_IS_LEFT: u64 = 8;
-/// Where no more than this part of the window is on its way and nothing more is stored, it is not the line that holds up.
+/// Where no more than this part of the window is on its way and nothing more is stored, there is too little to show how fast the line is.
 const IDLE: (u64, u64) = (3, 4);
 /// What waits for messages that are not stored yet, of the window, for one reader; and never more than what the line carries in this time.
 /// They may all come at once, and the server sends a heartbeat for each request.
@@ -34,6 +34,8 @@ pub(crate) struct ReadAhead {
     reserved: u64,
     /// One message for each transfer that flows, in bytes.
     flowing: u64,
+    /// Which connection this is, if that is known.
+    connection: Option<u64>,
 }
 
 /// What one reader has asked for and not received, in bytes.
@@ -57,7 +59,14 @@ pub(crate) struct MessageSize {
 impl ReadAhead {
     /// Never more than `most` bytes are asked for, but for one message of each reader.
     pub(crate) fn new(most: u64) -> Self {
-        Self { congestion: Congestion::new(most), most, reserved: 0, flowing: 0 }
+        Self { congestion: Congestion::new(most), most, reserved: 0, flowing: 0, connection: None }
+    }
+
+    /// A reader has found this connection. Of the line of another one than before, nothing is known.
+    pub(crate) fn connected(&mut self, connection: u64) {
+        if self.connection.replace(connection).is_some_and(|before| before != connection) {
+            self.congestion.restart();
+        }
     }
 
     /// The bound on memory, in bytes, from now on.

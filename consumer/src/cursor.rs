@@ -30,6 +30,8 @@ pub(crate) struct Cursor {
     pacer: Pacer,
     /// Up to here in the stream, an earlier run was given everything.
     earlier: u64,
+    /// The end, where it came before chunks that are still on their way.
+    closing: Option<(ClosingRecord, AckPlace)>,
     /// What was outstanding at the last silence.
     silent_with: Option<Outstanding>,
     /// When the transfer was opened.
@@ -81,10 +83,20 @@ impl Cursor {
                 broker.create_consumer(&mut spec).await?
             }
         };
-        let follow = Follow::standing(broker, spec, state.delivered, flow.place.clone()).await?;
+        let follow = Follow::standing(broker, spec, &state, flow.place.clone()).await?;
         let pacer = flow.pacer.clone();
         let server_time = state.at.map(|at| (at, Instant::now()));
-        Ok(Self { manifest: manifest.clone(), kind, follow, pacer, earlier, silent_with: None, opened_at, server_time })
+        Ok(Self {
+            manifest: manifest.clone(),
+            kind,
+            follow,
+            pacer,
+            earlier,
+            closing: None,
+            silent_with: None,
+            opened_at,
+            server_time,
+        })
     }
 
     /// Whether a receiver's cursor stands, and has delivered and been acknowledged all that is stored.
@@ -109,6 +121,9 @@ impl Cursor {
     /// Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<(Piece, AckPlace), ReceiveError> {
         loop {
+            if let Some((record, place)) = self.closing.take_if(|_| !self.follow.has_gaps()) {
+                return Ok((Piece::Closing(record), place));
+            }
             self.pacer.free().await;
             let delivery = self.follow.next().await?;
             let bytes = delivery.payload().len();
@@ -118,7 +133,11 @@ impl Cursor {
             match read(&delivery, &self.manifest, self.earlier) {
                 Ok(piece) => {
                     self.silent_with = None;
-                    return Ok((piece, self.follow.place(&delivery)));
+                    let place = self.follow.place(&delivery);
+                    match piece {
+                        Piece::Closing(record) if self.follow.has_gaps() => self.closing = Some((record, place)),
+                        piece => return Ok((piece, place)),
+                    }
                 }
                 Err(why) => {
                     let (transfer, sequence) = (self.manifest.transfer, delivery.stream_sequence);
@@ -128,12 +147,24 @@ impl Cursor {
         }
     }
 
-    /// Until when to wait for the next message, of so long in all since the sender stored the last one, by the server's clock: for
+    /// Waits as long as the next message may take, so long in all since the sender stored the last one, by the server's clock: for
     /// what was abandoned long ago nobody waits again. What is held up here, for a rate's sake, is no silence; nor is what the server
-    /// has said, to [`Cursor::will_go_on`], that it holds.
-    pub(crate) fn silent_at(&self, limit: Duration) -> Instant {
-        let patience = if self.silent_with.is_some() { DELIVERY_PATIENCE } else { self.patience(limit) };
-        self.pacer.free_at() + patience
+    /// has said that it holds, with the last message or to [`Cursor::will_go_on`].
+    pub(crate) fn silence(&self, limit: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let (patience, reconnection) = match self.silent_with {
+            Some(_) => (DELIVERY_PATIENCE, None),
+            // What was on its way is lost with the connection.
+            None if self.follow.has_more() => (limit, Some(self.follow.reconnection())),
+            None => (self.patience(limit), None),
+        };
+        let until = self.pacer.free_at() + patience;
+        async move {
+            let Some(reconnection) = reconnection else { return tokio::time::sleep_until(until).await };
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = reconnection => tokio::time::sleep(DELIVERY_PATIENCE).await,
+            }
+        }
     }
 
     fn patience(&self, limit: Duration) -> Duration {

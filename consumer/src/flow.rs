@@ -8,14 +8,14 @@ use natsfer_common::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Two messages of the usual size.
+/// Two messages of 1 MiB, which is more than chunks usually have.
 const LEAST: u64 = 2 * ((1 << 20) + (64 << 10));
 /// What comes while other chunks of a transfer are written is kept up to this part of its share: half of it, with those that are written.
 const BATCHES: u64 = 4;
 
 /// The flows of chunks that one receiver may have open at once. How far each asks ahead is the connection's to say: see
-/// [`Broker::set_read_window`]. What they keep while they write is shared out here: half of as much again evenly; of the other half, each has
-/// a third of what is left when it comes; a half, or all, where two or one may flow.
+/// [`Broker::set_read_window`]. Here, a buffer of the same size is shared out for what comes while they write. Half of it is split evenly. Of
+/// the other half, a flow that opens gets a third of what is free; a half, or all, where only two or one may flow.
 #[derive(Debug, Clone)]
 pub(crate) struct Flows {
     /// Bytes of a share. Each flow has one.

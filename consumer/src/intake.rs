@@ -211,13 +211,13 @@ impl<'a> Intake<'a> {
     /// The next message; `None` if none came for as long as is allowed. Checkpoints are written meanwhile.
     async fn within_patience(&mut self) -> Result<Option<(Piece, AckPlace)>, ReceiveError> {
         let Self { save, bench, cursor, checkpoint, .. } = self;
-        let silence = cursor.silent_at(save.options.patience);
+        let mut silence = std::pin::pin!(cursor.silence(save.options.patience));
         let mut next = std::pin::pin!(cursor.next());
         loop {
             tokio::select! {
                 biased;
                 came = &mut next => return came.map(Some),
-                () = tokio::time::sleep_until(silence) => break,
+                () = &mut silence => break,
                 written = checkpoint.go_on(bench, save.broker) => written?,
             }
         }

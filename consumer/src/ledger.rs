@@ -86,6 +86,11 @@ impl Ledger {
 }
 
 impl LeftBehind {
+    /// Whether no process has died.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ledgers.is_empty()
+    }
+
     /// Reads them. A dead process's counts if it was in use less than `within` ago.
     pub(crate) fn find(directory: &StagingDirectory, within: Duration) -> io::Result<Self> {
         let (ledgers, ack_subjects) = (Vec::new(), Vec::new());

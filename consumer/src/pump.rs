@@ -36,7 +36,7 @@ pub(crate) enum Piece {
 /// Puts chunks in order and hands them out.
 pub(crate) struct Pump {
     broker: Broker,
-    _flow: Flow,
+    flow: Flow,
     owner: Owner,
     manifest: Manifest,
     assembler: Assembler,
@@ -59,7 +59,7 @@ impl Pump {
     ) -> Self {
         Self {
             broker: broker.clone(),
-            _flow: flow,
+            flow,
             assembler: Assembler::new(manifest).within(most),
             hasher: manifest.digest_algorithm.hasher(),
             early: BTreeMap::new(),
@@ -127,10 +127,16 @@ impl Pump {
     /// The next message that counts, or a silence that is the sender's.
     async fn next(&mut self, cursor: &mut Cursor) -> Result<Event, ReceiveError> {
         loop {
-            let came = match tokio::time::timeout_at(cursor.silent_at(PATIENCE), cursor.next()).await {
-                Ok(came) => came?,
-                Err(_) if cursor.will_go_on().await? => continue,
-                Err(_) => return Ok(Event::Silence),
+            let silence = cursor.silence(PATIENCE);
+            let came = tokio::select! {
+                biased;
+                came = cursor.next() => Some(came?),
+                () = silence => None,
+            };
+            let came = match came {
+                Some(came) => came,
+                None if cursor.will_go_on().await? => continue,
+                None => return Ok(Event::Silence),
             };
             match came {
                 (cursor::Piece::Chunk { chunk, payload, .. }, place) => {
@@ -175,8 +181,23 @@ impl Pump {
             self.early_bytes -= raw.len();
             self.next += 1;
             self.hasher.update(&raw);
-            self.sender.send(Ok(Piece::Bytes(raw))).await.map_err(|_| Gone)?;
+            self.hand_over(raw).await?;
         }
+        Ok(())
+    }
+
+    /// A reader that takes its time holds up no other transfer.
+    async fn hand_over(&self, raw: Bytes) -> Result<(), Gone> {
+        let permit = match self.sender.try_reserve() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.flow.place.set_flowing(false);
+                let permit = self.sender.reserve().await.map_err(|_| Gone)?;
+                self.flow.place.set_flowing(true);
+                permit
+            }
+        };
+        permit.send(Ok(Piece::Bytes(raw)));
         Ok(())
     }
 

@@ -376,12 +376,15 @@ impl Receiver {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn backlog(&self) -> Result<Option<Backlog>, ReceiveError> {
-        let state = self.broker.consumer(&self.spec.stream, &self.spec.name).await?;
-        Ok(state.map(|state| {
-            let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, .. } = state;
-            Backlog { waiting, taken, done_to }
-        }))
+    pub fn backlog(&self) -> impl Future<Output = Result<Option<Backlog>, ReceiveError>> + Send + use<> {
+        let (broker, stream, name) = (self.broker.clone(), self.spec.stream.clone(), self.spec.name.clone());
+        async move {
+            let state = broker.consumer(&stream, &name).await?;
+            Ok(state.map(|state| {
+                let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, .. } = state;
+                Backlog { waiting, taken, done_to }
+            }))
+        }
     }
 
     /// How many transfers were taken when this was opened, that no process has noted in this receiver's home: processes elsewhere
@@ -471,6 +474,9 @@ async fn take_over(broker: &Broker, options: &ReceiverOptions) -> (Option<Arc<Le
         broker.acknowledge(ack_subject, Acknowledgement::Again(Duration::ZERO)).await;
     }
     let accounted = (left_behind.ack_subjects.len() + left_behind.held) as u64;
+    if left_behind.is_empty() {
+        return (Some(ledger), accounted);
+    }
     // What is answered was read behind them. Without an answer, the ledgers are left to the next process.
     if broker.consumer(broker.stream().control(), options.name.as_str()).await.is_ok() {
         blocking(move || left_behind.remove()).await;

@@ -27,14 +27,18 @@ pub(crate) async fn sweep(broker: &Broker, target: &TargetDirectory, owner: &Own
     let leftovers = blocking(move || {
         let directory = StagingDirectory::open(&of, &whose)?;
         leftovers(&directory).map_err(ReceiveError::disk("cannot look at unfinished files in", path))
-    });
+    })
+    .await?;
+    if leftovers.is_empty() {
+        return Ok(0);
+    }
     let done_to = match owner {
         Owner::Receiver(name) => broker.consumer(broker.stream().control(), name.as_str()).await?,
         Owner::Replay => None,
     };
     let done_to = done_to.map_or(0, |inbox| inbox.acknowledged_to);
     let mut removed = 0;
-    for Leftover { stem, manifest } in leftovers.await? {
+    for Leftover { stem, manifest } in leftovers {
         if let Some(manifest) = &manifest
             && is_to_come(broker, manifest, done_to).await?
         {

@@ -24,7 +24,7 @@ use crate::{
     ProducerError, Sent, SentStatus,
     attempt::Attempt,
     closing::End,
-    lanes::{Lane, Place},
+    lanes::Place,
     patience::Patience,
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
     recovery::Recovery,
@@ -36,6 +36,7 @@ use crate::{
 /// looking takes long, so that it takes no more than this part of the time.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOKING: u32 = 10;
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 
 /// Everything that sending one transfer's chunks needs.
 pub(crate) struct Chunks<'a> {
@@ -150,7 +151,8 @@ impl<'a> Chunks<'a> {
                     match preparation {
                         Some(Preparation::Chunk(chunk)) => {
                             progress.send_modify(|progress| progress.bytes_read += u64::from(chunk.chunk.length));
-                            in_flight.push(self.publish(manifest, plan, chunk, std::mem::take(&mut first)));
+                            self.recovery.begin(chunk.chunk.index, lock().last_sequence());
+                            in_flight.push(self.publish(manifest, chunk, std::mem::take(&mut first)));
                         }
                         Some(Preparation::Stored(length)) => progress.send_modify(|progress| {
                             progress.bytes_read += u64::from(length);
@@ -166,6 +168,7 @@ impl<'a> Chunks<'a> {
                 Some(published) = in_flight.next(), if !in_flight.is_empty() => {
                     let (Prepared { chunk, payload, place }, stored) = published?;
                     self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
+                    self.recovery.end(chunk.index);
                     lock().acknowledge(chunk.index, payload.len() as u64, stored.sequence);
                     progress.send_modify(|progress| progress.bytes_stored += u64::from(chunk.length));
                     buffers.give_back(payload);
@@ -185,11 +188,9 @@ impl<'a> Chunks<'a> {
     }
 
     /// Publishes one chunk until it is stored.
-    async fn publish(
-        &self, manifest: &Manifest, plan: &SharedPlan, prepared: Prepared, first: bool,
-    ) -> Result<(Prepared, Stored), Stop> {
-        let Place { broker, lane, .. } = &prepared.place;
-        if *lane == Lane::Further {
+    async fn publish(&self, manifest: &Manifest, prepared: Prepared, first: bool) -> Result<(Prepared, Stored), Stop> {
+        let Place { broker, .. } = &prepared.place;
+        if !first && self.upload.lanes.are_several() {
             // Over another connection it could come before the first one. The sender lives as long as this.
             let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
         }
@@ -200,14 +201,14 @@ impl<'a> Chunks<'a> {
         // The epoch in which it was sent last; 0 before that.
         let sent_in = AtomicU64::new(0);
         let publish = || async {
-            let epoch = broker.epoch();
-            let before = sent_in.swap(epoch, Ordering::Relaxed);
+            let (epoch, before) = (broker.epoch(), sent_in.load(Ordering::Relaxed));
             if before != 0
                 && before != epoch
-                && let Some(stored) = self.recovery.stored(self.upload, manifest, plan, &prepared.chunk).await?
+                && let Some(stored) = self.recovery.stored(self.upload, manifest, &prepared.chunk).await?
             {
                 return Ok(Some(stored));
             }
+            sent_in.store(epoch, Ordering::Relaxed);
             self.upload.pacer.pass(payload.len()).await;
             let asked = Instant::now();
             let stored = match first {
@@ -224,7 +225,7 @@ impl<'a> Chunks<'a> {
         let stored = match self.patience.until(publish).await.map_err(Stop::Failed)? {
             Some(stored) => stored,
             None => {
-                let found = broker.first_message(&broker.stream().data(), &subject).await;
+                let found = self.upload.broker.first_message(&broker.stream().data(), &subject).await;
                 let found = found.map_err(|error| Stop::Failed(error.into()))?;
                 let id = found.as_ref().and_then(|message| message.header(header::MESSAGE_ID)).unwrap_or_default();
                 let sequence = found.as_ref().map_or(0, |message| message.stream_sequence);
@@ -250,7 +251,7 @@ impl<'a> Chunks<'a> {
             tokio::time::sleep(rest).await;
             let began = Instant::now();
             let looked = self.look(manifest, watch).await;
-            rest = LOOK_EVERY.max(began.elapsed() * LOOKING);
+            rest = (began.elapsed() * LOOKING).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
             match looked {
                 Ok(None) => {}
                 Ok(Some(why)) => return why,

@@ -17,15 +17,7 @@ pub(crate) struct Lanes {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) broker: Arc<Broker>,
-    pub(crate) lane: Lane,
     pub(crate) share: Share,
-}
-
-/// Which of the connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lane {
-    First,
-    Further,
 }
 
 impl Lanes {
@@ -42,6 +34,11 @@ impl Lanes {
         let widened = Self { all: all.into(), window: self.window };
         widened.share_window();
         Ok(widened)
+    }
+
+    /// Whether there is more than one: then what goes over one may be faster than what went over another before.
+    pub(crate) fn are_several(&self) -> bool {
+        self.all.len() > 1
     }
 
     /// Everything but chunks goes over this one.
@@ -66,9 +63,8 @@ impl Lanes {
     ///
     /// Cancel safe, but the turn is lost.
     pub(crate) async fn reserve(&self, bytes: usize) -> Place {
-        let places = self.all.iter().enumerate().map(|(index, broker)| {
-            let lane = if index == 0 { Lane::First } else { Lane::Further };
-            let place = async move { Place { broker: broker.clone(), lane, share: broker.reserve(bytes).await } };
+        let places = self.all.iter().map(|broker| {
+            let place = async move { Place { broker: broker.clone(), share: broker.reserve(bytes).await } };
             place.boxed()
         });
         select_all(places).await.0

@@ -8,11 +8,15 @@ use natsfer_common::{
 };
 use tokio::sync::Mutex;
 
-use crate::{prepare::SharedPlan, upload::Upload};
+use crate::upload::Upload;
 
 /// What the stream has shown of one transfer since the connection was made anew: one look serves all chunks that were on their way.
 #[derive(Debug, Default)]
-pub(crate) struct Recovery(Mutex<Found>);
+pub(crate) struct Recovery {
+    found: Mutex<Found>,
+    /// The chunks that are on their way, and up to which sequence the stream was known when each was begun: it is stored behind that.
+    under_way: std::sync::Mutex<BTreeMap<u64, u64>>,
+}
 
 #[derive(Debug, Default)]
 struct Found {
@@ -23,16 +27,25 @@ struct Found {
 }
 
 impl Recovery {
+    /// A chunk is about to be published: the stream is known up to this sequence.
+    pub(crate) fn begin(&self, index: u64, known_to: u64) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(index, known_to);
+    }
+
+    /// It is stored.
+    pub(crate) fn end(&self, index: u64) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
+    }
+
     /// Whether this chunk is stored, which was published on a connection that has ended. A user who may not look is told that it is
     /// not: to store it twice does no harm.
     pub(crate) async fn stored(
-        &self, upload: &Upload, manifest: &Manifest, plan: &SharedPlan, chunk: &ChunkHeader,
+        &self, upload: &Upload, manifest: &Manifest, chunk: &ChunkHeader,
     ) -> Result<Option<Stored>, BrokerError> {
-        let mut found = self.0.lock().await;
+        let mut found = self.found.lock().await;
         let epoch = upload.lanes.epoch();
         if found.epoch != Some(epoch) {
-            let acknowledged = plan.lock().unwrap_or_else(PoisonError::into_inner).last_sequence();
-            found.chunks = unacknowledged(&upload.broker, manifest, acknowledged).await?;
+            found.chunks = behind(&upload.broker, manifest, self.known_to()).await?;
             found.epoch = Some(epoch);
             let (transfer, stored) = (manifest.transfer, found.chunks.len());
             tracing::debug!(%transfer, stored, "looked which chunks were stored before the connection ended");
@@ -40,14 +53,18 @@ impl Recovery {
         let found = found.chunks.get(&chunk.index).filter(|(crc32, _)| *crc32 == chunk.crc32);
         Ok(found.map(|(_, sequence)| Stored { sequence: *sequence, duplicate: true }))
     }
+
+    /// Whatever is on its way is stored behind this sequence.
+    fn known_to(&self) -> u64 {
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.values().min().copied().unwrap_or_default()
+    }
 }
 
-/// The chunks behind the last one that was acknowledged: the server acknowledges in the order in which it stores.
-async fn unacknowledged(
-    broker: &Broker, manifest: &Manifest, acknowledged: u64,
-) -> Result<BTreeMap<u64, (u32, u64)>, BrokerError> {
+/// The chunks that are stored behind this sequence.
+async fn behind(broker: &Broker, manifest: &Manifest, sequence: u64) -> Result<BTreeMap<u64, (u32, u64)>, BrokerError> {
     let mut chunks = BTreeMap::new();
-    let scanned = broker.scan(manifest, StartAt::Sequence(acknowledged + 1), |Place { sequence, .. }, scanned| {
+    let scanned = broker.scan(manifest, StartAt::Sequence(sequence + 1), |Place { sequence, .. }, scanned| {
         if let Scanned::Chunk(ChunkHeader { index, crc32, .. }, _) = scanned {
             chunks.insert(index, (crc32, sequence));
         }

@@ -300,17 +300,32 @@ async fn several_connections_carry_more_where_each_is_given_a_part() {
     let _ = producer(["init"]).server(&server).run().await.success();
     let file = home.path().join("file.bin");
     files::random_file(&file, 4_000_000, 1);
-    let send = async |connections: u32| {
+    let line = async || {
         let proxy = Proxy::to(&server.url()).await;
         proxy.line(Line::rate(500_000).delay(milliseconds(20)).for_each_connection());
-        let (channel, number) = (format!("over.{connections}"), connections.to_string());
-        let sent = sending(&proxy, &["-c", &channel, "--connections", &number], &[&file]).run().await.success();
-        assert_eq!(proxy.connections_made(), u64::from(connections));
-        let inbox = home.path().join(&channel);
-        drain(&server, &format!("near-{connections}"), &inbox, &["-c", &channel]).await;
-        assert_eq!(files::digest(inbox.join("file.bin")), files::digest(&file));
-        sent.elapsed
+        proxy
     };
-    let (one, four) = tokio::join!(send(1), send(4));
-    assert!(four < one * 2 / 3, "{four:.1?} over four connections, and {one:.1?} over one");
+    let both = async |connections: u32| {
+        let (channel, number) = (format!("over.{connections}"), connections.to_string());
+        let options = ["-c", &channel, "--connections", &number];
+        let proxy = line().await;
+        let sent = sending(&proxy, &options, &[&file]).run().await.success();
+        assert_eq!(proxy.connections_made(), u64::from(connections));
+        let proxy = line().await;
+        let inbox = home.path().join(&channel);
+        let options = ["-c", &channel, "--connections", &number, "--drain"];
+        let received = receiving(&proxy, &format!("far-{connections}"), &inbox, &options).run().await.success();
+        assert_eq!(proxy.connections_made(), u64::from(connections));
+        assert_eq!(files::digest(inbox.join("file.bin")), files::digest(&file));
+        let (carried, bytes) = (proxy.bytes_down(), 4_000_000);
+        assert!(
+            carried <= bytes + bytes * 7 / 100 + u64::from(connections) * TALK,
+            "{carried} bytes carried for {bytes}"
+        );
+        [sent.elapsed, received.elapsed]
+    };
+    let (one, four) = tokio::join!(both(1), both(4));
+    for (one, four) in one.into_iter().zip(four) {
+        assert!(four < one * 2 / 3, "{four:.1?} over four connections, and {one:.1?} over one");
+    }
 }

@@ -13,11 +13,11 @@ use async_nats::{
     jetstream::response::Response,
 };
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, Share, code,
-    inflow::Inflow,
+    inflow::{self, Inflow},
     line::{Line, Owner},
     message::DeniedLeaders,
     servers::Servers,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     LinkEstimate, StreamName, Subjects, blocking,
-    in_flight::{Loss, Order},
+    in_flight::{Answer, Loss, Order},
 };
 
 /// How long a server may take to greet and to take the login. Nothing is known of the line before.
@@ -35,6 +35,9 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked whether a connection stands that is waited for.
 const CONNECTION_REST: Duration = Duration::from_millis(100);
+/// How long closing waits for what was published to be written, besides what is on the line, with this factor.
+const CLOSING: Duration = Duration::from_secs(10);
+const SLOWER: u32 = 4;
 /// How long a request is tried again while the server is away.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -60,6 +63,8 @@ pub struct Broker {
     room: Room,
     /// How the connection was made, if we have made it.
     options: Option<Arc<ConnectOptions>>,
+    /// More connections, over which chunks are read as well.
+    further: Arc<[Self]>,
     /// Whether this side has seen to it that the connection is encrypted; the server may have, too.
     pub(super) encrypted: bool,
 }
@@ -125,6 +130,27 @@ impl Broker {
         }
     }
 
+    /// The same connection, with others beside it: chunks are read over so many in all. For lines that one TCP connection cannot fill,
+    /// because they are long and lose packets, or give each connection a part only. What may be asked for is shared out among them: see
+    /// [`Broker::set_read_window`].
+    ///
+    /// # Errors
+    /// Those of [`Broker::another`].
+    pub async fn with_connections(self, connections: usize) -> Result<Self, BrokerError> {
+        let mut further = self.further.to_vec();
+        while 1 + further.len() < connections {
+            further.push(self.another().await?);
+        }
+        let widened = Self { further: further.into(), ..self };
+        widened.set_read_window(inflow::WINDOW);
+        Ok(widened)
+    }
+
+    /// The connections beside this one, over which chunks are read as well.
+    pub(super) fn further(&self) -> &[Self] {
+        &self.further
+    }
+
     /// Uses a connection that the service has already. Where its user has few rights, [`Broker::connect`] is better: what the server
     /// denies is then told at once, and here only as an answer that does not come.
     pub fn with_client(client: async_nats::Client, stream: StreamName) -> Self {
@@ -134,7 +160,8 @@ impl Broker {
     /// The same connection, on which JetStream is reached elsewhere.
     #[must_use]
     pub fn with_jetstream(&self, api: &JetStreamApi) -> Self {
-        Self { api_prefix: api.prefix(), domain: api.domain().cloned(), ..self.clone() }
+        let further = self.further.iter().map(|broker| broker.with_jetstream(api)).collect();
+        Self { api_prefix: api.prefix(), domain: api.domain().cloned(), further, ..self.clone() }
     }
 
     fn over(
@@ -162,6 +189,7 @@ impl Broker {
             patience,
             room,
             options: None,
+            further: Arc::default(),
             encrypted: false,
         }
     }
@@ -254,7 +282,7 @@ impl Broker {
         self.line.reserve(bytes).await
     }
 
-    /// What is known of the way to the server, for one who has so many bytes to send: the first time, it is measured by a 64th of them, 4
+    /// What is known of the way to the server, for one who has so many bytes to send: the first time, it is measured by a 128th of them, 2
     /// to 64 KiB, that the server throws away.
     pub async fn estimate(&self, to_be_sent: u64) -> LinkEstimate {
         self.line.estimate(to_be_sent).await
@@ -278,11 +306,18 @@ impl Broker {
         }
     }
 
-    /// Closes the connection once what was published has been written. Cancel safe: call it again.
+    /// Closes the connection, and those beside it, once what was published has been written. One that takes nothing any more is left.
+    /// Cancel safe: call it again.
     pub async fn close(&self) {
-        // Both fail only when the connection is closed or gone already.
-        let _ = self.flush().await;
-        let _ = self.client.drain().await;
+        for broker in self.further.iter().chain([self]) {
+            let limit = CLOSING + broker.line.backlog() * SLOWER;
+            // Both fail only when the connection is closed or gone already.
+            let _ = tokio::time::timeout(limit, async {
+                let _ = broker.flush().await;
+                let _ = broker.client.drain().await;
+            })
+            .await;
+        }
     }
 
     /// Asks JetStream's API, again and again while the server is away. `what` says in words what is asked, for errors.
@@ -322,15 +357,12 @@ impl Broker {
     pub(super) async fn request(
         &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes,
     ) -> Result<Message, BrokerError> {
-        self.exchange(what, subject, headers, payload, Order::Any, None).await
+        self.exchange(what, Outgoing { subject, headers, payload, counts: Counts::Request }).await
     }
 
-    /// As [`Broker::request`]; `bytes` are given where they are many.
-    pub(super) async fn exchange(
-        &self, what: &str, subject: String, headers: Option<HeaderMap>, payload: Bytes, order: Order,
-        bytes: Option<usize>,
-    ) -> Result<Message, BrokerError> {
-        let what = || what.to_owned();
+    /// As [`Broker::request`], also for messages that are to be stored.
+    pub(super) async fn exchange(&self, what: &str, outgoing: Outgoing) -> Result<Message, BrokerError> {
+        let (what, Outgoing { subject, headers, payload, counts }) = (|| what.to_owned(), outgoing);
         if !self.is_connected() {
             // The client would keep it for later.
             return Err(BrokerError::Disconnected { what: what() });
@@ -340,7 +372,10 @@ impl Broker {
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
-        let on_its_way = self.line.send(order, bytes);
+        let on_its_way = match counts {
+            Counts::Request => self.line.send(Order::Any, None),
+            Counts::Message { order, bytes } => self.line.send(order, Some(bytes)),
+        };
         let answer = tokio::select! {
             answer = self.client.send_request(subject, request) => answer,
             // Without this nobody would know that no answer comes.
@@ -351,11 +386,44 @@ impl Broker {
                 Loss::Unanswered(after) => BrokerError::TimedOut { what: what(), after },
             }),
         };
-        on_its_way.answered();
+        on_its_way.answered(answer.as_ref().map_or(Answer::AtOnce, said_of_others));
         answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { what: what() },
             _ => BrokerError::Closed { what: what() },
         })
+    }
+}
+
+/// A message that is answered.
+pub(super) struct Outgoing {
+    pub(super) subject: String,
+    pub(super) headers: Option<HeaderMap>,
+    pub(super) payload: Bytes,
+    pub(super) counts: Counts,
+}
+
+/// What a message counts for on the line.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Counts {
+    /// Nothing: it is small.
+    Request,
+    /// It is to be stored, and has so many bytes.
+    Message { order: Order, bytes: usize },
+}
+
+/// What an answer says of messages that were sent before.
+fn said_of_others(answer: &Message) -> Answer {
+    /// The part of JetStream's answer to a publication that matters here.
+    #[derive(Deserialize)]
+    struct Publication {
+        #[serde(rename = "seq")]
+        _sequence: u64,
+        #[serde(default)]
+        duplicate: bool,
+    }
+    match serde_json::from_slice(&answer.payload) {
+        Ok(Publication { duplicate: false, .. }) => Answer::Stored,
+        _ => Answer::AtOnce,
     }
 }
 

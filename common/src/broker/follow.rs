@@ -8,9 +8,10 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Acknowledgement, Broker, BrokerError, ConsumerSpec, Delivery, FlowPlace, Pull, PullSettings, StartAt,
-    headers::Headers,
+    Acknowledgement, Broker, BrokerError, ConsumerSpec, ConsumerState, Delivery, FlowPlace, StartAt, headers::Headers,
+    pulls::Pulls,
 };
+use crate::arrivals::{Arrival, Arrivals};
 
 /// Rest before a consumer that went away is made anew.
 const REST: Duration = Duration::from_millis(500);
@@ -41,7 +42,7 @@ enum Source {
 /// How it is read.
 #[derive(Debug)]
 enum Reading {
-    Pull(Box<Pull>),
+    Pulls(Pulls),
     Headers(Headers),
 }
 
@@ -50,8 +51,8 @@ enum Reading {
 enum State {
     Standing {
         reading: Reading,
-        /// Up to here in the consumer's sequence, its deliveries came.
-        seen: u64,
+        /// Which of the consumer's deliveries came.
+        arrivals: Arrivals,
         /// Held by this consumer's acknowledgements.
         consumer: Arc<()>,
     },
@@ -116,16 +117,16 @@ impl Broker {
 }
 
 impl Follow {
-    /// Reads a consumer that stands over a transfer, and has delivered so many messages before.
+    /// Reads a consumer that stands over a transfer, in this state.
     ///
     /// # Errors
     /// When the connection is closed.
     pub async fn standing(
-        broker: &Broker, spec: ConsumerSpec, delivered: u64, place: FlowPlace,
+        broker: &Broker, spec: ConsumerSpec, consumer: &ConsumerState, place: FlowPlace,
     ) -> Result<Self, BrokerError> {
-        let state = State::read(pull(broker, &spec, &place).await?, delivered);
+        let state = State::read(pull(broker, &spec, &place, consumer.pending).await?, consumer.delivered);
         let source = Source::Consumer { spec, place };
-        Ok(Self { broker: broker.clone(), source, state, last: None, behind: 0, renewals: 0 })
+        Ok(Self { broker: broker.clone(), source, state, last: None, behind: consumer.pending, renewals: 0 })
     }
 
     /// The next message. Waits for it, also through the server's absence.
@@ -137,7 +138,7 @@ impl Follow {
     /// When the connection is closed, or the server refuses.
     pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
         loop {
-            let State::Standing { reading, seen, .. } = &mut self.state else {
+            let State::Standing { reading, arrivals, .. } = &mut self.state else {
                 match self.renew().await {
                     // It has been waited for, and is waited for on.
                     Err(error) if error.is_passing() => {}
@@ -147,10 +148,14 @@ impl Follow {
             };
             match reading.next().await {
                 Ok(delivery) => {
-                    *seen = delivery.consumer_sequence;
-                    self.behind = delivery.pending;
-                    let (sequence, stored_at) = (delivery.stream_sequence, delivery.published_at);
-                    self.last = Some(Last { sequence, subject: delivery.subject().to_owned(), stored_at });
+                    if reading.has_reconnected() {
+                        arrivals.others_are_lost();
+                    }
+                    if arrivals.came(delivery.consumer_sequence) == Arrival::Latest {
+                        self.behind = delivery.pending;
+                        let (sequence, stored_at) = (delivery.stream_sequence, delivery.published_at);
+                        self.last = Some(Last { sequence, subject: delivery.subject().to_owned(), stored_at });
+                    }
                     return Ok(delivery);
                 }
                 Err(BrokerError::ConsumerGone { consumer, .. }) => {
@@ -175,6 +180,34 @@ impl Follow {
         AckPlace { subject: delivery.ack_subject(), consumer }
     }
 
+    /// Whether more is stored behind the last message, as the server said with it, and will come by itself, unless the connection
+    /// ends: see [`Follow::reconnection`].
+    pub fn has_more(&self) -> bool {
+        self.behind > 0
+    }
+
+    /// Waits until a connection is another one than when the last message came.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub fn reconnection(&self) -> impl Future<Output = ()> + Send + use<> {
+        let reconnection = match &self.state {
+            State::Standing { reading: Reading::Pulls(pulls), .. } => Some(pulls.reconnection()),
+            _ => None,
+        };
+        async move {
+            match reconnection {
+                Some(reconnection) => reconnection.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Whether messages before the last one are still on their way: over several connections they come in no order.
+    pub fn has_gaps(&self) -> bool {
+        matches!(&self.state, State::Standing { arrivals, .. } if arrivals.has_gaps())
+    }
+
     /// When the last message that came was stored, by the server's clock.
     pub fn last_stored_at(&self) -> Option<Timestamp> {
         self.last.as_ref().map(|last| last.stored_at)
@@ -193,7 +226,7 @@ impl Follow {
     /// When the server does not answer, or refuses.
     pub async fn outstanding(&mut self) -> Result<Outstanding, BrokerError> {
         loop {
-            let State::Standing { seen, .. } = &self.state else {
+            let State::Standing { arrivals, .. } = &self.state else {
                 self.renew().await?;
                 continue;
             };
@@ -205,7 +238,7 @@ impl Follow {
                 let (undelivered, delivered) = (state.pending, state.delivered);
                 return Ok(Outstanding {
                     undelivered,
-                    on_their_way: delivered.saturating_sub(*seen),
+                    on_their_way: arrivals.missing_of(delivered),
                     delivered,
                     renewals,
                 });
@@ -236,8 +269,8 @@ impl Follow {
                 spec.start = start.unwrap_or(spec.start);
                 // It may stand after all, with another start: the server was only starting.
                 broker.delete_consumer(&spec.stream, &spec.name).await?;
-                broker.create_consumer(spec).await?;
-                pull(broker, spec, place).await?
+                self.behind = broker.create_consumer(spec).await?.pending;
+                pull(broker, spec, place, self.behind).await?
             }
             Source::Headers { filters } => {
                 let start = start.unwrap_or(StartAt::First);
@@ -279,7 +312,7 @@ impl Follow {
 
 impl State {
     fn read(reading: Reading, seen: u64) -> Self {
-        Self::Standing { reading, seen, consumer: Arc::default() }
+        Self::Standing { reading, arrivals: Arrivals::behind(seen), consumer: Arc::default() }
     }
 }
 
@@ -287,7 +320,7 @@ impl Reading {
     /// Cancel safe.
     async fn next(&mut self) -> Result<Delivery, BrokerError> {
         match self {
-            Self::Pull(pull) => pull.next().await,
+            Self::Pulls(pulls) => pulls.next().await,
             Self::Headers(headers) => loop {
                 if let Some(delivery) = headers.next().await? {
                     return Ok(delivery);
@@ -295,9 +328,16 @@ impl Reading {
             },
         }
     }
+
+    /// Whether what was on its way comes no more. Headers are listened to anew then.
+    fn has_reconnected(&mut self) -> bool {
+        match self {
+            Self::Pulls(pulls) => pulls.has_reconnected(),
+            Self::Headers(_) => false,
+        }
+    }
 }
 
-async fn pull(broker: &Broker, spec: &ConsumerSpec, place: &FlowPlace) -> Result<Reading, BrokerError> {
-    let pull = Pull::new(broker, &spec.stream, &spec.name, PullSettings::Flow(place.clone())).await?;
-    Ok(Reading::Pull(Box::new(pull)))
+async fn pull(broker: &Broker, spec: &ConsumerSpec, place: &FlowPlace, stored: u64) -> Result<Reading, BrokerError> {
+    Ok(Reading::Pulls(Pulls::new(broker, &spec.stream, &spec.name, place, stored).await?))
 }

@@ -18,7 +18,7 @@ pub(super) struct Heartbeats {
     began: Instant,
     liveness: Liveness,
     /// A sign of the server that was asked for.
-    sign: Option<AbortOnDropHandle<()>>,
+    sign: Option<AbortOnDropHandle<bool>>,
     /// The connection on which was asked.
     connection: u64,
 }
@@ -75,11 +75,14 @@ impl Heartbeats {
                     let line = &self.line;
                     let sign = self.sign.get_or_insert_with(|| {
                         let line = line.clone();
-                        AbortOnDropHandle::new(tokio::spawn(async move { _ = line.sign().await }))
+                        AbortOnDropHandle::new(tokio::spawn(async move { line.sign().await }))
                     });
-                    if let Ok(_given) = tokio::time::timeout_at(tick, sign).await {
-                        self.sign = None;
-                        self.liveness.sign(self.began.elapsed());
+                    let Ok(came) = tokio::time::timeout_at(tick, sign).await else { continue };
+                    self.sign = None;
+                    match came {
+                        Ok(true) => self.liveness.sign(self.began.elapsed()),
+                        // The connection has ended, which is seen when there is another one.
+                        _ => tokio::time::sleep_until(tick).await,
                     }
                 }
             }

@@ -16,9 +16,11 @@ use super::Broker;
 use crate::{ChunkSize, MESSAGE_OVERHEAD, Manifest, TransferId, read_ahead::ReadAhead};
 
 /// Bytes that may be asked for, unless told otherwise: what 1 Gbit/s holds over 100 ms, and some messages more.
-const WINDOW: u64 = 16 << 20;
+pub(super) const WINDOW: u64 = 16 << 20;
 /// Besides its headers the server counts a message's subjects.
 const SUBJECTS: u64 = 4 * 1024;
+/// What headers and subjects usually have.
+const USUAL_HEADERS: u64 = 512;
 
 /// What comes over one connection. Clones share it.
 #[derive(Debug, Clone)]
@@ -51,8 +53,13 @@ struct Place {
 impl Broker {
     /// Sets how many bytes may be asked for ahead on this connection, by all that share it; 16 MiB at first. Each reader may have one
     /// message more.
+    ///
+    /// Where it is read over several connections, they share it.
     pub fn set_read_window(&self, bytes: u64) {
-        self.inflow.with(|ahead, _| ahead.set_most(bytes.max(1)));
+        let each = (bytes / (1 + self.further().len() as u64)).max(1);
+        for broker in self.further().iter().chain([self]) {
+            broker.inflow.with(|ahead, _| ahead.set_most(each));
+        }
     }
 
     /// Waits until this transfer may flow, in turn with others: as many do as the line carries a message of each within two seconds, one
@@ -114,8 +121,13 @@ impl FlowPlace {
         self.0.message
     }
 
-    /// Whether the transfer flows, or waits for what is not stored yet.
-    pub(super) fn set_flowing(&self, flows: bool) {
+    /// Bytes that most of its messages have, where they are not compressed.
+    pub(super) fn usual(&self) -> u64 {
+        self.0.message - u64::from(MESSAGE_OVERHEAD) - SUBJECTS + USUAL_HEADERS
+    }
+
+    /// Whether the transfer flows, or waits: for what is not stored yet, or for whoever takes what came.
+    pub fn set_flowing(&self, flows: bool) {
         self.0.set(flows);
     }
 }

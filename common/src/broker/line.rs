@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Flight, LinkEstimate,
-    in_flight::{InFlight, Loss, Order, Pulse, Standing, Ticket},
+    in_flight::{Answer, InFlight, Loss, Order, Pulse, Standing, Ticket},
 };
 
 /// Bytes that may be on their way, unless told otherwise: what 1 Gbit/s holds over 130 ms.
@@ -34,9 +34,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// What a server may take to give a sign, where it is not heard if it denies that.
 const DENIED_UNHEARD: Duration = Duration::from_secs(5);
 /// Bytes of the message that measures the rate: a part of what is to be sent, so that it costs little, within these bounds. A line may
-/// carry a few KiB faster than all that follows.
-const PROBE_PART: u64 = 64;
-const PROBE: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
+/// take the first few KiB at once, into buffers or because it is allowed bursts.
+const PROBE_PART: u64 = 128;
+const PROBE: std::ops::RangeInclusive<u64> = 2 * 1024..=64 * 1024;
 /// How long after an empty message it is sent, and the least difference that says anything.
 const APART: Duration = Duration::from_millis(2);
 const SHORTEST: Duration = Duration::from_micros(100);
@@ -70,6 +70,10 @@ struct Shared {
     bytes_in: AtomicU64,
     /// Something has changed for what is in flight, other than that it is answered.
     changed: watch::Sender<()>,
+    /// The connection on which an empty message came back last, as [`Shared::connects`] counts.
+    came_back: AtomicU64,
+    /// Held by who measures the line: others wait for what is found.
+    measuring: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -85,7 +89,7 @@ struct State {
 pub struct Share {
     shared: Arc<Shared>,
     bytes: u64,
-    /// How long the line made it wait: of the time that went by, not what others waited for before it.
+    /// How long the line made it wait: the time that went by, divided by how many waited.
     pub waited: Duration,
 }
 
@@ -109,6 +113,8 @@ impl Line {
             state: Mutex::new(state),
             bytes_in: AtomicU64::new(0),
             changed: watch::Sender::new(()),
+            came_back: AtomicU64::new(0),
+            measuring: tokio::sync::Mutex::new(()),
         };
         Self { shared: Arc::new(shared), watching: Arc::default() }
     }
@@ -144,7 +150,7 @@ impl Line {
         let now = shared.now();
         let connection = shared.connection();
         let mut state = shared.lock();
-        let anew = state.in_flight.connected(now, connection);
+        let anew = state.connected(now, connection);
         let expected = state.window.congestion.backlog();
         let ticket = state.in_flight.sent(now, order, expected);
         let flight = bytes.map(|bytes| {
@@ -164,18 +170,19 @@ impl Line {
     /// What is known of the line: what transfers have reached, if they filled it; otherwise what two messages measure, the first time,
     /// for so many bytes that are to be sent.
     pub(super) async fn estimate(&self, to_be_sent: u64) -> LinkEstimate {
-        let known = {
-            let state = self.shared.lock();
-            state.measured.map(|measured| match state.window.congestion.line_rate() {
-                Some(rate) => LinkEstimate { rate: Some(rate), ..measured },
-                None => measured,
-            })
-        };
+        let _one_at_a_time = self.shared.measuring.lock().await;
+        let known = self.shared.lock().known();
         match known {
             Some(known) => known,
             None => {
                 let measured = self.measure(to_be_sent).await;
-                self.shared.lock().measured.get_or_insert(measured).to_owned()
+                let mut state = self.shared.lock();
+                // Where the connection ended meanwhile, the next one measures again.
+                if let Some(rate) = measured.rate {
+                    state.window.congestion.measured(rate);
+                    state.measured = Some(measured);
+                }
+                measured
             }
         }
     }
@@ -184,7 +191,8 @@ impl Line {
     /// trip, and by how much the second takes longer, the rate. The second is asked for without waiting for the first, but not together
     /// with it: then the server would give both at a time. Where none comes, because the connection is made anew, the rate is unknown.
     async fn measure(&self, to_be_sent: u64) -> LinkEstimate {
-        let probe = (to_be_sent / PROBE_PART).clamp(*PROBE.start(), *PROBE.end());
+        let most = (self.shared.client.max_payload() as u64).min(*PROBE.end()).max(1);
+        let probe = (to_be_sent / PROBE_PART).clamp(*PROBE.start().min(&most), most);
         let timed = async |bytes| {
             let began = Instant::now();
             (self.reaches(bytes).await, began.elapsed())
@@ -223,8 +231,13 @@ impl Line {
             came = self.shared.sign() => came,
             _ = on_its_way.lost() => false,
         };
-        on_its_way.answered();
+        on_its_way.answered(Answer::AtOnce);
         came
+    }
+
+    /// How long what is on its way should take.
+    pub(super) fn backlog(&self) -> Duration {
+        self.shared.lock().window.congestion.backlog()
     }
 
     /// How often the connection was made.
@@ -235,6 +248,26 @@ impl Line {
     /// Bytes that have come, of messages that have not come whole, too.
     pub(super) fn bytes_in(&self) -> u64 {
         self.shared.client.statistics().in_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    /// Whether the connection is another one, or has ended. Of the line of another one, nothing is known.
+    fn connected(&mut self, now: Duration, connection: u64) -> bool {
+        let first = self.in_flight.is_new();
+        let anew = self.in_flight.connected(now, connection);
+        if anew && !first {
+            self.window.congestion.restart();
+            self.measured = None;
+        }
+        anew
+    }
+
+    /// What is known of the line.
+    fn known(&self) -> Option<LinkEstimate> {
+        let measured = self.measured?;
+        let rate = self.window.congestion.line_rate().or(measured.rate);
+        Some(LinkEstimate { rate, ..measured })
     }
 }
 
@@ -266,12 +299,15 @@ impl Shared {
 
     /// Sends an empty message to an inbox of its own, and waits until it is back, or the server says that this user may not send it: both
     /// come behind all that the server had sent before. Nobody else could answer it, or keep the server from answering. On somebody
-    /// else's connection a denial is not heard: that nothing comes is then taken for one. `false` if the connection is closed.
+    /// else's connection a denial is not heard: that nothing comes is then taken for one, unless one has come back on this connection.
+    /// `false` if the connection is closed.
     async fn sign(&self) -> bool {
+        let connection = self.connects();
+        let is_heard = self.owner == Owner::Us || self.came_back.load(Ordering::Relaxed) == connection;
         let unheard = async {
-            match self.owner {
-                Owner::Us => std::future::pending().await,
-                Owner::Somebody => tokio::time::sleep(DENIED_UNHEARD).await,
+            match is_heard {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(DENIED_UNHEARD).await,
             }
         };
         let inbox = self.client.new_inbox();
@@ -281,7 +317,10 @@ impl Shared {
             return false;
         }
         tokio::select! {
-            back = own.next() => back.is_some(),
+            back = own.next() => {
+                self.came_back.store(connection, Ordering::Relaxed);
+                back.is_some()
+            }
             _ = denials.next() => true,
             () = unheard => true,
         }
@@ -293,7 +332,7 @@ impl Shared {
         let bytes_in = self.client.statistics().in_bytes.load(Ordering::Relaxed);
         let came = self.bytes_in.swap(bytes_in, Ordering::Relaxed) != bytes_in;
         let mut state = self.lock();
-        let anew = state.in_flight.connected(now, connection);
+        let anew = state.connected(now, connection);
         // While there is no connection, the client tries to make one, and nothing else can be done.
         if came || self.client.connection_state() != Connection::Connected {
             state.in_flight.heard(now);
@@ -381,10 +420,10 @@ async fn watch_over(shared: Arc<Shared>) {
 
 impl OnItsWay {
     /// The server has answered.
-    pub(super) fn answered(mut self) {
+    pub(super) fn answered(mut self, answer: Answer) {
         let now = self.shared.now();
         let mut state = self.shared.lock();
-        let overtakes = state.in_flight.answered(now, self.ticket);
+        let overtakes = state.in_flight.answered(now, self.ticket, answer);
         let mut admitted = Vec::new();
         if let Some(flight) = self.flight.take() {
             state.window.congestion.acknowledged(now, flight);

@@ -43,7 +43,7 @@ pub enum Measured {
 }
 
 impl Broker {
-    /// Measures the line, one way after the other: with some 2 MiB at most, in some 3 s at most.
+    /// Measures the line, one way after the other: with some 2 MiB at most, in a few seconds; longer while it stands still.
     ///
     /// # Cancel safety
     /// Cancel safe.

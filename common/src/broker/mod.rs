@@ -28,6 +28,7 @@ mod publish;
 mod pull;
 mod pull_window;
 mod pulled;
+mod pulls;
 mod push;
 mod receivers;
 mod rights;

@@ -135,12 +135,18 @@ impl Patience {
             tokio::time::sleep(rest.min(self.limit.saturating_sub(silent))).await;
             rest = (rest * 2).min(LONGEST_REST);
             // While the server is away, the client would keep a copy of every try to send it later: one is enough.
-            while let Err(error) = broker.flush().await {
-                if !error.is_passing() {
-                    return Err(Impatience::Failed(error));
-                }
-                if self.silent_since(started) > self.limit {
-                    return Err(Impatience::Stalled { after: self.limit, last: error });
+            let mut last = error;
+            loop {
+                let left = self.limit.saturating_sub(self.silent_since(started));
+                match tokio::time::timeout(left, broker.flush()).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) if !error.is_passing() => return Err(Impatience::Failed(error)),
+                    Ok(Err(error)) if left.is_zero() => {
+                        return Err(Impatience::Stalled { after: self.limit, last: error });
+                    }
+                    Ok(Err(error)) => last = error,
+                    // The connection takes nothing.
+                    Err(_) => return Err(Impatience::Stalled { after: self.limit, last }),
                 }
                 tokio::time::sleep(FIRST_REST).await;
             }

@@ -6,7 +6,10 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Broker, BrokerError, code, connection::read_answer};
+use super::{
+    Broker, BrokerError, code,
+    connection::{Counts, Outgoing, read_answer},
+};
 use crate::{Kind, Subject, header, in_flight::Order};
 
 /// The server's word that a message is stored.
@@ -74,7 +77,8 @@ impl Broker {
             Some(Kind::Data) => Order::AsSent,
             _ => Order::Any,
         };
-        let answer = self.exchange(&what, subject, Some(map), payload, order, Some(bytes)).await?;
+        let counts = Counts::Message { order, bytes };
+        let answer = self.exchange(&what, Outgoing { subject, headers: Some(map), payload, counts }).await?;
         let answer: Answer = read_answer(&what, &answer)?;
         match &self.domain {
             // A stream here that takes the same subjects was faster, or there is none in that domain.

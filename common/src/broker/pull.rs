@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     Broker, BrokerError, FlowPlace,
     heartbeats::{Heartbeats, Silence},
+    line::Line,
     pull_window::{PullRequest, PullWindow, TooLarge},
     violations::Denials,
 };
@@ -36,7 +37,17 @@ const SMALL: u64 = 64 * 1024;
 #[derive(Debug, Clone)]
 pub enum PullSettings {
     /// The messages of a transfer, as many as the line takes.
-    Flow(FlowPlace),
+    Flow {
+        /// Of which transfer.
+        place: FlowPlace,
+        /// How many are stored, and will be delivered.
+        stored: u64,
+    },
+    /// The messages of a transfer that flows over another connection as well.
+    Beside {
+        /// Bytes of the largest message.
+        message: u64,
+    },
     /// Small messages, as many as the line takes.
     Small,
     /// Single messages, as many as [`Pull::want`] says.
@@ -69,6 +80,8 @@ pub struct Pull {
     heartbeats: Heartbeats,
     cut_off: CutOff,
     rest_until: Option<Instant>,
+    /// A request that counts as asked, and is not sent.
+    unsent: Option<PullRequest>,
     requests: u64,
 }
 
@@ -143,6 +156,7 @@ impl Pull {
         broker: &Broker, stream: &str, consumer: &str, settings: PullSettings,
     ) -> Result<Self, BrokerError> {
         let subject = format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", broker.api_prefix);
+        broker.inflow.with(|ahead, _| ahead.connected(broker.connects()));
         let inbox = broker.client.new_inbox();
         let subscriber = broker
             .client
@@ -150,7 +164,10 @@ impl Pull {
             .await
             .map_err(|_| BrokerError::Closed { what: format!("reading consumer {consumer} on stream {stream}") })?;
         let (window, place) = match settings {
-            PullSettings::Flow(place) => (PullWindow::flow(place.message()), Some(place)),
+            PullSettings::Flow { place, stored } => {
+                (PullWindow::flow(place.message()).with_stored(stored, place.usual()), Some(place))
+            }
+            PullSettings::Beside { message } => (PullWindow::flow(message), None),
             PullSettings::Small => (PullWindow::flow(SMALL), None),
             PullSettings::Single { usual } => (PullWindow::single(usual), None),
         };
@@ -167,6 +184,7 @@ impl Pull {
             heartbeats: Heartbeats::new(broker, HEARTBEAT),
             cut_off: broker.inflow.with(|_, now| CutOff::new(now, broker.line.bytes_in())),
             rest_until: None,
+            unsent: None,
             requests: 0,
         })
     }
@@ -174,6 +192,16 @@ impl Pull {
     /// How many single messages are wanted from now on, those under way included.
     pub fn want(&mut self, messages: u64) {
         self.window.want(messages);
+    }
+
+    /// The line of its connection.
+    pub(super) fn line(&self) -> Line {
+        self.broker.line.clone()
+    }
+
+    /// How often its connection was made.
+    pub(super) fn connects(&self) -> u64 {
+        self.broker.connects()
     }
 
     /// Whether messages were asked for that may still come.
@@ -202,7 +230,7 @@ impl Pull {
                 violation = self.denials.next() => return Err(BrokerError::Denied { what: self.what(), violation }),
                 silence = self.heartbeats.lost(), if awaits => {
                     match silence {
-                        Silence::Reconnected => self.reconnected(),
+                        Silence::Reconnected => self.reconnected().await,
                         Silence::Unserved => {
                             let Self { consumer, stream, .. } = self;
                             tracing::warn!(consumer, stream, "the server does not serve what was asked of it: asking anew");
@@ -268,14 +296,21 @@ impl Pull {
     }
 
     /// What was asked on the last connection is forgotten.
-    fn reconnected(&mut self) {
+    ///
+    /// Cancel safe, but a warning may come later.
+    async fn reconnected(&mut self) {
         let (bytes, message) = (self.broker.line.bytes_in(), self.window.largest());
-        let awaited = self.window.awaits();
         self.lost();
         self.heartbeats.asked();
-        let now = self.broker.inflow.with(|_, now| now);
-        let too_slow = self.cut_off.reconnected(now, bytes, message).filter(|_| awaited);
-        if let Some(TooSlow { rate, takes }) = too_slow {
+        let connection = self.broker.connects();
+        let now = self.broker.inflow.with(|ahead, now| {
+            ahead.connected(connection);
+            now
+        });
+        if let Some(TooSlow { rate, takes }) = self.cut_off.reconnected(now, bytes, message)
+            && self.has_some().await
+        {
+            self.cut_off.told();
             let whose = match &self.place {
                 Some(place) => format!("transfer {}", place.transfer()),
                 None => format!("consumer {}", self.consumer),
@@ -292,8 +327,15 @@ impl Pull {
         }
     }
 
+    /// Whether the consumer has anything that did not come: one that has nothing brings nothing on a fast line, either.
+    async fn has_some(&self) -> bool {
+        let state = self.broker.with_patience(Duration::ZERO).consumer(&self.stream, &self.consumer).await;
+        state.is_ok_and(|state| state.is_some_and(|state| state.pending > 0 || state.unacknowledged > 0))
+    }
+
     /// Nothing comes of what was asked.
     fn lost(&mut self) {
+        self.unsent = None;
         self.broker.inflow.with(|ahead, _| self.window.lost(ahead));
         self.moved();
     }
@@ -313,10 +355,10 @@ impl Pull {
             return Ok(());
         }
         if self.heartbeats.is_stale() {
-            self.reconnected();
+            self.reconnected().await;
         }
-        while let Some(asked) = self.broker.inflow.with(|ahead, _| self.window.due(ahead)) {
-            let PullRequest { batch, max_bytes } = asked;
+        while self.is_due() {
+            let Some(PullRequest { batch, max_bytes }) = self.unsent else { break };
             let request = json!({
                 "batch": batch,
                 "max_bytes": max_bytes,
@@ -328,11 +370,24 @@ impl Pull {
             let client = &self.broker.client;
             let published = client.publish_with_reply(self.subject.clone(), reply, request.to_string().into()).await;
             published.map_err(|_| BrokerError::Closed { what: self.what() })?;
-            self.broker.inflow.with(|ahead, now| self.window.asked(now, asked, ahead));
+            self.unsent = None;
             self.heartbeats.asked();
         }
         self.moved();
         Ok(())
+    }
+
+    /// Whether there is a request to send. What it asks for counts from now on, so that others do not ask for it as well.
+    fn is_due(&mut self) -> bool {
+        if self.unsent.is_none() {
+            let Self { broker, window, unsent, .. } = self;
+            *unsent = broker.inflow.with(|ahead, now| {
+                let due = window.due(ahead)?;
+                window.asked(now, due, ahead);
+                Some(due)
+            });
+        }
+        self.unsent.is_some()
     }
 
     fn what(&self) -> String {

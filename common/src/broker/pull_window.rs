@@ -83,6 +83,12 @@ impl PullWindow {
         Self::new(Amount::All, largest)
     }
 
+    /// So many messages are known to be stored, usually of this size.
+    pub(super) fn with_stored(self, stored: u64, expected: u64) -> Self {
+        let size = MessageSize { expected: expected.clamp(1, self.size.largest), ..self.size };
+        Self { stored: Some(stored), size, ..self }
+    }
+
     /// Asks for single messages, usually of this size at most: none yet.
     pub(super) fn single(largest: u64) -> Self {
         Self::new(Amount::Some(0), largest)

@@ -84,9 +84,9 @@ impl<S> SendWindow<S> {
         admitted
     }
 
-    /// Whether there is room that nobody has asked for.
+    /// Whether there is room for one more message, and nobody has asked for it.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.taken < self.congestion.window()
+        self.waiting.is_empty() && self.has_room(self.congestion.largest())
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -128,6 +128,23 @@ mod tests {
         assert!(is_now(&window.take(1)));
         drop(window.take(2 << 20));
         assert!(is_now(&window.take(1)), "the one before has gone");
+    }
+
+    #[test]
+    fn who_fills_the_window_is_not_idle_while_he_prepares_the_next_message() {
+        let (mut window, message) = (SendWindow::<()>::new(1 << 20), 10_000);
+        let mut idle = Vec::new();
+        for milliseconds in 0..100 {
+            let now = Duration::from_millis(milliseconds);
+            // Nobody waits: one is admitted, sent, and only then is there another.
+            while is_now(&window.take(message)) {
+                let flight = window.congestion.sent(now, message);
+                idle.push(window.is_idle());
+                window.congestion.acknowledged(now + Duration::from_millis(5), flight);
+            }
+            assert_eq!(idle.pop(), Some(false), "the last one filled it");
+            drop(window.give_back(window.taken));
+        }
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! What the server denies. It says so apart from the request that it concerns, which would only run into its deadline.
+//! What the server denies. It says so apart from the request that it concerns, which would wait for ever.
 
 use tokio::sync::{broadcast, watch};
 

@@ -97,8 +97,7 @@ struct Told {
     began: Instant,
     /// Bytes that were there before.
     found: u64,
-    /// Once anything is known.
-    speed: Option<Speed>,
+    speed: Speed,
     progress: Telling,
 }
 
@@ -204,7 +203,7 @@ async fn draw<S: Stream<Item = Moved> + Unpin>(screen: &Screen, transfer: Shown<
     let mut ticks = interval_at(Instant::now() + WORTH_SHOWING, REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut now, mut changed, mut bar) = (Moved::default(), Instant::now(), None::<Bar<'_>>);
-    let (began, mut speed) = (Instant::now(), Speed::new(Duration::ZERO, 0));
+    let (began, mut speed) = (Instant::now(), Speed::default());
     loop {
         tokio::select! {
             next = moved.next() => match next {
@@ -264,16 +263,15 @@ fn pace(speed: &Speed, time: Duration, now: Moved) -> String {
 
 impl Told {
     fn nothing(about: Value) -> Self {
-        Self { about, began: Instant::now(), found: 0, speed: None, progress: Telling::NotYet }
+        Self { about, began: Instant::now(), found: 0, speed: Speed::default(), progress: Telling::NotYet }
     }
 
     /// It has come so far.
     fn note(&mut self, now: Moved) -> &Speed {
         let time = self.began.elapsed();
         self.found = now.found;
-        let speed = self.speed.get_or_insert_with(|| Speed::new(Duration::ZERO, 0));
-        speed.note(time, now.moved());
-        speed
+        self.speed.note(time, now.moved());
+        &self.speed
     }
 
     /// The next event. None comes behind the last one.

@@ -14,12 +14,14 @@ pub(super) struct Speed {
     changes: VecDeque<(Duration, u64)>,
 }
 
-impl Speed {
-    /// Begins now: so many bytes are moved already, however long that took.
-    pub(super) fn new(now: Duration, moved: u64) -> Self {
-        Self { changes: [(now, moved)].into() }
+impl Default for Speed {
+    /// Nothing is moved.
+    fn default() -> Self {
+        Self { changes: [(Duration::ZERO, 0)].into() }
     }
+}
 
+impl Speed {
     /// So many bytes are moved by now.
     pub(super) fn note(&mut self, now: Duration, moved: u64) {
         if self.changes.back().is_none_or(|(_, before)| *before != moved) {
@@ -51,14 +53,14 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     proptest! {
-        /// Whatever came before, and in whatever pieces.
+        /// In whatever pieces.
         #[test]
-        fn a_steady_speed_is_told(before in 0u64..1_000_000_000, rate in 1_000u64..1_000_000, piece in 1u64..8) {
-            let mut speed = Speed::new(Duration::ZERO, before);
+        fn a_steady_speed_is_told(rate in 1_000u64..1_000_000, piece in 1u64..8) {
+            let mut speed = Speed::default();
             for second in 1..=200 {
                 let now = SECOND * second;
                 let moved = u64::from(second) / piece * piece * rate;
-                speed.note(now, before + moved);
+                speed.note(now, moved);
                 if second > 40 {
                     let told = speed.bytes_per_second(now) / rate as f64;
                     prop_assert!((0.5..=1.5).contains(&told), "{told} after {second} s");
@@ -69,10 +71,10 @@ mod tests {
 
     #[test]
     fn it_follows_what_the_line_does_now() {
-        let mut speed = Speed::new(Duration::ZERO, 0);
+        let mut speed = Speed::default();
         (1..=60).for_each(|second| speed.note(SECOND * second, u64::from(second) * 1_000));
         (1..=15).for_each(|second| speed.note(SECOND * (60 + second), 60_000 + u64::from(second) * 10));
         assert!(speed.bytes_per_second(SECOND * 75) < 20.0);
-        assert_eq!(Speed::new(SECOND, 5).time_for(SECOND * 2, 1), None);
+        assert_eq!(Speed::default().time_for(SECOND * 2, 1), None);
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use natsfer_common::{
     Rate,
+    broker::{Broker, BrokerError},
     cli::{ByteCount, number, parse_rate},
 };
 use natsfer_consumer::{ConflictPolicy, Layout, Limits, ReceiveError, SaveOptions, TargetDirectory, Unwanted};
@@ -25,6 +26,9 @@ pub(crate) struct LandingArguments {
     /// Read at most so many bytes per second, of all files together: 20MiB
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     rate: Option<Rate>,
+    /// Connections to read chunks over, where one cannot fill the line
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = number::<u16>(1..=64))]
+    connections: u16,
     /// Reject larger files: 10GiB
     #[arg(long, value_name = "BYTES", help_heading = LIMITS)]
     max_size: Option<ByteCount>,
@@ -58,6 +62,11 @@ impl LandingArguments {
             Some(ByteCount(bytes)) => target.with_max_disk(bytes),
             None => target,
         })
+    }
+
+    /// The connection, with as many beside it as chunks are to be read over.
+    pub(crate) async fn over(&self, broker: Broker) -> Result<Broker, BrokerError> {
+        broker.with_connections(self.connections.into()).await
     }
 
     /// How each file is saved.

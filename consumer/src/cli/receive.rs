@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use natsfer_common::{
     ChannelFilter, ReceiverName, blocking,
-    broker::Broker,
+    broker::{Broker, BrokerError},
     cli::{
         Http, HttpArguments, Outcome, ProgressMode, Progresses, ServerArguments, number, parse_duration, stop_signal,
     },
@@ -150,15 +150,20 @@ impl Receive {
     /// Connects, for as long as it takes, and opens all that is needed.
     async fn begin(&self, server: &ServerArguments) -> anyhow::Result<Begun> {
         let broker = server.connect(super::Arguments::command(), Duration::MAX).await?;
+        let broker = self.landing.over(broker).await?;
         let http = self.http.serve(&broker).await?;
         let target = self.landing.target()?;
         let receiver = Receiver::open(broker.clone(), self.receiver_options(&target)).await?;
-        self.tell_start(&receiver, &target).await;
-        let until = match (self.drain, self.count) {
-            (true, _) => Until::drained(&broker).await?,
-            (_, Some(count)) => Until::Count(count),
-            _ => Until::Stopped,
+        let until = async {
+            Ok::<_, BrokerError>(match (self.drain, self.count) {
+                (true, _) => Until::drained(&broker).await?,
+                (_, Some(count)) => Until::Count(count),
+                _ => Until::Stopped,
+            })
         };
+        // One round trip for both.
+        let (until, ()) = tokio::join!(until, self.tell_start(&receiver, &target));
+        let until = until?;
         Ok(Begun { broker, http, target, receiver, until })
     }
 

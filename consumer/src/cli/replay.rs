@@ -46,6 +46,7 @@ impl Replay {
             let wrong = "--layout: a replay has no {receiver}";
             wrong_usage(super::Arguments::command(), Some("replay"), ErrorKind::ArgumentConflict, wrong);
         }
+        let broker = &self.landing.over(broker.clone()).await?;
         let target = self.landing.target()?;
         let channels = self.channel.unwrap_or_default();
         let replays = Replays::new(broker.clone()).with_limits(self.landing.limits()).with_rate(self.landing.rate());

@@ -40,6 +40,7 @@ pub(crate) struct Retry {
 
 impl Retry {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        let broker = &self.landing.over(broker.clone()).await?;
         let rejections = Rejections::new(broker.clone(), self.name.clone())
             .with_limits(self.landing.limits())
             .with_rate(self.landing.rate())

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use futures_util::future::OptionFuture;
 use natsfer_common::cli::Followed;
 use natsfer_consumer::{
-    Incoming, Manifest, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory,
+    Backlog, Incoming, Manifest, ReceiveError, Receiver, SaveOptions, Saved, TargetDirectory,
     hooks::{Hooks, Noting},
 };
 use tokio::{task::JoinSet, time::MissedTickBehavior};
@@ -68,6 +68,8 @@ impl Work {
         let mut leftovers = Leftovers::look(&self.receiver).await;
         // Until it is told what is waited for.
         let mut at_hand = Some(Box::pin(tokio::time::sleep(AT_HAND)));
+        // Beside everything else: on a long line, an answer takes its time.
+        let mut backlog = None;
         loop {
             let taken_enough = self.until.is_counted(self.tally.landed() + self.saves.len() as u64);
             tokio::select! {
@@ -95,19 +97,27 @@ impl Work {
                     at_hand = None;
                     self.tell_wait().await;
                 }
-                _ = look.tick(), if matches!(self.until, Until::Drained(_)) && self.saves.is_empty() => {
-                    let Some(backlog) = self.receiver.backlog().await? else {
+                _ = look.tick(), if matches!(self.until, Until::Drained(_)) && self.saves.is_empty() && backlog.is_none() => {
+                    backlog = Some(Box::pin(self.receiver.backlog()));
+                }
+                Some(found) = OptionFuture::from(backlog.as_mut()) => {
+                    backlog = None;
+                    match found? {
+                        // What was taken meanwhile is to be done first.
+                        _ if !self.saves.is_empty() => {}
+                        Some(found) if self.is_drained(found) => return Ok(()),
+                        Some(_) => look.reset_after(DRAIN_INTERVAL),
                         // Time to make it anew.
-                        look.reset_after(LOST_INBOX_REST);
-                        continue;
-                    };
-                    let all_done = matches!(self.until, Until::Drained(Some(last)) if backlog.done_to >= last);
-                    if all_done || (backlog.waiting == 0 && backlog.taken <= self.tally.parked()) {
-                        return Ok(());
+                        None => look.reset_after(LOST_INBOX_REST),
                     }
                 }
             }
         }
+    }
+
+    fn is_drained(&self, backlog: Backlog) -> bool {
+        let all_done = matches!(self.until, Until::Drained(Some(last)) if backlog.done_to >= last);
+        all_done || (backlog.waiting == 0 && backlog.taken <= self.tally.parked())
     }
 
     /// Says what is waited for that was taken before the start, and why nothing of it comes.
