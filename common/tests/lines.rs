@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use natsfer_common::{Congestion, Flight};
+use natsfer_common::{ChunkSizing, Congestion, Flight, LinkEstimate};
 use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
@@ -115,7 +115,9 @@ fn seconds(seconds: f64) -> Duration {
 
 /// What a sender takes for a chunk on such a line.
 fn message(rate: f64) -> u64 {
-    ((rate / 4.0) as u64).clamp(16 * 1024, MIB / 2)
+    let link = LinkEstimate { round_trip: Duration::ZERO, rate: Some(rate) };
+    let chosen = ChunkSizing::Auto.choose(link, 8 << 20);
+    chosen.map_or(MIB / 2, |chunk| chunk.bytes().into())
 }
 
 proptest! {
@@ -144,7 +146,7 @@ proptest! {
         prop_assert!(longest <= (2.0 + message as f64 / rate).max(2.0 * message as f64 / rate), "a queue of {longest} s");
         let late: Vec<f64> = sender.queued.iter().filter(|(at, _)| *at > from).map(|(_, queued)| queued.as_secs_f64()).collect();
         let usual = late.iter().sum::<f64>() / late.len() as f64;
-        prop_assert!(usual < 0.3 + 2.0 * (message as f64 / rate) + 0.2 * round_trip, "usually a queue of {usual} s");
+        prop_assert!(usual < 0.1 + 3.0 * (message as f64 / rate) + 0.2 * round_trip, "usually a queue of {usual} s");
     }
 
     /// The bound on memory holds whatever the line does.

@@ -93,8 +93,8 @@ pub(crate) fn rows(scale: u64) -> Vec<Row> {
     let mut stalled = row("8 Mbit/s, 40 ms, 5 s of each 20 stalled", 1_000_000, 20, 20_000_000);
     stalled.line = stalled.line.stalls(stalls);
     vec![
-        row("50 kbit/s, 600 ms", 6_250, 300, 400_000),
-        row("512 kbit/s, 600 ms", 64_000, 300, 3_840_000),
+        row("50 kbit/s, 600 ms", 6_250, 300, 800_000),
+        row("512 kbit/s, 600 ms", 64_000, 300, 5_760_000),
         row("8 Mbit/s, 40 ms", 1_000_000, 20, 25_000_000),
         row("8 Mbit/s, 600 ms", 1_000_000, 300, 25_000_000),
         row("100 Mbit/s, 150 ms", 12_500_000, 75, 250_000_000),
