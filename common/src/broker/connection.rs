@@ -282,8 +282,8 @@ impl Broker {
         self.line.reserve(bytes).await
     }
 
-    /// What is known of the way to the server, for one who has so many bytes to send: the first time, it is measured by a 128th of them, 2
-    /// to 64 KiB, that the server throws away.
+    /// What is known of the way to the server, for one who has so many bytes to send: the first time, it is measured by a 256th of them, 2
+    /// to 32 KiB, that the server throws away.
     pub async fn estimate(&self, to_be_sent: u64) -> LinkEstimate {
         self.line.estimate(to_be_sent).await
     }

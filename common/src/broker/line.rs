@@ -35,8 +35,8 @@ const TICK: Duration = Duration::from_millis(500);
 const DENIED_UNHEARD: Duration = Duration::from_secs(5);
 /// Bytes of the message that measures the rate: a part of what is to be sent, so that it costs little, within these bounds. A line may
 /// take the first few KiB at once, into buffers or because it is allowed bursts.
-const PROBE_PART: u64 = 128;
-const PROBE: std::ops::RangeInclusive<u64> = 2 * 1024..=64 * 1024;
+const PROBE_PART: u64 = 256;
+const PROBE: std::ops::RangeInclusive<u64> = 2 * 1024..=32 * 1024;
 /// How long after an empty message it is sent, and the least difference that says anything.
 const APART: Duration = Duration::from_millis(2);
 const SHORTEST: Duration = Duration::from_micros(100);
