@@ -15,6 +15,7 @@ mod progress;
 mod select;
 mod server;
 mod speed;
+mod standard_error;
 mod stored;
 mod table;
 mod terminal;
@@ -64,15 +65,32 @@ pub fn exit(result: anyhow::Result<Outcome>) -> ! {
             1
         }
     };
+    end(code)
+}
+
+/// Ends the program once all is written that was said.
+fn end(code: i32) -> ! {
     terminal::clear_bars();
+    standard_error::finish();
     // At once: a thread that waits for standard input or a disk cannot be ended otherwise.
     std::process::exit(code)
 }
 
+/// Ends the program with what clap has to say: help and version, which were asked for, or that the usage is wrong.
+fn end_by_usage(usage: &clap::Error) -> ! {
+    let (printed, code) = (usage.print(), usage.exit_code());
+    // Help that cannot be written is not what was asked for. A reader that has gone away, as `head` does, is no error.
+    match printed {
+        Err(error) if code == 0 && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            exit(Err(anyhow::Error::new(error).context("cannot write the help")))
+        }
+        _ => end(code),
+    }
+}
+
 /// Prints an error and what caused it, on one line of standard error.
-#[expect(clippy::print_stderr, reason = "this is where the binaries speak to their user")]
 pub fn report(error: &anyhow::Error) {
-    eprintln!("error: {}", harmless(&line_of(error.as_ref())));
+    logging::say(tracing::Level::ERROR, &harmless(&line_of(error.as_ref())));
 }
 
 /// An error and what caused it, on one line.
@@ -107,9 +125,8 @@ pub fn in_brief(said: &str) -> String {
 }
 
 /// Says something on standard error that is neither a result nor an error: that there is nothing to show, how much was shown.
-#[expect(clippy::print_stderr, reason = "this is where the binaries speak to their user")]
 pub fn note(line: &str) {
-    terminal::above_bars(|| eprintln!("{}", harmless(line)));
+    logging::say(tracing::Level::INFO, &harmless(line));
 }
 
 /// A line without characters that a terminal obeys, or that make it read other than it is: strangers may have written parts of it.
@@ -136,7 +153,8 @@ pub fn print_line(line: &str) -> std::io::Result<()> {
     }
 }
 
-/// A number of bytes: `1048576`, `64K`, `10GiB`. Units are powers of 1,024.
+/// A number of bytes: `1048576`, `64K`, `10GiB`, `20MB`. Units are powers of 1,024, but for those that end in `B` without an `i`, which are
+/// powers of 1,000 (IEC 80000-13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteCount(pub u64);
 
@@ -146,16 +164,20 @@ impl FromStr for ByteCount {
     fn from_str(text: &str) -> Result<Self, String> {
         let error = || format!("'{text}' is not a number of bytes such as 1048576, 512KiB, 20MiB or 10GiB");
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let power = match text[digits..].trim().to_ascii_lowercase().as_str() {
-            "" | "b" => 0,
-            "k" | "kib" => 1,
-            "m" | "mib" => 2,
-            "g" | "gib" => 3,
-            "t" | "tib" => 4,
+        let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "t" | "tib" => 1 << 40,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
             _ => return Err(error()),
         };
         let number: u64 = text[..digits].parse().map_err(|_| error())?;
-        number.checked_mul(1 << (10 * power)).map(Self).ok_or_else(error)
+        number.checked_mul(unit).map(Self).ok_or_else(error)
     }
 }
 
@@ -199,6 +221,7 @@ mod tests {
     fn byte_counts_are_read_as_people_write_them() {
         assert_eq!("10GiB".parse(), Ok(ByteCount(10 << 30)));
         assert_eq!("512k".parse(), Ok(ByteCount(512 << 10)));
+        assert_eq!("20MB".parse(), Ok(ByteCount(20_000_000)));
         assert!("1.5G".parse::<ByteCount>().is_err() && "99999999999T".parse::<ByteCount>().is_err());
     }
 }

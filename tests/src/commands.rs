@@ -17,7 +17,7 @@ pub use running::Running;
 use crate::build::our_binary;
 use crate::capture::Capture;
 use crate::process::{self, Process, find_on_path};
-use crate::{Cluster, Output, Proxy, Server, must};
+use crate::{Cluster, Output, Proxy, Server, must, signals};
 
 /// How our binaries are told where the server is.
 const SERVER_VARIABLE: &str = "NATS_URL";
@@ -149,6 +149,7 @@ impl Command {
     /// # Panics
     /// When it cannot be started, or our binaries cannot be built.
     pub async fn spawn(self) -> Running {
+        signals::heed_ignored();
         let program = self.program.clone();
         // Building may take minutes.
         let path = tokio::task::spawn_blocking(move || program.path()).await;

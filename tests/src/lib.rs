@@ -41,6 +41,7 @@ mod ports;
 mod process;
 mod proxy;
 mod server;
+mod signals;
 mod socket_buffer;
 mod store;
 mod usage;

@@ -41,8 +41,11 @@ impl Completions {
         let name = command.get_name().to_owned();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, name, &mut script);
-        std::io::stdout().write_all(&script).context("cannot print the completion script")?;
-        Ok(Outcome::Done)
+        match std::io::stdout().write_all(&script) {
+            // Its reader has gone, as `head` does.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
+            written => written.map(|()| Outcome::Done).context("cannot print the completion script"),
+        }
     }
 }
 

@@ -48,11 +48,11 @@ pub fn parse<P: Program>() -> P {
             if error.kind() == Usage::MissingRequiredArgument {
                 unknown_variables::<P>().iter().for_each(|unknown| super::note(&format!("warning: {unknown}")));
             }
-            error.exit()
+            super::end_by_usage(&error)
         }
         Wrong::Config(error) => {
             super::report(&anyhow::Error::new(error));
-            std::process::exit(2)
+            super::end(2)
         }
     });
     program.globals().logging.start();

@@ -1,12 +1,8 @@
 //! What is written while progress bars stand below it, so that neither garbles the other.
 
-use std::{
-    io::{self, Write, stderr},
-    sync::OnceLock,
-};
+use std::sync::OnceLock;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
-use tracing_subscriber::fmt::MakeWriter;
 
 /// The bars of this process, once there are any.
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
@@ -30,27 +26,5 @@ pub(super) fn clear_bars() {
         // A terminal that has gone shows none.
         let _ = bars.clear();
         bars.set_draw_target(ProgressDrawTarget::hidden());
-    }
-}
-
-/// Standard error for the log: each event is one write.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Log;
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        above_bars(|| stderr().write_all(bytes)).map(|()| bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        stderr().flush()
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        *self
     }
 }

@@ -13,7 +13,7 @@ pub fn wrong_usage(
         None => None,
     };
     match command {
-        Some(command) => command.error(kind, wrong).exit(),
-        None => program.error(kind, wrong).exit(),
+        Some(command) => super::end_by_usage(&command.error(kind, wrong)),
+        None => super::end_by_usage(&program.error(kind, wrong)),
     }
 }

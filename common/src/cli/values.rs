@@ -41,11 +41,14 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// A number of bytes per second: `500KiB`, `20MiB/s`.
+/// A number of bytes per second: `500KiB`, `20MiB/s`. A bare number is more often meant in MiB than in bytes, and so is none.
 ///
 /// # Errors
 /// In words, when it is none, or 0.
 pub fn parse_rate(text: &str) -> Result<Rate, String> {
+    if text.parse::<u64>().is_ok_and(|number| number > 0) {
+        return Err(format!("'{text}' has no unit: say {text}MiB, {text}KiB or {text}B"));
+    }
     let bytes: Result<ByteCount, _> = text.strip_suffix("/s").unwrap_or(text).parse();
     let rate = bytes.ok().and_then(|ByteCount(bytes)| Rate::new(bytes));
     rate.ok_or_else(|| format!("'{text}' is not a number of bytes per second such as 500KiB or 20MiB"))

@@ -316,6 +316,19 @@ async fn a_failed_command_shows_its_output() {
 
 #[tokio::test]
 async fn running_commands_take_signals() {
+    take_signals().await;
+}
+
+/// As in the background of a script.
+#[tokio::test]
+async fn running_commands_take_signals_that_whoever_runs_the_tests_ignores() {
+    let this = std::env::current_exe().unwrap();
+    let again = r#"trap '' INT; exec "$0" --exact running_commands_take_signals"#;
+    let again = program("sh", ["-c", again]).arg(this).run().await.success();
+    assert!(again.text().contains("1 passed"), "{}", again.text());
+}
+
+async fn take_signals() {
     let script = r#"trap 'echo "{\"event\":\"bye\"}"; exit 0' INT
         echo '{"event":"up"}'; while :; do sleep 0.05; done"#;
     let running = program("sh", ["-c", script]).spawn().await;
