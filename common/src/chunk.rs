@@ -75,8 +75,8 @@ impl ChunkHeader {
         let malformed = |name, value: &str| ChunkError::Malformed { name, value: value.chars().take(64).collect() };
         let number = |name| {
             let value = text(name)?;
-            // Only digits: `u64::from_str` would take a sign.
-            let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+            // Only digits, and one way to write a number: `u64::from_str` would take a sign, and zeros before it.
+            let digits = value.bytes().all(|byte| byte.is_ascii_digit()) && (value == "0" || !value.starts_with('0'));
             digits.then(|| value.parse::<u64>().ok()).flatten().ok_or_else(|| malformed(name, value))
         };
         let (index, offset) = (number(header::CHUNK)?, number(header::OFFSET)?);

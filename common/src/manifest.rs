@@ -122,7 +122,7 @@ impl Manifest {
     /// # Errors
     /// When it is malformed, too new, contradicts itself, or speaks of another transfer than its subject does.
     pub fn from_header(text: &str, subject: &Subject) -> Result<Self, RecordError> {
-        let manifest: Self = record::read(text)?;
+        let manifest: Self = record::read(text).map_err(|error| refused_name(text).unwrap_or(error))?;
         let contradiction = |what| Err(RecordError::Contradiction(what));
         if manifest.transfer != subject.transfer || manifest.channel != subject.channel {
             return contradiction("its transfer or channel is not its subject's");
@@ -145,6 +145,16 @@ impl Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// Why the name is refused, if it is the name that is.
+fn refused_name(text: &str) -> Option<RecordError> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let Named { name } = record::read(text).ok()?;
+    name.parse::<FileName>().err().map(RecordError::Name)
 }
 
 #[cfg(test)]
@@ -190,6 +200,6 @@ mod tests {
         assert!(with(&|m| m.inline = Some(inline)).is_err());
         assert!(with(&|m| (m.inline, m.size) = (Some(inline), Some(1))).is_err(), "another algorithm");
         let name = manifest().to_header().unwrap().replace("\\u00e9/x", "../x");
-        assert!(Manifest::from_header(&name, &subject()).is_err());
+        assert!(matches!(Manifest::from_header(&name, &subject()), Err(RecordError::Name(_))));
     }
 }

@@ -22,11 +22,11 @@ pub struct Receipt {
     /// When it landed, by the receiver's clock.
     pub landed_at: Timestamp,
     /// The name it was sent under.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "record::optional", skip_serializing_if = "Option::is_none")]
     pub name: Option<FileName>,
     /// Where it stands below the receiver's directory. None where it was read and not landed, or where that is no name to send
     /// a file under: one that only its number makes too long.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "record::optional", skip_serializing_if = "Option::is_none")]
     pub path: Option<FileName>,
 }
 
@@ -89,6 +89,15 @@ mod tests {
             let receipt = receipt().with_names(name.clone(), Some(name));
             let header = receipt.to_header().unwrap();
             assert_eq!(Receipt::from_header(&header, receipt.transfer).unwrap(), receipt);
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_read_count_as_absent() {
+        let header = receipt().to_header().unwrap();
+        for (field, value) in [("name", r#""../x""#), ("path", r#""/etc/passwd""#), ("path", "7"), ("name", "null")] {
+            let odd = header.replacen('{', &format!("{{\"{field}\":{value},"), 1);
+            assert_eq!(Receipt::from_header(&odd, receipt().transfer).unwrap(), receipt(), "{odd}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::ser::{Formatter, Serializer};
 
 /// The version this code writes and reads. A change that an older reader would misunderstand raises it.
@@ -19,6 +19,9 @@ pub enum RecordError {
     /// Not JSON, or without a field that is required, or with one that is malformed.
     #[error("the record is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// The name in it is none to land a file under.
+    #[error("its name is refused: {0}")]
+    Name(#[from] crate::FileNameError),
     /// Written by a newer natsfer that knows this reader would misunderstand it.
     #[error("the record has version {0}; this natsfer reads version 1: install a newer one")]
     Version(u32),
@@ -52,6 +55,15 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, RecordError> {
         return Err(RecordError::Requires(feature.chars().take(64).collect()));
     }
     Ok(serde_json::from_str(text)?)
+}
+
+/// Reads an optional field: one that cannot be read counts as absent.
+///
+/// # Errors
+/// When it is no JSON.
+pub(crate) fn optional<'de, D: Deserializer<'de>, T: DeserializeOwned>(field: D) -> Result<Option<T>, D::Error> {
+    let value = serde_json::Value::deserialize(field)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 /// Writes a record as one line of ASCII: some NATS clients read headers as Latin-1, and a header cannot hold a line break.

@@ -18,12 +18,13 @@ pub struct Rejection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<TransferId>,
     /// The file's name, where the manifest could be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "record::optional", skip_serializing_if = "Option::is_none")]
     pub name: Option<FileName>,
     /// Who has rejected it.
     pub receiver: ReceiverName,
-    /// The sequence in the control stream of the message that opened it.
-    pub sequence: u64,
+    /// The sequence in the control stream of the message that opened it. Others than natsfer may not say it.
+    #[serde(default, deserialize_with = "record::optional", skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// When, by the receiver's clock.
     pub at: Timestamp,
     /// That it was rejected, or is not any more.
@@ -39,7 +40,8 @@ pub enum RejectionState {
     Rejected {
         /// Why, for programs.
         reason: RejectionReason,
-        /// Why, in words.
+        /// Why, in words; empty where that was not said.
+        #[serde(default)]
         detail: String,
     },
     /// It is not rejected any more: it was tried again, and has landed or is not needed.
@@ -104,7 +106,7 @@ impl Rejection {
 
     /// This receiver's word about a message from which no transfer could be read.
     pub fn unreadable(receiver: ReceiverName, sequence: u64, at: Timestamp, state: RejectionState) -> Self {
-        Self { version: record::VERSION, transfer: None, name: None, receiver, sequence, at, state }
+        Self { version: record::VERSION, transfer: None, name: None, receiver, sequence: Some(sequence), at, state }
     }
 
     /// The header's text.
@@ -141,6 +143,15 @@ mod tests {
         let header = rejection.to_header().unwrap();
         assert_eq!(Rejection::from_header(&header, None).unwrap(), rejection);
         assert!(Rejection::from_header(&header, Some("0".repeat(32).parse().unwrap())).is_err());
+        for (left_out, kept) in [(r#""sequence":7,"#, ""), (r#""sequence":7"#, r#""name":"../x""#)] {
+            let odd = header.replace(left_out, kept);
+            assert_ne!(odd, header);
+            let read = Rejection::from_header(&odd, None).unwrap();
+            assert_eq!((read.sequence, read.name, &read.state), (None, None, &rejection.state));
+        }
+        let wordless = r#"{"version":1,"receiver":"r","at":"2026-11-23T12:00:00Z","state":"rejected","reason":"name"}"#;
+        let state = RejectionState::rejected(RejectionReason::Name, "");
+        assert_eq!(Rejection::from_header(wordless, None).unwrap().state, state);
         let later = header.replace("too_large", "unheard_of");
         let state = Rejection::from_header(&later, None).unwrap().state;
         assert!(matches!(state, RejectionState::Rejected { reason: RejectionReason::Other, .. }));

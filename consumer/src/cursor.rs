@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, time::Duration};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
-    ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName,
+    ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName, RecordError,
     broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Outstanding, Pacer, Scanned, StartAt},
     header,
     metrics::{READ_BYTES, READ_CHUNKS},
@@ -139,7 +139,10 @@ impl Cursor {
                         piece => return Ok((piece, place)),
                     }
                 }
-                Err(why) => {
+                Err(Unread::Newer(source)) => {
+                    return Err(ReceiveError::Record { transfer: self.manifest.transfer, source });
+                }
+                Err(Unread::Nothing(why)) => {
                     let (transfer, sequence) = (self.manifest.transfer, delivery.stream_sequence);
                     tracing::warn!(%transfer, sequence, "passing over a message: {why}")
                 }
@@ -233,13 +236,24 @@ async fn start_behind(broker: &Broker, manifest: &Manifest, held: &ChunkSet) -> 
     Ok(found.await?)
 }
 
-fn read(delivery: &Delivery, manifest: &Manifest, earlier: u64) -> Result<Piece, String> {
+/// Why a message is none of the transfer's.
+enum Unread {
+    /// Its end, of a newer natsfer, which this one does not understand.
+    Newer(RecordError),
+    /// Anything.
+    Nothing(String),
+}
+
+fn read(delivery: &Delivery, manifest: &Manifest, earlier: u64) -> Result<Piece, Unread> {
     if let Some(text) = delivery.header(header::CLOSING) {
-        let record = ClosingRecord::from_header(text, manifest.transfer).map_err(|error| error.to_string())?;
-        return Ok(Piece::Closing(record));
+        return match ClosingRecord::from_header(text, manifest.transfer) {
+            Ok(record) => Ok(Piece::Closing(record)),
+            Err(source @ (RecordError::Version(_) | RecordError::Requires(_))) => Err(Unread::Newer(source)),
+            Err(error) => Err(Unread::Nothing(error.to_string())),
+        };
     }
     let chunk = ChunkHeader::from_headers(|name| delivery.header(name), manifest.chunk_size);
-    let chunk = chunk.map_err(|error| error.to_string())?;
+    let chunk = chunk.map_err(|error| Unread::Nothing(error.to_string()))?;
     let again = delivery.stream_sequence <= earlier;
     Ok(Piece::Chunk { chunk, payload: delivery.payload(), again })
 }

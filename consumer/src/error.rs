@@ -303,6 +303,7 @@ impl ReceiveError {
                 RejectionReason::TooLarge
             }
             Self::Contradiction(_) | Self::Part(_) => RejectionReason::Contradiction,
+            Self::Record { source: RecordError::Name(_), .. } => RejectionReason::Name,
             Self::Record { .. } => RejectionReason::Unreadable,
             Self::Unwanted { .. } | Self::NotLandable { .. } | Self::NoPlace { .. } => RejectionReason::Name,
             Self::Exists { .. } => RejectionReason::Exists,

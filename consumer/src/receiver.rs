@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, Stream};
 use jiff::Timestamp;
 use natsfer_common::{
-    Kind, Manifest, Rejection, RejectionReason, RejectionState, Subject, blocking,
+    Kind, Manifest, RecordError, Rejection, RejectionReason, RejectionState, Subject, blocking,
     broker::{
         Acknowledgement, Broker, BrokerError, ConnectOptions, ConsumerKind, ConsumerSpec, ConsumerState, Delivery,
         Pull, PullSettings, StartAt,
@@ -60,13 +60,21 @@ pub struct Receiver {
     passed_over: u64,
 }
 
+/// Why a message opens no transfer.
+#[derive(Debug)]
+struct NoTransfer {
+    reason: RejectionReason,
+    /// In words.
+    why: String,
+}
+
 /// A message taken from the inbox, and what was read in it.
 #[derive(Debug)]
 struct Taken {
     delivery: Delivery,
     hold: Hold,
     /// The reason where it opens no transfer.
-    manifest: Result<Manifest, String>,
+    manifest: Result<Manifest, NoTransfer>,
 }
 
 /// How much a receiver has before it.
@@ -296,13 +304,13 @@ impl Receiver {
     /// Takes a message off the inbox that opens no transfer, and says so. The hand is busy meanwhile: whoever publishes many does
     /// not make many of these.
     fn reject(
-        &self, delivery: &Delivery, why: String, hold: Hold, hand: OwnedSemaphorePermit,
+        &self, delivery: &Delivery, NoTransfer { reason, why }: NoTransfer, hold: Hold, hand: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (broker, receiver, sequence) = (self.broker.clone(), self.options.name.clone(), delivery.stream_sequence);
         let readable = broker.subjects().parse(delivery.subject()).ok();
         tracing::warn!(subject = %delivery.subject().escape_debug(), sequence, "rejected: {}", why.escape_debug());
         async move {
-            let state = RejectionState::rejected(RejectionReason::Unreadable, &why);
+            let state = RejectionState::rejected(reason, &why);
             let mut rejection = Rejection::unreadable(receiver, sequence, Timestamp::now(), state);
             let subject = match readable {
                 Some(Subject { channel, transfer }) => {
@@ -334,10 +342,16 @@ impl Receiver {
         }
     }
 
-    fn read(&self, delivery: &Delivery) -> Result<Manifest, String> {
-        let subject = self.broker.subjects().parse(delivery.subject()).map_err(|error| error.to_string())?;
-        let text = delivery.header(header::MANIFEST).ok_or("it has no manifest")?;
-        Manifest::from_header(text, &subject).map_err(|error| error.to_string())
+    fn read(&self, delivery: &Delivery) -> Result<Manifest, NoTransfer> {
+        let unreadable = |why: String| NoTransfer { reason: RejectionReason::Unreadable, why };
+        let subject =
+            self.broker.subjects().parse(delivery.subject()).map_err(|error| unreadable(error.to_string()))?;
+        let text = delivery.header(header::MANIFEST);
+        let text = text.ok_or_else(|| unreadable("it has no manifest, or more than one".into()))?;
+        Manifest::from_header(text, &subject).map_err(|error| match error {
+            RecordError::Name(_) => NoTransfer { reason: RejectionReason::Name, why: error.to_string() },
+            error => unreadable(error.to_string()),
+        })
     }
 
     /// The consumer went away: with its server, or because somebody deleted it. Recreated, it begins with the oldest transfer;

@@ -92,7 +92,7 @@ impl Rejections {
     /// server does not answer.
     pub async fn open(&self, rejected: &Rejected) -> Result<Incoming, ReceiveError> {
         let Some(subject) = &rejected.subject else {
-            return Err(ReceiveError::NoTransfer { sequence: rejected.rejection.sequence });
+            return Err(ReceiveError::NoTransfer { sequence: rejected.rejection.sequence.unwrap_or_default() });
         };
         let Subject { channel, transfer } = subject;
         let transfer = *transfer;

@@ -100,13 +100,15 @@ impl Save<'_> {
     async fn inline(self, inline: Inline, payload: Bytes, crc32: Option<String>) -> Result<Saved, ReceiveError> {
         let raw = match decode_inline(self.manifest, inline, payload, crc32.as_deref()) {
             Ok(raw) => raw,
-            Err(error) => {
+            Err(error @ ReceiveError::InlineDamaged { .. }) => {
                 if let Some(report) = self.report() {
                     // The sender publishes the whole message again, and it comes as a new one.
                     report.ask(&[0].into_iter().collect()).await?;
                 }
                 return Err(error);
             }
+            // What its sender says contradicts itself: it would say the same again.
+            Err(error) => return Err(error),
         };
         let (size, digest, policy) = (raw.len() as u64, inline.digest, self.options.on_conflict);
         let mut room = Room::new(self.manifest.transfer);

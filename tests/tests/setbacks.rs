@@ -97,6 +97,37 @@ async fn what_can_never_be_landed_ends_the_drain() {
     assert!(output.errors().contains(".natsfer"), "{}", output.errors());
 }
 
+/// A log that cannot be written is the log's trouble: a full disk, a reader that has gone, one that does not read.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_holds_up_nothing() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    fs::write(home.path().join("a"), "a").unwrap();
+    let ours = |name: &'static str| async move {
+        let found = tokio::task::spawn_blocking(move || natsfer_tests::our_binary(name)).await;
+        found.unwrap().unwrap()
+    };
+    let (sender, receiver) = (ours("natsfer-producer").await, ours("natsfer-consumer").await);
+    let shell = |line: &str, ours: &std::path::Path| {
+        natsfer_tests::program("/bin/sh", ["-c", line]).arg(ours).current_dir(home.path()).server(&server)
+    };
+    for pipe in ["gone", "unread"] {
+        natsfer_tests::program("mkfifo", [home.path().join(pipe)]).run().await.success();
+    }
+    for (name, log) in [
+        ("on-a-full-disk", "exec 2> /dev/full"),
+        ("whose-reader-has-gone", "exec 9<> gone 2> gone 9>&-"),
+        ("that-nobody-reads", "exec 9<> unread 2> unread"),
+    ] {
+        let missing = "missing ".repeat(100);
+        let send = format!("{log}; exec \"$0\" send -c {name} -vv {missing} a");
+        let sent = shell(&send, &sender).run().await.exited(1);
+        assert_eq!(sent.text().lines().count(), 1, "{name}: {}", sent.text());
+        let receive = format!("{log}; exec \"$0\" receive -vv -n {name} -c {name} --into {name} --drain");
+        shell(&receive, &receiver).run().await.success();
+        assert_eq!(fs::read_to_string(home.path().join(name).join("a")).unwrap(), "a");
+    }
+}
+
 /// Whoever reads the events must be able to tell that some are lost.
 #[tokio::test]
 async fn events_that_cannot_be_written_are_a_failure() {

@@ -133,9 +133,10 @@ impl Delivery {
     }
 }
 
-/// Reads one header.
+/// Reads one header. One that is there several times counts as absent: some clients read the first of them, and some the last.
 pub(super) fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
-    headers?.get(name).map(async_nats::HeaderValue::as_str)
+    let mut values = headers?.get_all(name);
+    values.next().filter(|_| values.next().is_none()).map(async_nats::HeaderValue::as_str)
 }
 
 /// What a request's end means.

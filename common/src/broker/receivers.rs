@@ -68,7 +68,7 @@ const OF_LATE: SignedDuration = SignedDuration::from_secs(30);
 type Key = (Channel, TransferId);
 
 /// What each receiver has rejected, and stands to that: a transfer, or a message in which none could be read, by its sequence.
-type Rejected = BTreeMap<ReceiverName, BTreeSet<(Option<Key>, u64)>>;
+type Rejected = BTreeMap<ReceiverName, BTreeSet<(Option<Key>, Option<u64>)>>;
 
 /// What all receivers have said.
 #[derive(Default)]
@@ -214,7 +214,7 @@ fn note_rejection(rejected: &mut Rejected, word: super::Word) {
     let Said::Rejected(rejection) = word.said else { return };
     let key = word.subject.map(|subject| (subject.channel, subject.transfer));
     // A message without a transfer has no name but its place.
-    let unnamed = if key.is_none() { rejection.sequence } else { 0 };
+    let unnamed = rejection.sequence.filter(|_| key.is_none());
     let of = rejected.entry(rejection.receiver).or_default();
     match rejection.state {
         RejectionState::Rejected { .. } if of.len() < MOST_REJECTIONS => _ = of.insert((key, unnamed)),
@@ -234,7 +234,7 @@ impl Words {
                 landed.into_iter().any(|(name, d, s)| name == receiver && (d, s) == (digest, size))
             }
         };
-        if known || rejected.is_some_and(|of| of.contains(&(Some(key.clone()), 0))) {
+        if known || rejected.is_some_and(|of| of.contains(&(Some(key.clone()), None))) {
             Settled::Known
         } else {
             Settled::Unknown

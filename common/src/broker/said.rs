@@ -87,7 +87,7 @@ impl Broker {
                     if let Some(Ok(rejection)) = record
                         && rejection.receiver == *receiver
                     {
-                        let unnamed = subject.is_none().then_some(rejection.sequence);
+                        let unnamed = rejection.sequence.filter(|_| subject.is_none());
                         let of = (delivery.subject().to_owned(), unnamed);
                         // The last word about a transfer counts.
                         if let Some((sequence, _)) = standing.remove(&of) {

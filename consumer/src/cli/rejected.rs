@@ -54,7 +54,8 @@ impl List {
                 continue;
             }
             table.row([
-                transfer.map_or_else(|| format!("message {sequence}"), |transfer| ids.show(transfer)),
+                transfer
+                    .map_or_else(|| format!("message {}", sequence.unwrap_or_default()), |transfer| ids.show(transfer)),
                 reason.as_str().into(),
                 format!("{at:.0}"),
                 channel.map_or_else(|| "-".into(), |channel| channel.to_string()),
