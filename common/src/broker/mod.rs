@@ -66,7 +66,7 @@ pub use pacer::Pacer;
 pub use patience::{Impatience, Patience};
 pub use publish::{Acknowledgement, Stored};
 pub use pull::{Delivery, Pull, PullSettings};
-pub use receivers::{Connection, ReceiverState};
+pub use receivers::{Activity, Connection, ReceiverState};
 pub use rights::{Attempt, Permission};
 pub use secret::{AccessError, Secret};
 pub(crate) use servers::has_login;

@@ -31,9 +31,20 @@ pub struct ReceiverState {
     /// Whether a process of it is there.
     pub connection: Connection,
     /// When its inbox delivered, or was told of, a transfer last.
-    pub last_active: Option<Timestamp>,
+    pub activity: Activity,
     /// Transfers that it has rejected, and stands to that; `None` where this user may not look.
     pub rejected: Option<u64>,
+}
+
+/// When something was done last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Nothing ever was.
+    Never,
+    /// Something was, and the server does not know when any more: it forgets that when it restarts.
+    Unknown,
+    /// Then.
+    At(Timestamp),
 }
 
 /// Whether a process of a receiver is connected.
@@ -128,7 +139,7 @@ impl Broker {
                 channels: self.channels_of_inbox(&inbox),
                 taken: inbox.unacknowledged,
                 connection: connection(&name, &inbox, cursors.as_deref()),
-                last_active: inbox.last_active,
+                activity: activity(&inbox),
                 rejected: words.rejected.as_ref().map(|all| all.get(&name).map_or(0, |of| of.len() as u64)),
                 name,
             }
@@ -206,6 +217,14 @@ impl Broker {
         let rejected = self.hear(Kind::Reject, channels, StartAt::First, BTreeMap::new, note_rejection);
         words.rejected = permitted(rejected.await)?;
         Ok(words)
+    }
+}
+
+fn activity(inbox: &ConsumerState) -> Activity {
+    match inbox.last_active {
+        Some(at) => Activity::At(at),
+        None if inbox.delivered > 0 => Activity::Unknown,
+        None => Activity::Never,
     }
 }
 

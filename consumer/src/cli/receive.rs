@@ -37,7 +37,8 @@ use super::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  {program} receive -n billing -c 'invoices.>' --into inbox          # until SIGINT or SIGTERM
+  {program} receive -n billing --into inbox                         # until SIGINT or SIGTERM
+  {program} receive -n europe -c 'invoices.eu.>' --into inbox       # some channels only: the same ones each time
   {program} receive -n billing --into inbox --drain                 # what is there now, then exit
   {program} receive -n billing --into inbox --layout '{channel/}/{date}/{name}'
   {program} receive -n billing --match '**/*.csv' --into inbox --exec './import \"$NATSFER_PATH\"'

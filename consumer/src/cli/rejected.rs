@@ -30,7 +30,7 @@ impl List {
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let all = Rejections::new(broker.clone(), self.name.clone()).list(&self.channel).await?;
         if all.is_empty() {
-            nothing(broker, &self.name).await;
+            return Ok(nothing(broker, &self.name).await);
         }
         let ids = ShortIds::of(all.iter().filter_map(|rejected| rejected.rejection.transfer));
         use Column::Left;
@@ -70,14 +70,17 @@ impl List {
     }
 }
 
-/// Says that a receiver has rejected nothing; and where there is none of this name, that.
-pub(super) async fn nothing(broker: &Broker, name: &ReceiverName) {
+/// Says that a receiver has rejected nothing; and where there is none of this name, that, which is a failure: the name may be mistyped.
+pub(super) async fn nothing(broker: &Broker, name: &ReceiverName) -> Outcome {
     // Who may not look, is not told.
     let inbox = broker.consumer(broker.stream().control(), name.as_str()).await;
-    note(&match inbox {
-        Ok(None) => {
-            format!("there is no receiver '{name}', and none of that name has rejected anything: see `receivers`")
-        }
-        _ => format!("receiver '{name}' has rejected nothing"),
-    });
+    let (said, outcome) = match inbox {
+        Ok(None) => (
+            format!("there is no receiver '{name}', and none of that name has rejected anything: see `receivers`"),
+            Outcome::Failed,
+        ),
+        _ => (format!("receiver '{name}' has rejected nothing"), Outcome::Done),
+    };
+    note(&said);
+    outcome
 }

@@ -53,7 +53,7 @@ impl Retry {
             None => all,
         };
         if chosen.is_empty() {
-            super::rejected::nothing(broker, &self.name).await;
+            return Ok(super::rejected::nothing(broker, &self.name).await);
         }
         let target = self.landing.target()?;
         let options = self.landing.save_options();

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::taken::{self, Sum};
 use crate::{
     ChannelFilter, ShortIds,
-    broker::{Broker, CatalogEntry, Occupancy, TransferState},
+    broker::{Broker, CatalogEntry, Occupancy, TransferState, code},
     cli::{
         Column, Outcome, StateName, Table, count, human_age, human_bytes, note, parse_glob, parse_time, print_line,
         select::matches,
@@ -70,7 +70,7 @@ impl List {
         let selected = self.select(catalog);
         let occupancy = broker.occupancy(&self.channel, &selected).await?;
         if selected.is_empty() {
-            note(&self.nothing(broker, stored));
+            note(&self.nothing(broker, stored).await);
         }
         if self.json {
             selected.iter().try_for_each(|entry| print_line(&json_line(entry, &occupancy)))?;
@@ -101,7 +101,11 @@ impl List {
     }
 
     /// Why nothing is shown.
-    fn nothing(&self, broker: &Broker, stored: usize) -> String {
+    async fn nothing(&self, broker: &Broker, stored: usize) -> String {
+        let facts = broker.stream_facts(broker.stream().control()).await;
+        if facts.is_err_and(|error| error.is(code::STREAM_NOT_FOUND)) {
+            return super::no_stream(broker);
+        }
         let place = match self.channel.as_str() {
             ">" => format!("stream {}", broker.stream()),
             channel => format!("channel {channel} of stream {}", broker.stream()),

@@ -43,3 +43,8 @@ impl Look {
         }
     }
 }
+
+/// That nobody has made the streams yet.
+fn no_stream(broker: &Broker) -> String {
+    format!("there is no stream {}: the first `send` or `receive` makes it, or `init`", broker.stream())
+}

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     Certainty, ChannelFilter, ReceiverName,
-    broker::{Broker, ReceiverState},
+    broker::{Activity, Broker, ReceiverState},
     cli::{Column, Outcome, Table, human_age, human_bytes, note, print_line},
 };
 
@@ -74,7 +74,11 @@ pub(super) fn print(receivers: &[ReceiverState], indent: usize) -> std::io::Resu
             receiver.taken.to_string(),
             receiver.rejected.map_or_else(|| "?".into(), |rejected| rejected.to_string()),
             receiver.connection.as_str().into(),
-            receiver.last_active.map_or_else(|| "never".into(), age),
+            match receiver.activity {
+                Activity::At(at) => age(at),
+                Activity::Unknown => "?".into(),
+                Activity::Never => "never".into(),
+            },
         ]);
     }
     table.print(indent)
@@ -107,7 +111,10 @@ pub(super) fn json_line(receiver: &ReceiverState) -> String {
         "taken": receiver.taken,
         "rejected": receiver.rejected,
         "state": receiver.connection.as_str(),
-        "last_active": receiver.last_active,
+        "last_active": match receiver.activity {
+            Activity::At(at) => Some(at),
+            Activity::Unknown | Activity::Never => None,
+        },
     })
     .to_string()
 }

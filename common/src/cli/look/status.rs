@@ -134,7 +134,7 @@ async fn summary(broker: &Broker, channel: &ChannelFilter, json: bool) -> anyhow
         }
     }
     if streams.is_empty() {
-        note(&format!("there is no stream {}: the first `send` or `receive` makes it, or `init`", broker.stream()));
+        note(&super::no_stream(broker));
         return Ok(Outcome::Done);
     }
     let catalog = broker.catalog(channel).await?;

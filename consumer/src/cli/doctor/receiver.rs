@@ -50,7 +50,7 @@ pub(super) fn judge(name: &ReceiverName, wanted: Option<&ChannelFilter>, known: 
 
 #[cfg(test)]
 mod tests {
-    use natsfer_common::{Certainty, Lag, cli::doctor::Verdict};
+    use natsfer_common::{Certainty, Lag, broker::Activity, cli::doctor::Verdict};
 
     use super::*;
 
@@ -61,7 +61,7 @@ mod tests {
             taken: 0,
             lag: Lag { files: 1, bytes: 10, certainty: Certainty::Exact },
             connection,
-            last_active: None,
+            activity: Activity::Never,
             rejected: Some(rejected),
         }
     }
