@@ -4,6 +4,7 @@ mod lag;
 mod leftovers;
 mod observer;
 mod start;
+mod summary;
 mod tally;
 mod turns;
 mod until;

@@ -15,6 +15,7 @@ use super::{
     leftovers::Leftovers,
     observer::Observer,
     start,
+    summary::{self, PassedOver},
     tally::Tally,
     turns::{Turn, Turns},
     until::Until,
@@ -155,8 +156,10 @@ impl Work {
     pub(super) async fn close(mut self) -> Tally {
         self.saves.shutdown().await;
         self.tally.unreadable(self.receiver.rejected());
-        if self.receiver.passed_over() > 0 {
-            tracing::info!(transfers = self.receiver.passed_over(), "passed over what was not selected");
+        match summary::passed_over(self.receiver.passed_over(), self.tally.landed(), self.receiver.name()) {
+            Some(PassedOver::Some(line)) => tracing::info!("{line}"),
+            Some(PassedOver::All(line)) => tracing::warn!("{line}"),
+            None => {}
         }
         // Whoever stops a service waits 10 s: what has not gone back by then, the ledger puts back.
         let closing = tokio::time::timeout(MOST_CLOSING, self.receiver.close());
