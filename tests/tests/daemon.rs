@@ -660,3 +660,40 @@ async fn services_hear_of_each_file_that_lands() {
     let message = tokio::time::timeout(SOON, durable.messages().await.unwrap().next()).await.unwrap().unwrap().unwrap();
     assert_eq!(text(&receipt(message.headers.as_ref()), "path"), "invoices.us/next.pdf");
 }
+
+/// Process 1 of a container is given what commands leave behind, and waits for it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn as_process_1_it_leaves_no_zombies_and_hands_on_signals() {
+    let (server, home) = start().await;
+    let children = |parent: i32| {
+        let listed = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        listed.split_whitespace().map(|child| child.parse().unwrap()).collect::<Vec<i32>>()
+    };
+    let ours = tokio::task::spawn_blocking(|| natsfer_tests::our_binary("natsfer-consumer")).await.unwrap().unwrap();
+    let namespace = ["-Urpf", "--kill-child"];
+    let receiver = natsfer_tests::program("unshare", namespace).arg(ours).server(&server).args([
+        "receive",
+        "--json",
+        "-n",
+        "r",
+        "--exec",
+        "(sleep 0.1; touch \"$NATSFER_PATH.left\") & :",
+        "--into",
+    ]);
+    let inbox = home.path().join("inbox");
+    let receiver = receiver.arg(&inbox).spawn().await;
+    for number in 0..3 {
+        send_named(&server, &[], &format!("f{number}"), "x").await;
+    }
+    eventually("what the commands leave behind has ended", SOON, || async {
+        (0..3).all(|number| inbox.join(format!("f{number}.left")).exists()).then_some(())
+    })
+    .await;
+    let first = children(receiver.id())[0];
+    eventually("nothing is left but the receiver", SOON, || async { (children(first).len() == 1).then_some(()) }).await;
+    rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), rustix::process::Signal::TERM)
+        .unwrap();
+    let output = receiver.wait().await.success();
+    assert!(output.errors().contains("stopping"), "{}", output.errors());
+}

@@ -4,6 +4,7 @@ mod cat;
 mod doctor;
 mod event;
 mod exec;
+pub(crate) mod first_process;
 mod forget;
 mod hooks;
 mod landing;
