@@ -105,9 +105,15 @@ impl Bench {
     pub(crate) async fn land(
         &mut self, totals: Totals, policy: ConflictPolicy,
     ) -> Result<(Landing, PathBuf, Digest), ReceiveError> {
+        let (target, name) = (self.target.clone(), self.name.clone());
+        let inheritance = blocking(move || {
+            let inheritance = target.parent(&name)?.inheritance();
+            inheritance.map_err(ReceiveError::disk("cannot look at the directory of", target.path_of(&name)))
+        });
+        let inheritance = inheritance.await?;
         self.work(move |part| {
             part.finish(&totals)?;
-            Ok(part.store().finish(part.manifest())?)
+            Ok(part.store().finish(part.manifest(), &inheritance)?)
         })
         .await?;
         let part = self.part.take().ok_or_else(|| self.gone())?;
@@ -118,6 +124,7 @@ impl Bench {
             let landed = target.parent(&name).and_then(|parent| {
                 let (landing, path) = name_it(staging, file, &target, &parent, &name, policy, content)?;
                 sync_directory(&parent.dir).map_err(ReceiveError::disk("cannot land", &path))?;
+                target.ensure_in_place()?;
                 Ok((landing, path))
             });
             if landed.is_ok() {

@@ -3,14 +3,19 @@
 //! A writer holds the lock of the file that it stages. What is staged and locked by nobody was left by one that was killed.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::File,
     io::{self, Write as _},
 };
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt as _};
-use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 
-use crate::target::sync_directory;
+use crate::{
+    Ability,
+    lock::Locked,
+    shortfall::if_possible,
+    target::{sync_directory, sync_file},
+};
 
 /// What the names of staged files end in.
 const STAGED: &str = ".new";
@@ -22,7 +27,7 @@ pub(crate) fn replace_file(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()
     // One that was left behind is used again.
     file.set_len(0)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    sync_file(file.sync_all())?;
     dir.rename(&staged, dir, name)?;
     sync_directory(dir)
 }
@@ -45,10 +50,10 @@ pub(crate) fn remove_abandoned(dir: &Dir) -> io::Result<()> {
 /// Opens a file that is staged under this name, locked for as long as it is open; waits while another writer has it.
 fn stage(dir: &Dir, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).follow(FollowSymlinks::No);
+    options.mode(0o600).write(true).create(true).truncate(false).follow(FollowSymlinks::No);
     loop {
         let file = dir.open_with(name, &options)?.into_std();
-        file.lock()?;
+        if_possible(Ability::Locks, file.lock())?;
         // Between opening and locking, somebody may have given it its final name, or removed it.
         if is_named(dir, name, &file)? {
             return Ok(file);
@@ -64,11 +69,10 @@ fn remove_if_abandoned(dir: &Dir, name: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    match file.try_lock() {
-        // Who has opened it as well finds it gone once it is unlocked.
-        Ok(()) if is_named(dir, name, &file)? => dir.remove_file(name),
-        Ok(()) | Err(TryLockError::WouldBlock) => Ok(()),
-        Err(TryLockError::Error(error)) => Err(error),
+    match Locked::try_new(file)? {
+        // Who has opened it as well finds it gone once it is unlocked. Without locks, it may be another process's.
+        Some(file) if file.holds_against_others() && is_named(dir, name, &file)? => dir.remove_file(name),
+        _ => Ok(()),
     }
 }
 

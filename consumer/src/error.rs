@@ -1,13 +1,19 @@
 //! Why a transfer was not received.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use natsfer_common::{
     ChunkSet, Contradiction, PartError, RecordError, RejectionReason, TransferId, broker::BrokerError, count,
     human_bytes, human_bytes_apart,
 };
 
-use crate::{PlaceError, Unmet};
+use crate::{
+    Gone, PlaceError, Unmet,
+    disk_error::{Call, Meaning, meaning},
+};
 
 /// Why a transfer was not received, or a receiver not opened.
 #[derive(Debug, thiserror::Error)]
@@ -111,11 +117,14 @@ pub enum ReceiveError {
         /// The channels that were asked for.
         wanted: String,
     },
-    /// The target directory was removed while it was in use.
-    #[error("the target directory {} was removed: start again to have it made anew", path.display())]
+    /// The target directory is not the one any more that was opened. Nothing lands in it, and no receipt is given for what has landed
+    /// meanwhile: it comes again.
+    #[error("the target directory {} is gone: {how}. Start again once it is in its place", path.display())]
     TargetGone {
         /// The directory.
         path: PathBuf,
+        /// How.
+        how: Gone,
     },
     /// It is larger than this receiver takes.
     #[error(
@@ -254,18 +263,7 @@ impl ReceiveError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Contradiction(Contradiction::Cancelled { .. }) => Failure::Cancelled,
-            // Neither becomes possible by waiting.
-            Self::Disk { source, .. }
-                if matches!(
-                    source.kind(),
-                    io::ErrorKind::ReadOnlyFilesystem
-                        | io::ErrorKind::InvalidFilename
-                        | io::ErrorKind::FileTooLarge
-                        | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                Failure::Final
-            }
+            Self::Disk { source, .. } if meaning(Call::Use, source) == Meaning::TheFile => Failure::Final,
             Self::NoSuchTransfer { .. } => Failure::Cancelled,
             Self::PassedOver { .. } => Failure::PassedOver,
             Self::Broker(_)
@@ -330,6 +328,18 @@ impl ReceiveError {
                 Self::NeverFits { transfer, bytes: size, limit: most }
             }
             (error, _) => error,
+        }
+    }
+
+    /// Says what became of a name that could not be made: it may be the name's own fault.
+    pub(crate) fn naming(name: &str, target: &Path, doing: &'static str, source: io::Error) -> Self {
+        match meaning(Call::Name, &source) {
+            Meaning::TheFile => Self::NotLandable {
+                name: name.into(),
+                target: target.into(),
+                reason: format!("this file system does not take it ({source})"),
+            },
+            _ => Self::Disk { doing, path: target.join(name), source },
         }
     }
 

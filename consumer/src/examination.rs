@@ -1,19 +1,24 @@
 //! Whether files can be landed in a directory: tried as it is done, and leaving nothing behind.
 
 use std::{
+    fs::{File, FileTimes, Permissions},
     io::{self, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use cap_std::{
     ambient_authority,
-    fs::{Dir, OpenOptions},
+    fs::{Dir, OpenOptions, OpenOptionsExt as _},
 };
 use natsfer_common::{STAGING_DIRECTORY, TransferId};
-use rustix::fs::fstatvfs;
+use rustix::fs::{Mode, OFlags, RenameFlags, fstatvfs, fsync, openat, renameat_with};
 
-use crate::{landing::move_without_replacing, target::sync_directory};
+use crate::{
+    disk_error::{Ability, Call, Meaning, meaning},
+    move_without_replacing::move_without_replacing,
+};
 
 /// What was found out about a directory to land files in.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub struct DirectoryFacts {
     pub exists: bool,
     /// Whether a file was landed there: written beside, synced, renamed, the directory synced, and removed again.
     pub landed: Result<(), LandingFailure>,
+    /// What the file system cannot do, and files land without.
+    pub lacking: Vec<Shortfall>,
     /// Whether unfinished files are kept on the same file system, so that they can be renamed.
     pub one_file_system: bool,
     /// Bytes that this user may still write.
@@ -45,6 +52,16 @@ pub struct LandingFailure {
     pub source: io::Error,
 }
 
+/// Something that the file system cannot do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Shortfall {
+    /// What it is.
+    pub ability: Ability,
+    /// What the operating system says.
+    pub source: io::Error,
+}
+
 /// Looks at a directory that files are to be landed in, which need not be there yet. Blocks.
 ///
 /// # Errors
@@ -55,9 +72,11 @@ pub fn examine_directory(path: impl AsRef<Path>) -> io::Result<DirectoryFacts> {
     let dir = Dir::open_ambient_dir(at, ambient_authority())?;
     let space = fstatvfs(&dir)?;
     let staging = at.join(STAGING_DIRECTORY).symlink_metadata().ok();
+    let mut lacking = Vec::new();
     Ok(DirectoryFacts {
         exists: at == path,
-        landed: try_landing(&dir),
+        landed: try_landing(&dir, &mut lacking),
+        lacking,
         one_file_system: staging
             .map_or(Ok(true), |staging| Ok::<_, io::Error>(staging.dev() == at.metadata()?.dev()))?,
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
@@ -68,30 +87,62 @@ pub fn examine_directory(path: impl AsRef<Path>) -> io::Result<DirectoryFacts> {
 }
 
 /// Lands a file as a received one is, and removes it.
-fn try_landing(dir: &Dir) -> Result<(), LandingFailure> {
+fn try_landing(dir: &Dir, lacking: &mut Vec<Shortfall>) -> Result<(), LandingFailure> {
     let failed = |step| move |source| LandingFailure { step, source };
     let id = TransferId::random().map_err(failed("name a file"))?;
     // Nobody's: what is there already is not touched.
     let (beside, name) = (format!(".natsfer-doctor-{id}"), format!(".natsfer-doctor-{id}.landed"));
     dir.create_dir(&beside).map_err(failed("make a directory"))?;
-    let tried = try_in(dir, &beside, &name);
-    let removed = dir.remove_dir_all(&beside).and_then(|()| match dir.remove_file(&name) {
+    let tried = try_in(dir, &beside, &name, lacking);
+    let remove = |name: &str| match dir.remove_file(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
-    });
+    };
+    let others = [remove(&name), remove(&format!("{name}.linked"))];
+    let removed = others.into_iter().fold(dir.remove_dir_all(&beside), Result::and);
     tried.and(removed.map_err(failed("remove a file")))
 }
 
-fn try_in(dir: &Dir, beside: &str, name: &str) -> Result<(), LandingFailure> {
+fn try_in(dir: &Dir, beside: &str, name: &str, lacking: &mut Vec<Shortfall>) -> Result<(), LandingFailure> {
     let failed = |step| move |source| LandingFailure { step, source };
     let staging = dir.open_dir(beside).map_err(failed("open a directory"))?;
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    let mut file = staging.open_with("part", &options).map_err(failed("make a file"))?;
+    options.mode(0o600).write(true).create_new(true);
+    let make = |name: &str| staging.open_with(name, &options).map(cap_std::fs::File::into_std);
+    let mut file = make("part").map_err(failed("make a file"))?;
     file.write_all(&[0; 4096]).map_err(failed("write a file"))?;
-    file.sync_all().map_err(failed("sync a file"))?;
+    let mut ask = |ability: Ability, result: io::Result<()>| match result {
+        Err(source) if meaning(Call::Do(ability), &source) == Meaning::Lacking => {
+            lacking.push(Shortfall { ability, source });
+            Ok(())
+        }
+        result => result.map_err(failed(ability.what())),
+    };
+    ask(Ability::Locks, lock(&file))?;
+    ask(Ability::Modes, file.set_permissions(Permissions::from_mode(0o640)))?;
+    ask(Ability::Times, file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH)))?;
+    ask(Ability::FileSyncs, file.sync_all())?;
+    make("moved").map_err(failed("make a file"))?;
+    let moved = renameat_with(&staging, "moved", dir, name, RenameFlags::NOREPLACE);
+    let taken_by_link = moved.is_err();
+    ask(Ability::MovesWithoutReplacing, moved.map_err(io::Error::from))?;
+    if taken_by_link {
+        ask(Ability::Links, staging.hard_link("part", dir, format!("{name}.linked")))?;
+    }
+    match dir.remove_file(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove a file")(error)),
+        _ => {}
+    }
     move_without_replacing(&staging, "part", dir, name).map_err(failed("rename a file"))?;
-    sync_directory(dir).map_err(failed("sync the directory"))
+    let readable = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    ask(Ability::DirectorySyncs, readable.and_then(fsync).map_err(io::Error::from))
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

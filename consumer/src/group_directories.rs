@@ -6,6 +6,7 @@ use natsfer_common::FileName;
 
 use crate::{
     ReceiveError, TargetDirectory,
+    rights::Inheritance,
     staging::{Owner, StagingDirectory},
     target::{Parent, sync_directory},
 };
@@ -25,6 +26,7 @@ pub(crate) struct GroupParent<'a> {
     /// That of the first file.
     name: &'a FileName,
     pub(crate) parent: Parent,
+    inheritance: OnceCell<Inheritance>,
     settled: OnceCell<Result<(), (io::ErrorKind, String)>>,
 }
 
@@ -51,13 +53,22 @@ impl<'a> Parents<'a> {
         if let Some(known) = self.0.iter().find(is_known) {
             return Ok(known.clone());
         }
-        let opened = Rc::new(GroupParent { target, name, parent: target.parent(name)?, settled: OnceCell::new() });
+        let opened = Rc::new(GroupParent { target, name, parent: target.parent(name)?, inheritance: OnceCell::new(), settled: OnceCell::new() });
         self.0.push(opened.clone());
         Ok(opened)
     }
 }
 
 impl GroupParent<'_> {
+    /// What files get from it that are made there.
+    pub(crate) fn inheritance(&self) -> io::Result<Inheritance> {
+        if let Some(known) = self.inheritance.get() {
+            return Ok(known.clone());
+        }
+        let inheritance = self.parent.inheritance()?;
+        Ok(self.inheritance.get_or_init(|| inheritance).clone())
+    }
+
     /// Makes durable what files were named in it, the first time this is called; after that, says what came of it. To be called
     /// when all of them have their names.
     pub(crate) fn settle(&self) -> io::Result<()> {

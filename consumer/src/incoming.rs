@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use jiff::Timestamp;
 use natsfer_common::{
-    FileName, Manifest,
+    FileName, Manifest, blocking,
     broker::Broker,
     metrics::{
         DELIVERY_SECONDS, PUT_BACK, RECEIVE_SECONDS, RECEIVED_BYTES, RECEIVED_FILES, RECEIVING, REFETCHED_BYTES,
@@ -114,6 +114,14 @@ impl Incoming {
         let _under_way = UnderWay::new(RECEIVING);
         let started = Instant::now();
         let result = match self.land(target, options, &limits).await {
+            Err(error @ ReceiveError::Disk { .. }) => {
+                let target = target.clone();
+                Err(blocking(move || target.instead(error)).await)
+            }
+            Err(error) => Err(error),
+            saved => saved,
+        };
+        let result = match result {
             Err(error) => Err(self.unless_gone(error.within_directory(target.max_disk())).await),
             saved => saved,
         };

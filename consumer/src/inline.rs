@@ -1,7 +1,6 @@
 //! Small files, which come inside their manifests' messages.
 
 use std::{
-    fs::File,
     io::{self, Write as _},
     path::PathBuf,
     rc::Rc,
@@ -16,9 +15,12 @@ use crate::{
     ConflictPolicy, Landing, ReceiveError, TargetDirectory,
     group_directories::{GroupParent, Parents, StagingDirectories},
     landing::{Forecast, LandedAt, forecast, name_it},
+    lock::Locked,
     part_files::set_attributes,
     quota::Reservation,
+    rights::Inheritance,
     staging::{Owner, Staging},
+    target::sync_file,
 };
 
 /// The file that came inside its manifest's message.
@@ -63,7 +65,7 @@ struct Staged<'a> {
     file: &'a SmallFile,
     staging: Staging,
     /// Held, and with it its lock, until it has its name.
-    part: File,
+    part: Locked,
     _reservation: Option<Reservation>,
 }
 
@@ -76,7 +78,17 @@ pub(crate) fn land_together(files: &[SmallFile]) -> Vec<LandedAt> {
         staged.iter().for_each(Step::begin_writing_out);
     }
     let synced: Vec<_> = staged.into_iter().map(|step| step.go_on(Staged::sync)).collect();
-    name_all(synced).into_iter().map(Step::end).collect()
+    in_place(files, name_all(synced).into_iter().map(Step::end).collect())
+}
+
+/// Nothing has landed where the directory is not the one any more that its path leads to.
+fn in_place(files: &[SmallFile], landed: Vec<LandedAt>) -> Vec<LandedAt> {
+    // Those that are landed together share the directory.
+    if files.first().is_none_or(|file| file.target.ensure_in_place().is_ok()) {
+        return landed;
+    }
+    let pairs = landed.into_iter().zip(files);
+    pairs.map(|(landed, file)| file.target.ensure_in_place().and(landed)).collect()
 }
 
 fn stage_all(files: &[SmallFile]) -> Vec<Step<'_>> {
@@ -104,13 +116,14 @@ impl SmallFile {
             return Ok(Step::Ended(Ok((landing, path))));
         }
         let staging = Staging::within(staging.open(target, owner)?, manifest.transfer);
-        let Some(part) = staging.directory.locked_and_empty(&staging.part).map_err(self.disk())? else {
+        let Some(part) = staging.directory.locked_empty_part(&staging.part, manifest.mode).map_err(self.disk())? else {
             return Err(ReceiveError::Busy { transfer: manifest.transfer });
         };
         let reserved = target.reserve(&staging.directory, &staging.part, manifest.transfer, Some(size));
         let _reservation = reserved.inspect_err(|_| staging.clear())?;
         let staged = Staged { file: self, staging, part, _reservation };
-        staged.done(staged.write()).map(|()| Step::Staged(staged))
+        let written = parent.inheritance().and_then(|inheritance| staged.write(&inheritance));
+        staged.done(written).map(|()| Step::Staged(staged))
     }
 
     fn disk(&self) -> impl FnOnce(io::Error) -> ReceiveError {
@@ -122,7 +135,7 @@ impl<'a> Step<'a> {
     fn begin_writing_out(&self) {
         if let Self::Staged(staged) = self {
             // So much for Linux, which begins at once; wherever that fails, the sync does all.
-            let _ = fadvise(&staged.part, 0, None, Advice::DontNeed);
+            let _ = fadvise(&*staged.part, 0, None, Advice::DontNeed);
         }
     }
 
@@ -146,13 +159,13 @@ impl<'a> Step<'a> {
 }
 
 impl<'a> Staged<'a> {
-    fn write(&self) -> io::Result<()> {
-        (&self.part).write_all(&self.file.raw)?;
-        set_attributes(&self.part, &self.file.manifest)
+    fn write(&self, inheritance: &Inheritance) -> io::Result<()> {
+        (&*self.part).write_all(&self.file.raw)?;
+        set_attributes(&self.part, &self.file.manifest, inheritance, &self.staging.directory.inheritance)
     }
 
     fn sync(self) -> Result<Step<'a>, ReceiveError> {
-        self.done(self.part.sync_all()).map(|()| Step::Staged(self))
+        self.done(sync_file(self.part.sync_all())).map(|()| Step::Staged(self))
     }
 
     fn name(self, parents: &mut Parents<'a>) -> Result<Step<'a>, ReceiveError> {

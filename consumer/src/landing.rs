@@ -7,6 +7,7 @@ use natsfer_common::{Digest, FileName};
 
 use crate::{
     ConflictPolicy, ReceiveError, TargetDirectory,
+    move_without_replacing::move_without_replacing,
     staging::Staging,
     target::{Parent, sync_directory},
 };
@@ -52,7 +53,7 @@ pub(crate) enum Forecast {
 pub(crate) fn forecast(
     target: &TargetDirectory, parent: &Parent, name: &FileName, policy: ConflictPolicy, content: Option<(u64, Digest)>,
 ) -> Result<Forecast, ReceiveError> {
-    let disk = |source| ReceiveError::Disk { doing: "cannot look at", path: target.path_of(name), source };
+    let disk = |source| ReceiveError::naming(name.as_str(), target.path(), "cannot look at", source);
     let _landing = target.landing();
     for attempt in 0..MOST_NUMBERS {
         let candidate = candidate(name, attempt);
@@ -100,7 +101,7 @@ pub(crate) fn name_it(
                     return Ok((Landing::Landed, path));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => file.to_owned(),
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(ReceiveError::naming(name.as_str(), target.path(), "cannot land", error)),
             },
         };
         let file = standing.as_str();
@@ -146,21 +147,4 @@ fn is_intact(staging: &Dir, staged: &str, file: &File, size: u64) -> io::Result<
     let (written, named) = (file.metadata()?, staging.symlink_metadata(staged)?);
     let same = (written.dev(), written.ino()) == (named.dev(), named.ino());
     Ok(same && written.len() == size)
-}
-
-/// Both names are single components, so neither leaves its directory.
-pub(crate) fn move_without_replacing(staging: &Dir, staged: &str, target: &Dir, file: &str) -> io::Result<()> {
-    use rustix::{
-        fs::{RenameFlags, renameat_with},
-        io::Errno,
-    };
-    match renameat_with(staging, staged, target, file, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        // File systems without it: a hard link does not replace either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            staging.hard_link(staged, target, file)?;
-            staging.remove_file(staged)
-        }
-        Err(error) => Err(error.into()),
-    }
 }

@@ -5,7 +5,6 @@
 //! subject, or zeros. Neither synced nor needed: without it, the server's wait decides.
 
 use std::{
-    fs::File,
     io,
     os::unix::fs::FileExt,
     sync::{Arc, Mutex, PoisonError},
@@ -14,7 +13,7 @@ use std::{
 
 use natsfer_common::TransferId;
 
-use crate::staging::StagingDirectory;
+use crate::{lock::Locked, staging::StagingDirectory};
 
 const SLOT: usize = 1024;
 const SUFFIX: &str = ".ledger";
@@ -24,7 +23,7 @@ const SUFFIX: &str = ".ledger";
 pub(crate) struct Ledger {
     directory: StagingDirectory,
     name: String,
-    file: File,
+    file: Locked,
     taken: Mutex<Vec<bool>>,
 }
 
@@ -33,7 +32,7 @@ pub(crate) struct Ledger {
 pub(crate) struct LeftBehind {
     directory: StagingDirectory,
     /// Ledgers of processes that have died, locked.
-    ledgers: Vec<(String, File)>,
+    ledgers: Vec<(String, Locked)>,
     /// The acknowledgement subjects of what they held, as long as no other process can have been given it.
     pub(crate) ack_subjects: Vec<String>,
     /// How many messages processes hold that live.

@@ -3,7 +3,7 @@
 use std::{
     fs::{File, FileTimes},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{FileExt, PermissionsExt},
+    os::unix::fs::FileExt,
     sync::Arc,
     time::SystemTime,
 };
@@ -12,10 +12,14 @@ use jiff::Timestamp;
 use natsfer_common::{ChunkSet, Journal, Manifest, PartStore};
 
 use crate::{
-    Limits, ReceiveError, TargetDirectory,
+    Ability, Limits, ReceiveError, TargetDirectory,
     direct::Direct,
+    lock::Locked,
     quota::Reservation,
+    rights::Inheritance,
+    shortfall::if_possible,
     staging::{Owner, Staging},
+    target::sync_file,
 };
 
 /// Bytes of a file that is written past the page cache: smaller ones are likely to be read soon, and cost little.
@@ -29,7 +33,7 @@ pub(crate) struct PartFiles {
     /// Where it is written past the page cache.
     direct: Option<Direct>,
     /// Also the lock.
-    journal: File,
+    journal: Locked,
     /// Longer, it is not believed further.
     most_journal: u64,
     /// Where the directory's size is limited.
@@ -51,7 +55,7 @@ impl PartFiles {
                 staging.directory.make_room(limits.max_parts)?;
             }
             let Some(journal) = staging.directory.locked(&staging.journal)? else { return Ok(None) };
-            Ok(Some((journal, staging.directory.file(&staging.part)?)))
+            Ok(Some((journal, staging.directory.part(&staging.part, manifest.mode)?)))
         };
         let (journal, part) = match open() {
             Ok(Some(files)) => files,
@@ -77,16 +81,16 @@ impl PartFiles {
         })
     }
 
-    /// Sets what the manifest says about the file, and makes it durable.
-    pub(crate) fn finish(&self, manifest: &Manifest) -> io::Result<()> {
-        set_attributes(&self.part, manifest)?;
+    /// Sets what the manifest says about the file, and what it gets from the directory that it is to stand in, and makes it durable.
+    pub(crate) fn finish(&self, manifest: &Manifest, inheritance: &Inheritance) -> io::Result<()> {
+        set_attributes(&self.part, manifest, inheritance, &self.staging.directory.inheritance)?;
         self.synced(self.part.sync_all())
     }
 
     /// After a sync that failed, the kernel may take for written what it could not write: what is read back is no proof, nor is
     /// another sync that succeeds. Nothing of the part is kept, for this process or a later one.
     fn synced(&self, result: io::Result<()>) -> io::Result<()> {
-        result.map_err(|error| {
+        sync_file(result).map_err(|error| {
             self.staging.clear();
             io::Error::other(format!("what was received could not be made durable, and is received again: {error}"))
         })
@@ -138,8 +142,8 @@ impl PartStore for PartFiles {
 
     fn journal(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.journal.rewind()?;
-        (&self.journal).take(self.most_journal).read_to_end(&mut bytes)?;
+        (&*self.journal).rewind()?;
+        (&*self.journal).take(self.most_journal).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -148,12 +152,12 @@ impl PartStore for PartFiles {
             let journal = self.journal.metadata()?.len();
             reservation.cover_journal(journal.saturating_add(bytes.len() as u64))?;
         }
-        self.journal.write_all(bytes)
+        (&*self.journal).write_all(bytes)
     }
 
     fn cut_journal(&mut self, length: u64) -> io::Result<()> {
         self.journal.set_len(length)?;
-        self.journal.seek(SeekFrom::End(0)).map(drop)
+        (&*self.journal).seek(SeekFrom::End(0)).map(drop)
     }
 
     fn sync_journal(&mut self) -> io::Result<()> {
@@ -166,14 +170,17 @@ fn is_worth_it(manifest: &Manifest) -> bool {
     manifest.size.is_none_or(|size| size >= DIRECT_FROM)
 }
 
-/// Sets what the manifest says about a file.
-pub(crate) fn set_attributes(file: &File, manifest: &Manifest) -> io::Result<()> {
-    if let Some(mode) = manifest.mode {
-        file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777))?;
-    }
+/// Sets what the manifest says about a file that was made in one directory, and is to stand in another, as far as the file system
+/// takes it.
+pub(crate) fn set_attributes(
+    file: &File, manifest: &Manifest, inheritance: &Inheritance, made_in: &Inheritance,
+) -> io::Result<()> {
+    inheritance.give(file, manifest.mode, made_in)?;
     if let Some(mtime) = manifest.mtime {
         match system_time(mtime) {
-            Some(mtime) => file.set_times(FileTimes::new().set_modified(mtime))?,
+            Some(mtime) => {
+                if_possible(Ability::Times, file.set_times(FileTimes::new().set_modified(mtime))).map(drop)?;
+            }
             None => tracing::warn!(transfer = %manifest.transfer, %mtime, "the mtime cannot be set here"),
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     progress::Meter,
     report::Report,
     room::Room,
-    staging::{Owner, StagingDirectory},
+    staging::{Discarded, Owner, StagingDirectory},
 };
 
 /// Every so many deliveries, a transfer that was put back is looked into, whatever seems to have happened to it.
@@ -142,7 +142,11 @@ impl Save<'_> {
         let known = closing(self.broker, self.manifest).await?;
         let content = known.map(|totals: Totals| (totals.size, totals.digest));
         let (name, target, policy) = (self.name.clone(), self.target.clone(), self.options.on_conflict);
-        let forecast = move || forecast(&target, &target.parent(&name)?, &name, policy, content);
+        let forecast = move || {
+            let forecast = forecast(&target, &target.parent(&name)?, &name, policy, content)?;
+            target.ensure_in_place()?;
+            Ok::<_, ReceiveError>(forecast)
+        };
         if let Forecast::Settled(landing, path) = blocking(forecast).await?
             && let Some((size, digest)) = content
         {
@@ -176,7 +180,7 @@ impl Save<'_> {
         let discard =
             move || StagingDirectory::open(&target, &owner).map(|staging| staging.discard(&transfer.to_string()));
         // One that cannot be opened has nothing that could be used.
-        if blocking(discard).await.unwrap_or(true) {
+        if blocking(discard).await.unwrap_or(Discarded::Nothing) != Discarded::InUse {
             Cursor::forget(self.broker, self.owner, self.manifest).await;
         }
     }

@@ -1,7 +1,7 @@
 //! Where files are kept until they land: below the target, hence on its file system.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::File,
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -9,15 +9,21 @@ use std::{
 };
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
-use cap_std::fs::{Dir, MetadataExt as _, OpenOptions};
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use natsfer_common::{ReceiverName, STAGING_DIRECTORY, TransferId};
 use rustix::io::Errno;
 
 use crate::{
-    ReceiveError, TargetDirectory,
+    Ability, ReceiveError, TargetDirectory,
     direct::{Direct, Pieces},
+    lock::Locked,
+    rights::Inheritance,
+    shortfall,
     target::Names,
 };
+
+/// Rights of what is not finished, and of records: nobody's but their owner's.
+const PRIVATE: u32 = 0o600;
 
 /// Whose unfinished files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,19 @@ pub(crate) struct StagingDirectory {
     pub(crate) path: Arc<Path>,
     /// The same, below the target.
     pub(crate) below_target: Arc<Path>,
+    /// What files get from it that are made there.
+    pub(crate) inheritance: Inheritance,
+}
+
+/// What was left of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Discarded {
+    /// It was removed.
+    Removed,
+    /// A process works on it.
+    InUse,
+    /// There is nothing of it: it has landed, or was never there.
+    Nothing,
 }
 
 /// One transfer's files in it.
@@ -59,10 +78,12 @@ impl StagingDirectory {
         };
         let below_target = PathBuf::from(components.join("/"));
         let path = target.path().join(&below_target);
-        match target.directory(&components, Names::AsStored) {
-            Ok(dir) => Ok(Self { dir: Arc::new(dir), path: path.into(), below_target: below_target.into() }),
-            Err(_) if target.is_gone() => Err(ReceiveError::TargetGone { path: target.path().into() }),
-            Err(error) => Err(ReceiveError::disk("cannot open staging directory", path)(error)),
+        let opened = target.directory(&components, Names::AsStored).and_then(|dir| Ok((Inheritance::of(&dir)?, dir)));
+        match opened {
+            Ok((inheritance, dir)) => {
+                Ok(Self { dir: Arc::new(dir), path: path.into(), below_target: below_target.into(), inheritance })
+            }
+            Err(error) => Err(target.instead(ReceiveError::disk("cannot open staging directory", path)(error))),
         }
     }
 
@@ -85,19 +106,24 @@ impl StagingDirectory {
     }
 
     /// Opens a file for reading and writing, creating it where it does not exist.
-    pub(crate) fn file(&self, name: &str) -> io::Result<File> {
-        match self.open_file(name) {
+    fn file(&self, name: &str, mode: u32) -> io::Result<File> {
+        match self.open_file(name, mode) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 self.remove_unwritable(name)?;
-                self.open_file(name)
+                self.open_file(name, mode)
             }
             // A symbolic link is nobody's part.
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
                 self.dir.remove_file(name)?;
-                self.open_file(name)
+                self.open_file(name, mode)
             }
             result => result,
         }
+    }
+
+    /// Opens a part, whose file will have this mode, creating it where it does not exist.
+    pub(crate) fn part(&self, name: &str, mode: Option<u32>) -> io::Result<File> {
+        self.file(name, part_mode(mode))
     }
 
     /// A run that died while landing has given the file a mode that forbids writing: the next one begins anew. One that lives
@@ -115,30 +141,34 @@ impl StagingDirectory {
     }
 
     /// Opens a file, locked against other processes until it is closed; `None` if one of them holds it.
-    pub(crate) fn locked(&self, name: &str) -> io::Result<Option<File>> {
-        Ok(self.locked_and_length(name)?.map(|(file, _)| file))
+    pub(crate) fn locked(&self, name: &str) -> io::Result<Option<Locked>> {
+        Ok(self.locked_and_length(name, PRIVATE)?.map(|(file, _)| file))
     }
 
-    /// The same, without what an earlier run left in it.
-    pub(crate) fn locked_and_empty(&self, name: &str) -> io::Result<Option<File>> {
-        let Some((file, length)) = self.locked_and_length(name)? else { return Ok(None) };
-        if length > 0 {
-            file.set_len(0)?;
+    /// A part, whose file will have this mode, opened and locked, without what an earlier run left in it.
+    pub(crate) fn locked_empty_part(&self, name: &str, mode: Option<u32>) -> io::Result<Option<Locked>> {
+        let mode = part_mode(mode);
+        let Some((file, length)) = self.locked_and_length(name, mode)? else { return Ok(None) };
+        if length == 0 {
+            return Ok(Some(file));
         }
-        Ok(Some(file))
+        if file.holds_against_others() {
+            file.set_len(0)?;
+            return Ok(Some(file));
+        }
+        // Another process may be about to land what it has written to it.
+        self.dir.remove_file(name)?;
+        drop(file);
+        Ok(self.locked_and_length(name, mode)?.map(|(file, _)| file))
     }
 
-    fn locked_and_length(&self, name: &str) -> io::Result<Option<(File, u64)>> {
+    fn locked_and_length(&self, name: &str, mode: u32) -> io::Result<Option<(Locked, u64)>> {
         loop {
-            let file = match self.file(name) {
+            let file = match self.file(name, mode) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 file => file?,
             };
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
+            let Some(file) = Locked::try_new(file)? else { return Ok(None) };
             // Between opening and locking, its last holder may have given it its final name, or removed it.
             let (locked, named) = (file.metadata()?, self.dir.symlink_metadata(name));
             if named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
@@ -149,7 +179,7 @@ impl StagingDirectory {
 
     /// Locks a file that is there, without changing anything. `Ok(None)` if it is not; fails with
     /// [`io::ErrorKind::WouldBlock`] if another process holds it.
-    pub(crate) fn locked_if_there(&self, name: &str) -> io::Result<Option<File>> {
+    pub(crate) fn locked_if_there(&self, name: &str) -> io::Result<Option<Locked>> {
         let mut options = OpenOptions::new();
         options.read(true).follow(FollowSymlinks::No);
         let file = match self.dir.open_with(name, &options) {
@@ -157,16 +187,12 @@ impl StagingDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        Locked::try_new(file)?.map(Some).ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    fn open_file(&self, name: &str) -> io::Result<File> {
+    fn open_file(&self, name: &str, mode: u32) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).follow(FollowSymlinks::No);
+        options.mode(mode).read(true).write(true).create(true).truncate(false).follow(FollowSymlinks::No);
         Ok(self.dir.open_with(name, &options)?.into_std())
     }
 
@@ -196,17 +222,30 @@ impl StagingDirectory {
     }
 
     /// Removes a transfer's files, by their names' common beginning, unless a process works on them.
-    pub(crate) fn discard(&self, stem: &str) -> bool {
+    pub(crate) fn discard(&self, stem: &str) -> Discarded {
         let (journal, part) = (format!("{stem}{JOURNAL}"), format!("{stem}{PART}"));
-        // Of a transfer in chunks the journal is locked, of a small file the part.
-        let Ok(Some(_journal)) = self.locked(&journal) else { return false };
-        let part_locked = self.locked_if_there(&part);
-        let in_use = part_locked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        if !in_use {
-            self.remove(&part);
+        let is_there = |name| self.has(name).unwrap_or(true);
+        let had_journal = is_there(&journal);
+        if !had_journal && !is_there(&part) {
+            return Discarded::Nothing;
         }
+        // Of a transfer in chunks the journal is locked, of a small file the part. Both, so that nobody begins with either meanwhile.
+        let Ok(Some(_journal)) = self.locked(&journal) else { return Discarded::InUse };
+        let discarded = match self.locked_if_there(&part) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Discarded::InUse,
+            // One that is empty, and has no journal, has been begun just now, or is worth nothing.
+            Ok(None) if !had_journal => Discarded::Nothing,
+            Ok(Some(locked)) if !had_journal && locked.metadata().is_ok_and(|part| part.len() == 0) => {
+                self.remove(&part);
+                Discarded::Nothing
+            }
+            _ => {
+                self.remove(&part);
+                Discarded::Removed
+            }
+        };
         self.remove(&journal);
-        !in_use
+        discarded
     }
 
     /// Removes the unfinished file that was left alone for longest, of those that no process works on, and says how many bytes it
@@ -223,7 +262,7 @@ impl StagingDirectory {
         journals.sort();
         for transfer in journals.iter().filter_map(|(_, name)| name.strip_suffix(JOURNAL)) {
             let bytes = self.bytes_of(transfer);
-            if self.discard(transfer) {
+            if self.discard(transfer) == Discarded::Removed {
                 tracing::info!(transfer, "removed an unfinished file to make room; it begins anew");
                 return Ok(Some(bytes));
             }
@@ -258,6 +297,11 @@ impl StagingDirectory {
     pub(crate) fn remove(&self, name: &str) {
         let _ = self.dir.remove_file(name);
     }
+}
+
+/// The mode to make a part with: where it cannot be changed later, what the file is to have. Its directory keeps others out.
+fn part_mode(mode: Option<u32>) -> u32 {
+    if shortfall::is_known(Ability::Modes) { PRIVATE | mode.unwrap_or(0o666) & 0o777 } else { PRIVATE }
 }
 
 impl Staging {

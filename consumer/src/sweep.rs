@@ -9,7 +9,7 @@ use crate::{
     ReceiveError, TargetDirectory,
     cursor::Cursor,
     limits::MOST_JOURNAL_HEADER,
-    staging::{JOURNAL, Owner, PART, StagingDirectory},
+    staging::{Discarded, JOURNAL, Owner, PART, StagingDirectory},
 };
 
 /// An unfinished transfer on disk that no process works on.
@@ -45,7 +45,9 @@ pub(crate) async fn sweep(broker: &Broker, target: &TargetDirectory, owner: &Own
             continue;
         }
         let (of, whose) = (target.clone(), owner.clone());
-        if blocking(move || StagingDirectory::open(&of, &whose).map(|directory| directory.discard(&stem))).await? {
+        let discard = move || StagingDirectory::open(&of, &whose).map(|directory| directory.discard(&stem));
+        // What has landed since they were listed leaves nothing, and is not counted.
+        if blocking(discard).await? == Discarded::Removed {
             removed += 1;
             if let Some(manifest) = &manifest {
                 Cursor::forget(broker, owner, manifest).await;

@@ -9,27 +9,34 @@ use std::{
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::{
     ambient_authority,
-    fs::{Dir, MetadataExt as _, OpenOptions},
+    fs::{Dir, DirBuilder, DirBuilderExt as _, MetadataExt as _, OpenOptions, PermissionsExt as _},
 };
 use natsfer_common::{Digest, FileName, STAGING_DIRECTORY, TransferId, folded};
 use rustix::{
-    fs::{Mode, OFlags, fsync, openat},
+    fs::{Mode, OFlags, fchmod, fsync, openat},
     io::Errno,
 };
 
 use crate::{
-    ReceiveError,
+    Ability, ReceiveError,
     direct::Pieces,
     group::Group,
     quota::{Quota, Reservation},
+    rights::Inheritance,
+    root::Root,
+    shortfall::if_possible,
     staging::StagingDirectory,
 };
+
+/// Rights of the directories where unfinished files and records are: nobody's but their owner's.
+const PRIVATE: u32 = 0o700;
 
 /// A directory to land files in. Clones share the handle.
 #[derive(Debug, Clone)]
 pub struct TargetDirectory {
     dir: Arc<Dir>,
     path: Arc<Path>,
+    root: Arc<Root>,
     quota: Option<Arc<Quota>>,
     names: Names,
     /// Held by whoever lands a file where names that differ may be one.
@@ -59,7 +66,8 @@ pub(crate) struct Parent {
 }
 
 impl TargetDirectory {
-    /// Opens the directory, creating it where it does not exist, and `.natsfer` in it for what is not finished.
+    /// Opens the directory, creating it where it does not exist, and `.natsfer` in it for what is not finished, which nobody else can
+    /// read.
     ///
     /// # Errors
     /// When it can neither be opened nor created.
@@ -72,6 +80,7 @@ impl TargetDirectory {
         let dir = Dir::open_ambient_dir(path, ambient_authority());
         let dir = dir.map_err(ReceiveError::disk("cannot open directory", path))?;
         let target = Self {
+            root: Arc::new(Root::new(path, &dir)),
             dir: Arc::new(dir),
             path: path.into(),
             quota: None,
@@ -82,8 +91,48 @@ impl TargetDirectory {
         };
         // What cannot be written to is better known now than with the first file.
         let staging = target.directory(&[STAGING_DIRECTORY], Names::AsStored);
-        staging.map_err(ReceiveError::disk("cannot keep unfinished files in", path.join(STAGING_DIRECTORY)))?;
+        let staging =
+            staging.map_err(ReceiveError::disk("cannot keep unfinished files in", path.join(STAGING_DIRECTORY)))?;
+        make_private(&staging);
         Ok(target)
+    }
+
+    /// Makes a file in `.natsfer` as one that is received, and removes it: what can never land is better known now than with the
+    /// first file. Room is waited for, and not asked for here.
+    ///
+    /// # Errors
+    /// When none can be made, as on a file system that is mounted read-only.
+    pub fn ensure_writable(&self) -> Result<(), ReceiveError> {
+        let staging = self.directory(&[STAGING_DIRECTORY], Names::AsStored);
+        let tried = staging.and_then(|staging| try_file(&staging));
+        let is_full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        match tried {
+            Err(error) if !is_full(&error) => {
+                Err(ReceiveError::disk("cannot make files in", self.path.join(STAGING_DIRECTORY))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails with [`ReceiveError::TargetGone`] unless the path that it was opened with still leads to the directory. Blocks. To be called
+    /// before anybody is told that a file is there.
+    ///
+    /// # Errors
+    /// As said, and when that cannot be found out.
+    pub fn ensure_in_place(&self) -> Result<(), ReceiveError> {
+        match self.root.gone(&self.dir) {
+            Ok(None) => Ok(()),
+            Ok(Some(how)) => Err(ReceiveError::TargetGone { path: self.path.to_path_buf(), how }),
+            Err(error) => Err(ReceiveError::disk("cannot look at the target directory", &*self.path)(error)),
+        }
+    }
+
+    /// That the directory is gone, where it is: whatever else went wrong comes from that. Blocks.
+    pub(crate) fn instead(&self, error: ReceiveError) -> ReceiveError {
+        match self.ensure_in_place() {
+            Err(gone @ ReceiveError::TargetGone { .. }) => gone,
+            _ => error,
+        }
     }
 
     /// With a limit on the bytes of all files in it together, finished or not. Where there is no room, unfinished files that are
@@ -136,11 +185,6 @@ impl TargetDirectory {
         &self.path
     }
 
-    /// Whether the directory was removed since it was opened.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.dir.dir_metadata().is_ok_and(|metadata| metadata.nlink() == 0)
-    }
-
     /// Where a file of this name stands, for people and messages.
     pub(crate) fn path_of(&self, name: &FileName) -> PathBuf {
         self.path.join(name.as_str())
@@ -149,12 +193,17 @@ impl TargetDirectory {
     /// Opens a directory below, creating what is missing on the way.
     pub(crate) fn directory(&self, components: &[&str], names: Names) -> io::Result<Dir> {
         let mut dir = self.dir.try_clone()?;
+        // What is ours alone is nobody else's to read from the first moment on.
+        let mut builder = DirBuilder::new();
+        if components.first() == Some(&STAGING_DIRECTORY) {
+            builder.mode(PRIVATE);
+        }
         for component in components {
             dir = match dir.open_dir_nofollow(component) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let standing = standing(&dir, component, names)?;
                     if standing.is_none() {
-                        match dir.create_dir(component) {
+                        match dir.create_dir_with(component, &builder) {
                             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                             // A directory entry is only there for good once its parent is synced.
                             _ => sync_directory(&dir)?,
@@ -173,8 +222,8 @@ impl TargetDirectory {
         let (directories, _) = name.split();
         let components: Vec<&str> = directories.map_or_else(Vec::new, |path| path.split('/').collect());
         let not_landable = |error: io::Error| {
-            if self.is_gone() {
-                return ReceiveError::TargetGone { path: self.path.to_path_buf() };
+            if let Err(gone @ ReceiveError::TargetGone { .. }) = self.ensure_in_place() {
+                return gone;
             }
             // A symbolic link, or a file, where a directory should be.
             let in_the_way = [Errno::LOOP, Errno::NOTDIR].map(|errno| Some(errno.raw_os_error()));
@@ -182,7 +231,7 @@ impl TargetDirectory {
                 let reason = "a directory in its path is a symbolic link or a file".into();
                 return ReceiveError::NotLandable { name: name.to_string(), target: self.path.to_path_buf(), reason };
             }
-            ReceiveError::disk("cannot open or create the directory of", self.path_of(name))(error)
+            ReceiveError::naming(name.as_str(), &self.path, "cannot open or create the directory of", error)
         };
         // Of names that are one, only one directory is made.
         let _landing = self.landing();
@@ -196,6 +245,11 @@ impl Parent {
     pub(crate) fn is(&self, other: &Self) -> io::Result<bool> {
         let (this, that) = (self.dir.dir_metadata()?, other.dir.dir_metadata()?);
         Ok((this.dev(), this.ino()) == (that.dev(), that.ino()))
+    }
+
+    /// What files get from it that are made there.
+    pub(crate) fn inheritance(&self) -> io::Result<Inheritance> {
+        Inheritance::of(&self.dir)
     }
 
     /// What stands there under this name, or one that is the same, whatever it is: its name.
@@ -226,9 +280,17 @@ impl Parent {
             return Ok(false);
         }
         let mut file = match self.dir.open_with(file, &options) {
-            Ok(file) => file,
-            // What cannot be read is not known to be the same.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+            Ok(file) => file.into_std(),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                match open_own(&self.dir, file, (metadata.dev(), metadata.ino())) {
+                    Some(opened) => opened,
+                    None => {
+                        let path = self.path.join(file);
+                        tracing::warn!("{} may be the same, and cannot be read to see: taken for another file", path.display());
+                        return Ok(false);
+                    }
+                }
+            }
             Err(error) => return Err(error),
         };
         let mut hasher = digest.algorithm().hasher();
@@ -244,7 +306,7 @@ impl Parent {
         let identical = hasher.finish() == *digest;
         if identical {
             // Whoever put it there may have died before syncing.
-            file.sync_all()?;
+            sync_file(file.sync_all())?;
         }
         Ok(identical)
     }
@@ -277,8 +339,59 @@ fn standing(dir: &Dir, name: &str, names: Names) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Makes a directory's entries durable. The handle itself cannot be synced: it is opened for looking things up only (O_PATH).
+/// Makes a directory's entries durable, where that can be done. The handle itself cannot be synced: it is opened for looking things up
+/// only (O_PATH).
 pub(crate) fn sync_directory(dir: &Dir) -> io::Result<()> {
-    let readable = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(fsync(readable)?)
+    let readable = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    if_possible(Ability::DirectorySyncs, readable.and_then(fsync)).map(drop)
+}
+
+/// Makes a file durable, where that can be done.
+pub(crate) fn sync_file(synced: io::Result<()>) -> io::Result<()> {
+    if_possible(Ability::FileSyncs, synced).map(drop)
+}
+
+/// Takes away what an earlier version, or somebody else, gave to others. Best effort: the files in it are private, too.
+fn make_private(dir: &Dir) {
+    let Ok(metadata) = dir.dir_metadata() else { return };
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 != 0
+        && let Ok(readable) = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    {
+        let _ = fchmod(readable, Mode::from(mode & 0o7700));
+    }
+}
+
+/// Makes a file, sets its mode as a received one's is set, and removes it.
+fn try_file(dir: &Dir) -> io::Result<()> {
+    let name = format!("try-{}", TransferId::random()?);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(dir, name.as_str(), flags, Mode::from(0o600))?;
+    let tried = if_possible(Ability::Modes, fchmod(&file, Mode::from(0o640))).map(drop);
+    dir.remove_file(&name).and(tried)
+}
+
+/// Opens a file for reading that is this user's own, and not readable by its mode: nobody else is let in. `None` where that is not
+/// so, or cannot be done.
+#[cfg(target_os = "linux")]
+fn open_own(dir: &Dir, file: &str, id: (u64, u64)) -> Option<std::fs::File> {
+    use std::{fs::Permissions, os::fd::AsRawFd as _, os::unix::fs::MetadataExt as _};
+    let handle = std::fs::File::from(openat(dir, file, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?);
+    let metadata = handle.metadata().ok()?;
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !is_own || !metadata.is_file() || (metadata.dev(), metadata.ino()) != id {
+        return None;
+    }
+    // By way of the handle: the name may stand for another file meanwhile.
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+    std::fs::set_permissions(&path, <Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode | 0o400)).ok()?;
+    let opened = std::fs::File::open(&path);
+    let _ = std::fs::set_permissions(&path, metadata.permissions());
+    opened.ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_own(_: &Dir, _: &str, _: (u64, u64)) -> Option<std::fs::File> {
+    None
 }

@@ -58,6 +58,7 @@ impl LandingArguments {
     /// Opens the directory.
     pub(crate) fn target(&self) -> Result<TargetDirectory, ReceiveError> {
         let target = TargetDirectory::open(&self.into)?;
+        target.ensure_writable()?;
         Ok(match self.max_disk {
             Some(ByteCount(bytes)) => target.with_max_disk(bytes),
             None => target,

@@ -3,6 +3,7 @@
 mod lag;
 mod leftovers;
 mod observer;
+mod place;
 mod start;
 mod summary;
 mod tally;

@@ -7,7 +7,7 @@ use natsfer_common::{
     broker::Broker,
     cli::{Outcome, WhichTransfer, note, parse_time, report, wrong_usage},
 };
-use natsfer_consumer::{PastTransfers, Replays};
+use natsfer_consumer::{PastTransfers, ReceiveError, Replays};
 
 use super::{event::Format, landing::LandingArguments, named::Named, selection::SelectionArguments};
 
@@ -69,6 +69,8 @@ impl Replay {
             };
             match saved {
                 Ok(saved) => Format::new(self.json).received(&saved)?,
+                // Nothing more can land.
+                Err(error @ ReceiveError::TargetGone { .. }) => return Err(error.into()),
                 Err(error) => {
                     let named = Named { transfer: entry.manifest.transfer, name: entry.manifest.name.clone() };
                     let failed = format!("{} was not replayed", named.before(&error));

@@ -5,7 +5,7 @@ use natsfer_common::{
     broker::Broker,
     cli::{Outcome, choose, note, report},
 };
-use natsfer_consumer::{Failure, Rejected, Rejections};
+use natsfer_consumer::{Failure, ReceiveError, Rejected, Rejections};
 
 use super::{event::Format, landing::LandingArguments, named::Named, selection::SelectionArguments};
 
@@ -67,6 +67,8 @@ impl Retry {
             };
             match saved {
                 Ok(saved) => Format::new(self.json).received(&saved)?,
+                // Nothing more can land.
+                Err(error @ ReceiveError::TargetGone { .. }) => return Err(error.into()),
                 // Its sender has taken it back, and so has the receiver what it said.
                 Err(error) if error.failure() == Failure::Cancelled => {
                     let which = named.map_or("it".into(), |named| named.before(&error));

@@ -3,7 +3,6 @@
 use std::{
     collections::BinaryHeap,
     ffi::OsStr,
-    fs::File,
     io::{self, Read as _},
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
@@ -19,6 +18,7 @@ use super::{Run, RunId};
 use crate::{
     ReceiveError, TargetDirectory,
     durable::{remove_abandoned, replace_file},
+    lock::Locked,
     target::Names,
 };
 
@@ -272,15 +272,11 @@ impl Queue {
     ///
     /// # Errors
     /// When it cannot be asked for.
-    pub fn lock(&self) -> io::Result<Option<File>> {
+    pub(crate) fn lock(&self) -> io::Result<Option<Locked>> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).follow(FollowSymlinks::No).custom_flags(WITHOUT_WAITING);
+        options.mode(0o600).write(true).create(true).follow(FollowSymlinks::No).custom_flags(WITHOUT_WAITING);
         let file = self.root.open_with(LOCK, &options)?.into_std();
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(error),
-        }
+        Locked::try_new(file)
     }
 }
 

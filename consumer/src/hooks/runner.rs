@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,7 +21,7 @@ use super::{
     environment::environment,
     outcome::Outcome,
 };
-use crate::{Landed, Landing, ReceiveError, TargetDirectory};
+use crate::{Landed, Landing, ReceiveError, TargetDirectory, lock::Locked};
 
 /// How often to look for what others have noted, and whether they are still there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -272,7 +271,7 @@ impl Runner {
     }
 
     /// Waits for the lock; `None` if it was not needed any more.
-    async fn locked(&mut self) -> Option<File> {
+    async fn locked(&mut self) -> Option<Locked> {
         let mut said = false;
         loop {
             let queue = self.noting.queue.clone();

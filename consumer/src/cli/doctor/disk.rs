@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use natsfer_common::cli::{count, doctor::Finding, human_bytes};
-use natsfer_consumer::DirectoryFacts;
+use natsfer_consumer::{DirectoryFacts, Shortfall};
 
 /// Of the file system, the free share that is told of, in percent.
 const LITTLE: u64 = 5;
@@ -32,6 +32,10 @@ pub(super) fn judge(into: &Path, facts: io::Result<DirectoryFacts>, waiting: Opt
             advice(&failure.source),
         ),
     }];
+    for Shortfall { ability, source, .. } in &facts.lacking {
+        let found = format!("{at}: cannot {} ({source}): {}", ability.what(), ability.consequence());
+        findings.push(Finding::warn(check, found, "give a directory on a file system that can (--into), or leave it so"));
+    }
     if !facts.one_file_system {
         let found = format!(
             "{at}/.natsfer, where unfinished files are kept, is on another file system: they cannot be renamed"

@@ -14,6 +14,7 @@ use tokio::{task::JoinSet, time::MissedTickBehavior};
 use super::{
     leftovers::Leftovers,
     observer::Observer,
+    place::Place,
     start,
     summary::{self, PassedOver},
     tally::Tally,
@@ -67,6 +68,7 @@ impl Work {
         let mut look = tokio::time::interval(DRAIN_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leftovers = Leftovers::look(&self.receiver).await;
+        let mut place = Place::watch(self.target.clone());
         // Until it is told what is waited for.
         let mut at_hand = Some(Box::pin(tokio::time::sleep(AT_HAND)));
         // Beside everything else: on a long line, an answer takes its time.
@@ -90,6 +92,7 @@ impl Work {
                 taken = take(&mut self.receiver, self.until), if !taken_enough => {
                     taken?.into_iter().for_each(|incoming| self.begin(incoming));
                 }
+                gone = place.gone() => return Err(gone),
                 due = leftovers.due() => {
                     due?;
                     leftovers.look_again(&self.receiver);
