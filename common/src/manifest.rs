@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::{
     Channel, ChunkSize, Digest, DigestAlgorithm, Encoding, FileName, RecordError, Subject, TransferId, header, record,
@@ -50,8 +50,8 @@ pub struct Manifest {
     /// Its media type (RFC 6838), if the sender gave or guessed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    /// When the source was last modified.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When the source was last modified. What is no time, or beyond what this reader knows of, counts as not said.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "time_if_readable")]
     pub mtime: Option<Timestamp>,
     /// Permission bits, at most `0o777`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +71,19 @@ pub struct Inline {
     pub encoding: Encoding,
     /// The whole file's digest, raw.
     pub digest: Digest,
+}
+
+fn time_if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Text(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Said::deserialize(deserializer)? {
+        Said::Text(text) => text.parse().ok(),
+        Said::Other(IgnoredAny) => None,
+    })
 }
 
 impl Inline {
@@ -199,6 +212,13 @@ mod tests {
         assert!(with(&|m| m.mode = Some(0o4755)).is_err());
         assert!(with(&|m| m.inline = Some(inline)).is_err());
         assert!(with(&|m| (m.inline, m.size) = (Some(inline), Some(1))).is_err(), "another algorithm");
+        // It refuses nothing.
+        for mtime in [r#""+010000-01-01T00:00:00Z""#, r#""yesterday""#, "1", "null", "[{}]", r#""2026-11-23T11:53:13Z""#] {
+            let header = manifest().to_header().unwrap();
+            let header = format!("{},\"mtime\":{mtime}}}", header.strip_suffix('}').unwrap());
+            let read = Manifest::from_header(&header, &subject()).unwrap();
+            assert_eq!(read.mtime.is_some(), mtime.contains("2026"), "{mtime}");
+        }
         let name = manifest().to_header().unwrap().replace("\\u00e9/x", "../x");
         assert!(matches!(Manifest::from_header(&name, &subject()), Err(RecordError::Name(_))));
     }

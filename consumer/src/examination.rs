@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags, RenameFlags, fstatvfs, fsync, openat, renameat_wi
 
 use crate::{
     disk_error::{Ability, Call, Meaning, meaning},
-    move_without_replacing::move_without_replacing,
+    move_without_replacing::move_over_a_placeholder,
 };
 
 /// What was found out about a directory to land files in.
@@ -94,12 +94,10 @@ fn try_landing(dir: &Dir, lacking: &mut Vec<Shortfall>) -> Result<(), LandingFai
     let (beside, name) = (format!(".natsfer-doctor-{id}"), format!(".natsfer-doctor-{id}.landed"));
     dir.create_dir(&beside).map_err(failed("make a directory"))?;
     let tried = try_in(dir, &beside, &name, lacking);
-    let remove = |name: &str| match dir.remove_file(name) {
+    let removed = dir.remove_dir_all(&beside).and_then(|()| match dir.remove_file(&name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
-    };
-    let others = [remove(&name), remove(&format!("{name}.linked"))];
-    let removed = others.into_iter().fold(dir.remove_dir_all(&beside), Result::and);
+    });
     tried.and(removed.map_err(failed("remove a file")))
 }
 
@@ -114,28 +112,23 @@ fn try_in(dir: &Dir, beside: &str, name: &str, lacking: &mut Vec<Shortfall>) -> 
     let mut ask = |ability: Ability, result: io::Result<()>| match result {
         Err(source) if meaning(Call::Do(ability), &source) == Meaning::Lacking => {
             lacking.push(Shortfall { ability, source });
-            Ok(())
+            Ok(None)
         }
-        result => result.map_err(failed(ability.what())),
+        result => result.map(Some).map_err(failed(ability.what())),
     };
     ask(Ability::Locks, lock(&file))?;
     ask(Ability::Modes, file.set_permissions(Permissions::from_mode(0o640)))?;
     ask(Ability::Times, file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH)))?;
     ask(Ability::FileSyncs, file.sync_all())?;
-    make("moved").map_err(failed("make a file"))?;
-    let moved = renameat_with(&staging, "moved", dir, name, RenameFlags::NOREPLACE);
-    let taken_by_link = moved.is_err();
-    ask(Ability::MovesWithoutReplacing, moved.map_err(io::Error::from))?;
-    if taken_by_link {
-        ask(Ability::Links, staging.hard_link("part", dir, format!("{name}.linked")))?;
+    // As files that land are moved, but that nothing is logged.
+    let moved = renameat_with(&staging, "part", dir, name, RenameFlags::NOREPLACE).map_err(io::Error::from);
+    if ask(Ability::MovesWithoutReplacing, moved)?.is_none()
+        && ask(Ability::Links, staging.hard_link("part", dir, name))?.is_none()
+    {
+        move_over_a_placeholder(&staging, "part", dir, name).map_err(failed("rename a file"))?;
     }
-    match dir.remove_file(name) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove a file")(error)),
-        _ => {}
-    }
-    move_without_replacing(&staging, "part", dir, name).map_err(failed("rename a file"))?;
     let readable = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    ask(Ability::DirectorySyncs, readable.and_then(fsync).map_err(io::Error::from))
+    ask(Ability::DirectorySyncs, readable.and_then(fsync).map_err(io::Error::from)).map(drop)
 }
 
 fn lock(file: &File) -> io::Result<()> {

@@ -29,7 +29,7 @@ pub(crate) fn move_without_replacing(staging: &Dir, staged: &str, target: &Dir, 
 
 /// Takes the name with a small file that says whose it is, and moves the staged one over that. One that was left behind by a process
 /// which died in between is known by what it says, and replaced.
-fn move_over_a_placeholder(staging: &Dir, staged: &str, target: &Dir, file: &str) -> io::Result<()> {
+pub(crate) fn move_over_a_placeholder(staging: &Dir, staged: &str, target: &Dir, file: &str) -> io::Result<()> {
     let words = format!("{HOLDS}{staged}\n");
     match openat(target, file, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, Mode::from(0o600)) {
         Ok(placeholder) => {

@@ -36,6 +36,7 @@ mod sending;
 mod sent;
 mod source;
 mod tombstone;
+mod turns;
 mod upload;
 mod verification;
 

@@ -15,7 +15,7 @@ use tokio::{io::AsyncRead, sync::watch, time::Instant};
 
 use crate::{
     ProducerError, Progress, SendOptions, Sending, Sent, StoredCopy, cutter::Buffers, lanes::Lanes, source::Source,
-    upload::Upload, verification::verify_file,
+    turns::Turns, upload::Upload, verification::verify_file,
 };
 
 /// Files that are opened in one go, and read where they are small, at most.
@@ -29,6 +29,7 @@ pub struct Producer {
     lanes: Lanes,
     buffers: Buffers,
     pacer: Pacer,
+    turns: Turns,
     opening: Together<PathBuf, Result<Source, ProducerError>>,
 }
 
@@ -47,6 +48,7 @@ impl Producer {
             lanes: Lanes::new(broker),
             buffers: Buffers::default(),
             pacer: Pacer::default(),
+            turns: Turns::default(),
             opening: Together::new(MOST_OPENED, MOST_OPENINGS, |paths| {
                 paths.iter().map(|path| Source::file(path)).collect()
             }),
@@ -133,7 +135,7 @@ impl Producer {
         &self, open: impl Future<Output = Result<(Source, SendOptions), ProducerError>> + Send + 'static,
     ) -> Sending {
         let (progress, watched) = watch::channel(Progress::default());
-        let Self { lanes, buffers, pacer, .. } = self.clone();
+        let Self { lanes, buffers, pacer, turns, .. } = self.clone();
         Sending::start(watched, async move {
             let (mut source, options) = open.await?;
             // Gone with whoever waits for it: a thread would read on for as long as the reader is quiet.
@@ -142,7 +144,7 @@ impl Producer {
             let _under_way = UnderWay::new(SENDING);
             let started = Instant::now();
             let broker = lanes.first().with_patience(options.stall_timeout);
-            let upload = Upload { broker, lanes, buffers, pacer, options, progress };
+            let upload = Upload { broker, lanes, buffers, pacer, turns, options, progress };
             upload.run(source).await.inspect(|sent| count(sent, started)).inspect_err(|_| {
                 metrics::counter!(SEND_FAILURES).increment(1);
             })

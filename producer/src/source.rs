@@ -63,23 +63,28 @@ pub(crate) struct ReaderSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) size: u64,
-    pub(crate) mtime: Option<Timestamp>,
+    /// Nanoseconds since 1970.
+    pub(crate) modified: Option<i128>,
     pub(crate) mode: Option<u32>,
 }
 
 impl Version {
     fn of(metadata: &Metadata) -> Self {
         let mode = Some(metadata.mode() & 0o777);
-        Self { size: metadata.len(), mtime: metadata.modified().ok().and_then(timestamp), mode }
+        Self { size: metadata.len(), modified: metadata.modified().ok().and_then(nanoseconds), mode }
+    }
+
+    /// When the file was last modified; `None` if that is not known, or beyond what can be said.
+    pub(crate) fn mtime(&self) -> Option<Timestamp> {
+        Timestamp::from_nanosecond(self.modified?).ok()
     }
 }
 
-fn timestamp(time: SystemTime) -> Option<Timestamp> {
-    let nanoseconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => i128::try_from(since.as_nanos()).ok()?,
-        Err(before) => -i128::try_from(before.duration().as_nanos()).ok()?,
-    };
-    Timestamp::from_nanosecond(nanoseconds).ok()
+fn nanoseconds(time: SystemTime) -> Option<i128> {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i128::try_from(since.as_nanos()).ok(),
+        Err(before) => Some(-i128::try_from(before.duration().as_nanos()).ok()?),
+    }
 }
 
 impl Source {
@@ -137,7 +142,7 @@ impl Source {
     pub(crate) fn version(&self) -> Option<Version> {
         match self {
             Self::File(file) => Some(file.version),
-            Self::Bytes { all, .. } => Some(Version { size: all.len() as u64, mtime: None, mode: None }),
+            Self::Bytes { all, .. } => Some(Version { size: all.len() as u64, modified: None, mode: None }),
             Self::Reader(_) => None,
         }
     }
@@ -153,9 +158,8 @@ impl Source {
     /// The id of this source, at a revision; `None` where it has none but a random one.
     pub(crate) fn transfer_id(&self, channel: &Channel, name: &FileName, revision: u32) -> Option<TransferId> {
         let version = match self {
-            Self::File(FileSource { version: Version { size, mtime, .. }, .. }) => {
-                let mtime = mtime.map_or(0, Timestamp::as_nanosecond);
-                [&size.to_le_bytes()[..], &mtime.to_le_bytes()[..]].concat()
+            Self::File(FileSource { version: Version { size, modified, .. }, .. }) => {
+                [&size.to_le_bytes()[..], &modified.unwrap_or(0).to_le_bytes()[..]].concat()
             }
             Self::Bytes { all, .. } => DigestAlgorithm::Blake3.digest(all).to_string().into_bytes(),
             Self::Reader(_) => return None,
@@ -169,7 +173,7 @@ impl Source {
             Self::File(file) => {
                 let metadata = file.file.metadata()?;
                 let now = Version::of(&metadata);
-                let altered = (now.size, now.mtime) != (file.version.size, file.version.mtime);
+                let altered = (now.size, now.modified) != (file.version.size, file.version.modified);
                 // One that was removed meanwhile has been read to its end all the same.
                 let replaced = std::fs::metadata(&file.path)
                     .is_ok_and(|named| (named.dev(), named.ino()) != (metadata.dev(), metadata.ino()));

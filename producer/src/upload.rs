@@ -24,6 +24,7 @@ use crate::{
     patience::Patience,
     source::{Source, Version},
     tombstone::Tombstone,
+    turns::Turns,
 };
 
 /// Sources that agree in name, size and mtime and differ in their bytes are told apart by a number; nobody has so many.
@@ -42,6 +43,7 @@ pub(crate) struct Upload {
     pub(crate) lanes: Lanes,
     pub(crate) buffers: Buffers,
     pub(crate) pacer: Pacer,
+    pub(crate) turns: Turns,
     pub(crate) options: SendOptions,
     pub(crate) progress: watch::Sender<Progress>,
 }
@@ -66,6 +68,9 @@ impl Upload {
             version => self.broker.estimate(version.map_or(UNKNOWN_SIZE, |version| version.size)).await,
         };
         let mut manifest = self.manifest(&name, source.version(), link)?;
+        if manifest.mtime.is_none() && source.version().is_some_and(|version| version.modified.is_some()) {
+            tracing::warn!("{}: its mtime is beyond what can be sent (year 9999), and is left out", path.display());
+        }
         let chunk_size = manifest.chunk_size.bytes() as usize;
         let mut input = Input::read(source, chunk_size).await.map_err(unreadable)?;
         // A given id is the only one; so is the random one of a source that has none.
@@ -83,6 +88,7 @@ impl Upload {
             let attempt = Attempt::new(transfer).map_err(unreadable)?;
             let patience = Patience::new(self.broker.clone(), transfer, self.options.stall_timeout);
             let again = input.again();
+            let _turn = self.turns.take(transfer).await;
             input = match (self.send_as(manifest.clone(), input, &attempt, &patience, &path).await, again) {
                 (Ok(Some(sent)), _) => return Ok(sent),
                 // Another transfer has this id: the next revision.
@@ -118,7 +124,7 @@ impl Upload {
         let nobody = TransferId::derive(&options.channel, name, b"", 0);
         let mut manifest = Manifest::new(nobody, options.channel.clone(), name.clone(), chunk_size);
         manifest.size = version.map(|version| version.size);
-        manifest.mtime = version.and_then(|version| version.mtime);
+        manifest.mtime = version.and_then(|version| version.mtime());
         manifest.mode = version.and_then(|version| version.mode);
         manifest.digest_algorithm = options.digest;
         manifest.metadata = options.metadata.clone();
