@@ -213,7 +213,9 @@ mod tests {
         assert!(with(&|m| m.inline = Some(inline)).is_err());
         assert!(with(&|m| (m.inline, m.size) = (Some(inline), Some(1))).is_err(), "another algorithm");
         // It refuses nothing.
-        for mtime in [r#""+010000-01-01T00:00:00Z""#, r#""yesterday""#, "1", "null", "[{}]", r#""2026-11-23T11:53:13Z""#] {
+        for mtime in
+            [r#""+010000-01-01T00:00:00Z""#, r#""yesterday""#, "1", "null", "[{}]", r#""2026-11-23T11:53:13Z""#]
+        {
             let header = manifest().to_header().unwrap();
             let header = format!("{},\"mtime\":{mtime}}}", header.strip_suffix('}').unwrap());
             let read = Manifest::from_header(&header, &subject()).unwrap();

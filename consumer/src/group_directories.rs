@@ -53,7 +53,13 @@ impl<'a> Parents<'a> {
         if let Some(known) = self.0.iter().find(is_known) {
             return Ok(known.clone());
         }
-        let opened = Rc::new(GroupParent { target, name, parent: target.parent(name)?, inheritance: OnceCell::new(), settled: OnceCell::new() });
+        let opened = Rc::new(GroupParent {
+            target,
+            name,
+            parent: target.parent(name)?,
+            inheritance: OnceCell::new(),
+            settled: OnceCell::new(),
+        });
         self.0.push(opened.clone());
         Ok(opened)
     }

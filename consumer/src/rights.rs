@@ -80,7 +80,8 @@ impl AccessList {
         let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
         let length = getxattr(path, DEFAULT_LIST, &mut bytes[..]).ok()?;
         bytes.truncate(length);
-        let is_one = bytes.len() > 4 && (bytes.len() - 4).is_multiple_of(ENTRY) && bytes.starts_with(&2_u32.to_le_bytes());
+        let is_one =
+            bytes.len() > 4 && (bytes.len() - 4).is_multiple_of(ENTRY) && bytes.starts_with(&2_u32.to_le_bytes());
         is_one.then_some(Self(bytes))
     }
 
@@ -121,9 +122,9 @@ mod tests {
     use super::*;
 
     fn list(entries: &[(u16, u16, u32)]) -> AccessList {
-        let entries = entries.iter().flat_map(|(tag, rights, id)| {
-            [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
-        });
+        let entries = entries
+            .iter()
+            .flat_map(|(tag, rights, id)| [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat());
         AccessList(2_u32.to_le_bytes().into_iter().chain(entries).collect())
     }
 

@@ -318,3 +318,46 @@ impl Staging {
         [&self.part, &self.journal].into_iter().for_each(|name| self.directory.remove(name));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, StagingDirectory) {
+        let home = tempfile::tempdir().unwrap();
+        let target = TargetDirectory::open(home.path()).unwrap();
+        let directory = StagingDirectory::open(&target, &Owner::Replay).unwrap();
+        (home, directory)
+    }
+
+    #[test]
+    fn what_has_landed_since_it_was_listed_is_not_taken_for_left_over() {
+        let (_home, directory) = directory();
+        let write = |name: &str, bytes: &str| std::fs::write(directory.path.join(name), bytes).unwrap();
+        assert_eq!(directory.discard("landed"), Discarded::Nothing);
+        write("small.part", "left");
+        assert_eq!(directory.discard("small"), Discarded::Removed);
+        write("large.part", "");
+        write("large.journal", "left");
+        assert_eq!(directory.discard("large"), Discarded::Removed);
+        // Made, and not locked yet.
+        write("begun.part", "");
+        assert_eq!(directory.discard("begun"), Discarded::Nothing);
+        assert_eq!(directory.names("").unwrap(), [""; 0], "something is left");
+    }
+
+    #[test]
+    fn what_is_worked_on_is_left_alone() {
+        let (_home, directory) = directory();
+        let part = directory.locked_empty_part("small.part", None).unwrap().unwrap();
+        assert_eq!(directory.discard("small"), Discarded::InUse);
+        let journal = directory.locked("large.journal").unwrap().unwrap();
+        drop(directory.part("large.part", None).unwrap());
+        assert_eq!(directory.discard("large"), Discarded::InUse);
+        let mut names = directory.names("").unwrap();
+        names.sort();
+        assert_eq!(names, ["large.journal", "large.part", "small.part"]);
+        drop((part, journal));
+        assert_eq!(directory.discard("large"), Discarded::Removed);
+    }
+}

@@ -105,7 +105,8 @@ impl TargetDirectory {
     pub fn ensure_writable(&self) -> Result<(), ReceiveError> {
         let staging = self.directory(&[STAGING_DIRECTORY], Names::AsStored);
         let tried = staging.and_then(|staging| try_file(&staging));
-        let is_full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let is_full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         match tried {
             Err(error) if !is_full(&error) => {
                 Err(ReceiveError::disk("cannot make files in", self.path.join(STAGING_DIRECTORY))(error))
@@ -286,7 +287,10 @@ impl Parent {
                     Some(opened) => opened,
                     None => {
                         let path = self.path.join(file);
-                        tracing::warn!("{} may be the same, and cannot be read to see: taken for another file", path.display());
+                        tracing::warn!(
+                            "{} may be the same, and cannot be read to see: taken for another file",
+                            path.display()
+                        );
                         return Ok(false);
                     }
                 }
@@ -376,7 +380,8 @@ fn try_file(dir: &Dir) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn open_own(dir: &Dir, file: &str, id: (u64, u64)) -> Option<std::fs::File> {
     use std::{fs::Permissions, os::fd::AsRawFd as _, os::unix::fs::MetadataExt as _};
-    let handle = std::fs::File::from(openat(dir, file, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?);
+    let handle =
+        std::fs::File::from(openat(dir, file, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?);
     let metadata = handle.metadata().ok()?;
     let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
     if !is_own || !metadata.is_file() || (metadata.dev(), metadata.ino()) != id {
@@ -385,7 +390,8 @@ fn open_own(dir: &Dir, file: &str, id: (u64, u64)) -> Option<std::fs::File> {
     // By way of the handle: the name may stand for another file meanwhile.
     let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-    std::fs::set_permissions(&path, <Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode | 0o400)).ok()?;
+    std::fs::set_permissions(&path, <Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode | 0o400))
+        .ok()?;
     let opened = std::fs::File::open(&path);
     let _ = std::fs::set_permissions(&path, metadata.permissions());
     opened.ok()

@@ -34,7 +34,11 @@ pub(super) fn judge(into: &Path, facts: io::Result<DirectoryFacts>, waiting: Opt
     }];
     for Shortfall { ability, source, .. } in &facts.lacking {
         let found = format!("{at}: cannot {} ({source}): {}", ability.what(), ability.consequence());
-        findings.push(Finding::warn(check, found, "give a directory on a file system that can (--into), or leave it so"));
+        findings.push(Finding::warn(
+            check,
+            found,
+            "give a directory on a file system that can (--into), or leave it so",
+        ));
     }
     if !facts.one_file_system {
         let found = format!(
