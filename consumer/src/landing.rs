@@ -7,6 +7,7 @@ use natsfer_common::{Digest, FileName};
 
 use crate::{
     ConflictPolicy, ReceiveError, TargetDirectory,
+    crossing::Crossing,
     move_without_replacing::move_without_replacing,
     staging::Staging,
     target::{Parent, sync_directory},
@@ -90,12 +91,13 @@ pub(crate) fn name_it(
     if !is_intact(staging, staged, file, content.0).map_err(failed)? {
         return Err(failed(io::Error::other("somebody else has changed or replaced its part file")));
     }
+    let mut crossing = Crossing::new(staging, staged, file, &parent.dir);
     for attempt in 0..MOST_NUMBERS {
         let candidate = candidate(name, attempt);
         let (_, file) = candidate.split();
         let standing = match parent.alias_of(file).map_err(failed)? {
             Some(other) => other,
-            None => match move_without_replacing(staging, staged, &parent.dir, file) {
+            None => match crossing.rename(|from, staged| move_without_replacing(from, staged, &parent.dir, file)) {
                 Ok(()) => {
                     let path = target.path().join(parent.path_of(file));
                     return Ok((Landing::Landed, path));
@@ -113,7 +115,8 @@ pub(crate) fn name_it(
             match policy {
                 ConflictPolicy::Rename => continue,
                 ConflictPolicy::Overwrite => {
-                    staging.rename(staged, &parent.dir, file).map_err(|error| match error.kind() {
+                    let renamed = crossing.rename(|from, staged| from.rename(staged, &parent.dir, file));
+                    renamed.map_err(|error| match error.kind() {
                         io::ErrorKind::IsADirectory => ReceiveError::NotLandable {
                             name: name.to_string(),
                             target: target.path().to_path_buf(),

@@ -23,6 +23,7 @@
 mod ahead;
 mod bench;
 mod checkpoint;
+mod crossing;
 mod cursor;
 mod direct;
 mod disk_error;

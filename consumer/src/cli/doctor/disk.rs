@@ -42,9 +42,9 @@ pub(super) fn judge(into: &Path, facts: io::Result<DirectoryFacts>, waiting: Opt
     }
     if !facts.one_file_system {
         let found = format!(
-            "{at}/.natsfer, where unfinished files are kept, is on another file system: they cannot be renamed"
+            "{at}/.natsfer, where unfinished files are kept, is on another file system: each file is copied when it lands"
         );
-        findings.push(Finding::fail(
+        findings.push(Finding::warn(
             check,
             found,
             "have .natsfer on the file system of the directory: nothing mounted, no link",
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(worst(facts(|facts| facts.free_bytes = 0), 0), Verdict::Fail);
         assert_eq!(worst(facts(|facts| facts.free_files = Some(9)), 0), Verdict::Warn);
         assert_eq!(worst(facts(|facts| facts.free_files = Some(0)), 0), Verdict::Fail);
-        assert_eq!(worst(facts(|facts| facts.one_file_system = false), 0), Verdict::Fail);
+        assert_eq!(worst(facts(|facts| facts.one_file_system = false), 0), Verdict::Warn);
         assert_eq!(worst(Err(io::ErrorKind::NotADirectory.into()), 0), Verdict::Fail);
     }
 }

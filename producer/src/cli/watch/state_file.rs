@@ -9,7 +9,7 @@
 use std::{
     fs::{DirBuilder, File, TryLockError},
     io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,6 +26,8 @@ use tokio::{
 use super::state::{Record, State};
 
 const LOCK: &str = "watch.lock";
+/// Rights of the records: what was sent is nobody's but their owner's to know.
+const PRIVATE: u32 = 0o600;
 /// No record is as long as this; what is, is passed over without being held.
 const LONGEST_LINE: u64 = 64 * 1024;
 const SYNC_WITHIN: Duration = Duration::from_secs(1);
@@ -102,8 +104,14 @@ fn lock(directory: &Path) -> anyhow::Result<File> {
     };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).with_context(what)?;
     let path = directory.join(LOCK);
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(what)?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE)
+        .open(&path)
+        .with_context(what)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -172,7 +180,7 @@ async fn persist(
 impl Writer {
     fn open(path: PathBuf, lock: File) -> anyhow::Result<(Self, State)> {
         let what = || format!("cannot use {}", path.display());
-        let file = File::options().read(true).append(true).create(true).open(&path).with_context(what)?;
+        let file = File::options().read(true).append(true).create(true).mode(PRIVATE).open(&path).with_context(what)?;
         ensure!(file.metadata().with_context(what)?.is_file(), "{}: it is not a regular file", what());
         let mut writer = Self { path: path.clone(), file, _lock: lock, lines: 0, needed: 0, end: End::Clean };
         let (state, unsound) = writer.read().with_context(what)?;
@@ -249,7 +257,8 @@ impl Writer {
             return Ok(());
         }
         let new = self.path.with_extension("jsonl.new");
-        let mut writer = BufWriter::new(File::create(&new)?);
+        let file = File::options().write(true).create(true).truncate(true).mode(PRIVATE).open(&new)?;
+        let mut writer = BufWriter::new(file);
         for record in state.records() {
             writer.write_all(record.to_line()?.as_bytes())?;
         }
