@@ -6,8 +6,12 @@ use natsfer_common::{Digest, FileName, Manifest, Part, PartError, Progress, Tota
 use tokio::task::JoinHandle;
 
 use crate::{
-    ConflictPolicy, Landing, Limits, ReceiveError, TargetDirectory, landing::name_it, part_files::PartFiles,
-    room::Room, staging::Owner, target::sync_directory,
+    ConflictPolicy, Landing, Limits, ReceiveError, TargetDirectory,
+    landing::{LandedAt, name_it},
+    part_files::PartFiles,
+    room::Room,
+    staging::Owner,
+    target::sync_directory,
 };
 
 /// A part in work. Dropped, it stays on disk for the next run.
@@ -116,6 +120,20 @@ impl Bench {
             Ok(part.store().finish(part.manifest(), &inheritance)?)
         })
         .await?;
+        loop {
+            match self.name(totals, policy).await {
+                Ok((landing, path)) => {
+                    self.room.found();
+                    return Ok((landing, path, totals.digest));
+                }
+                Err(ReceiveError::Disk { source, .. }) if self.room.try_again(&source).await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives the finished file its name.
+    async fn name(&mut self, totals: Totals, policy: ConflictPolicy) -> LandedAt {
         let part = self.part.take().ok_or_else(|| self.gone())?;
         let (target, name) = (self.target.clone(), self.name.clone());
         let (part, landed) = blocking(move || {
@@ -135,7 +153,7 @@ impl Bench {
         })
         .await;
         self.part = Some(part);
-        landed.map(|(landing, path)| (landing, path, totals.digest))
+        landed
     }
 
     /// Gives the transfer up for good: nothing stays on disk.

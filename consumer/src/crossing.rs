@@ -1,19 +1,26 @@
-//! A staged file on its way to a directory that may be on another file system.
+//! A staged file on its way to a directory that it cannot be renamed into.
 //!
-//! A directory below the target may be a mount of its own, or have a quota of its own: nothing can be renamed into it. There, the file
-//! is copied into the directory first, under a name of its own that only its owner may read, and gets its name from there.
+//! A directory below the target may be a mount of its own, or have a quota of its own; or this user may not give files its group, which
+//! they would have if they were made there. Then the file is copied into the directory first, under a name of its own that only its
+//! owner may read, and gets its name from there.
 
 use std::{
     fs::{File, FileTimes},
     io::{self, Seek as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
 };
 
 use cap_std::fs::Dir;
 use natsfer_common::TransferId;
 use rustix::fs::{Mode, OFlags, openat};
 
-use crate::{disk_error::Ability, rights::Inheritance, shortfall::if_possible, staging::PART, target::sync_file};
+use crate::{
+    disk_error::Ability,
+    rights::Inheritance,
+    shortfall::{if_possible, is_known},
+    staging::PART,
+    target::sync_file,
+};
 
 /// A file that is to be moved.
 #[derive(Debug)]
@@ -34,7 +41,12 @@ impl<'a> Crossing<'a> {
     /// Moves it, by renaming it from where it is, given as a directory and a name. Afterwards nothing is staged any more.
     pub(crate) fn rename(&mut self, rename: impl Fn(&Dir, &str) -> io::Result<()>) -> io::Result<()> {
         if self.copy.is_none() {
-            match rename(self.staging, self.staged) {
+            let renamed = if self.has_another_group()? {
+                Err(io::ErrorKind::CrossesDevices.into())
+            } else {
+                rename(self.staging, self.staged)
+            };
+            match renamed {
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.copy()?,
                 result => return result,
             }
@@ -42,6 +54,11 @@ impl<'a> Crossing<'a> {
         rename(self.target, self.copy.as_deref().unwrap_or_default())?;
         self.copy = None;
         self.staging.remove_file(self.staged)
+    }
+
+    /// Whether it could not be given the group that it would have there.
+    fn has_another_group(&self) -> io::Result<bool> {
+        Ok(is_known(Ability::Groups) && Inheritance::of(self.target)?.group != self.file.metadata()?.gid())
     }
 
     fn copy(&mut self) -> io::Result<()> {

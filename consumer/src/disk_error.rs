@@ -137,7 +137,8 @@ impl Ability {
         match self {
             Self::Modes => "files land with those that the file system gives them",
             Self::Times => "files land with the time of their landing",
-            Self::Groups | Self::AccessLists => "files land with those of the directory that they were received in",
+            Self::Groups => "files are copied into such a directory when they land",
+            Self::AccessLists => "files land with the rights that their senders say",
             Self::Locks => {
                 "run one process only for each name on this directory, for others would take its unfinished files for left over"
             }

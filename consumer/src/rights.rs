@@ -28,7 +28,7 @@ const ENTRY: usize = 8;
 /// What files get from the directory that they are made in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Inheritance {
-    group: u32,
+    pub(crate) group: u32,
     list: Option<AccessList>,
 }
 
