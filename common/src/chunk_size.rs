@@ -41,13 +41,13 @@ pub enum ChunkSizeError {
     NotASize(String),
     /// The server would refuse such messages.
     #[error(
-        "chunks of {wanted} bytes do not fit the server's max_payload of {max_payload} bytes, or the 32 MiB that it stores in one \
-         message: at most {most} do"
+        "chunks of {wanted} bytes do not fit: messages may have {max_payload} bytes (max_payload of the server, account or user; \
+         max_msg_size of the stream), and 32 MiB to be stored; at most {most} do"
     )]
     OverMaxPayload {
         /// What was asked for.
         wanted: u32,
-        /// The server's limit for headers and payload together.
+        /// The limit for headers and payload together.
         max_payload: usize,
         /// The largest chunk that fits.
         most: u32,

@@ -57,6 +57,8 @@ pub(crate) enum Outcome {
     Foreign,
     /// The stream does not hold what it acknowledged, or something else besides: look again, and go on from there.
     LookAgain,
+    /// Its chunks are larger than is taken now.
+    TooLarge(BrokerError),
 }
 
 impl<'a> Chunks<'a> {
@@ -77,6 +79,9 @@ impl<'a> Chunks<'a> {
             Ok(digest) => digest,
             Err(Stop::Foreign) => return Ok(Outcome::Foreign),
             Err(Stop::LookAgain) => return Ok(Outcome::LookAgain),
+            Err(Stop::Failed(ProducerError::Broker(error))) if error.is_too_large() => {
+                return Ok(Outcome::TooLarge(error));
+            }
             Err(Stop::Failed(error)) => return Err(error),
         };
         let unreadable = |source| ProducerError::Read { path: self.path.into(), source };

@@ -3,7 +3,8 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use natsfer_common::{
-    ChunkSizeError, FileName, FileNameError, RecordError, SendError, TransferId, broker::BrokerError,
+    ChunkSizeError, FileName, FileNameError, RecordError, SendError, TransferId,
+    broker::{BrokerError, StreamDifference},
 };
 
 use crate::CarelessPruning;
@@ -59,6 +60,32 @@ pub enum ProducerError {
     /// The chunk size does not fit the server.
     #[error("the chunk size does not fit")]
     ChunkSize(#[from] ChunkSizeError),
+    /// The transfer was begun with chunks that are larger than is taken now, and cannot be begun anew: its id was given, or its source
+    /// can be read only once.
+    #[error("the chunks of transfer {transfer} are too large now; {}", if *given { "choose another id" } else { "send it again, with --chunk-size" })]
+    ChunksTooLarge {
+        /// The transfer.
+        transfer: TransferId,
+        /// Whether its id was given.
+        given: bool,
+        /// The limit.
+        source: BrokerError,
+    },
+    /// A stream is set up so that files do not arrive.
+    #[error("nothing was sent: {difference}; `doctor` shows all that is wrong")]
+    Unsuitable {
+        /// What is otherwise than it must be.
+        difference: Box<StreamDifference>,
+    },
+    /// The server has acknowledged the file, and it is not there where receivers look for it.
+    #[error(
+        "the stream has acknowledged transfer {transfer}, and does not have it where receivers look for it: another stream takes the \
+         same subjects, or the stream stores what it takes under other ones; `doctor`, as an operator, looks at the streams"
+    )]
+    Misplaced {
+        /// The transfer.
+        transfer: TransferId,
+    },
     /// The manifest cannot be written: too much metadata.
     #[error("the manifest of transfer {transfer} cannot be written")]
     Manifest {

@@ -35,6 +35,7 @@ mod rounds;
 mod sending;
 mod sent;
 mod source;
+mod suitability;
 mod tombstone;
 mod turns;
 mod upload;

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    ALWAYS_INLINE, Closing, FileName, Inline, LinkEstimate, MOST_STORED, Manifest, StoredTransfer, Totals, TransferId,
+    ALWAYS_INLINE, ChunkSize, Closing, FileName, Inline, LinkEstimate, MOST_STORED, Manifest, StoredTransfer, Totals, TransferId,
     Verdict,
     broker::{Broker, BrokerError, Pacer, Stored},
     header,
@@ -23,6 +23,7 @@ use crate::{
     lanes::Lanes,
     patience::Patience,
     source::{Source, Version},
+    suitability::{MessageRoom, ensure_found, ensure_suitable},
     tombstone::Tombstone,
     turns::Turns,
 };
@@ -35,6 +36,9 @@ const UNKNOWN_SIZE: u64 = 1 << 20;
 
 /// How often a transfer may be lost from the stream while it is sent, manifest and all.
 const MOST_LOSSES: u32 = 3;
+
+/// How often a limit for messages may show that is lower than was known.
+const MOST_SHRINKS: u32 = 12;
 
 /// One call of a `send_…` method.
 pub(crate) struct Upload {
@@ -63,11 +67,16 @@ impl Upload {
         let name = self.options.name.clone().ok_or(ProducerError::NoName)?;
         let path = source.path(&name);
         let unreadable = |source| ProducerError::Read { path: path.clone(), source };
-        let link = match source.version() {
-            Some(version) if version.size <= ALWAYS_INLINE.into() => LinkEstimate::default(),
-            version => self.broker.estimate(version.map_or(UNKNOWN_SIZE, |version| version.size)).await,
+        let estimate = async {
+            match source.version() {
+                Some(version) if version.size <= ALWAYS_INLINE.into() => LinkEstimate::default(),
+                version => self.broker.estimate(version.map_or(UNKNOWN_SIZE, |version| version.size)).await,
+            }
         };
-        let mut manifest = self.manifest(&name, source.version(), link)?;
+        let (link, checked) = tokio::join!(estimate, ensure_suitable(&self.broker));
+        let mut room = checked?;
+        let version = source.version();
+        let mut manifest = self.manifest(&name, version, link, room)?;
         if manifest.mtime.is_none() && source.version().is_some_and(|version| version.modified.is_some()) {
             tracing::warn!("{}: its mtime is beyond what can be sent (year 9999), and is left out", path.display());
         }
@@ -80,8 +89,10 @@ impl Upload {
             }
             given => given,
         };
-        let (mut revision, mut losses) = (0, 0);
+        let (mut revision, mut losses, mut shrinks) = (0, 0, 0);
         while revision < MOST_REVISIONS {
+            // It may have shown meanwhile that less is taken.
+            manifest.chunk_size = self.chunk_size(link, room)?;
             let derived = input.source().transfer_id(&manifest.channel, &name, revision);
             let transfer = fixed.or(derived).unwrap_or(manifest.transfer);
             manifest.transfer = transfer;
@@ -89,7 +100,7 @@ impl Upload {
             let patience = Patience::new(self.broker.clone(), transfer, self.options.stall_timeout);
             let again = input.again();
             let _turn = self.turns.take(transfer).await;
-            input = match (self.send_as(manifest.clone(), input, &attempt, &patience, &path).await, again) {
+            input = match (self.send_as(manifest.clone(), input, &attempt, &patience, &path, room).await, again) {
                 (Ok(Some(sent)), _) => return Ok(sent),
                 // Another transfer has this id: the next revision.
                 (Ok(None), Some(again)) if fixed.is_none() => {
@@ -97,6 +108,19 @@ impl Upload {
                     again
                 }
                 (Ok(None), _) => return Err(ProducerError::IdTaken { transfer }),
+                (Err(ProducerError::Broker(error)), Some(again)) if error.is_too_large() && shrinks < MOST_SHRINKS => {
+                    shrinks += 1;
+                    room = room.with_smaller_inline(&error);
+                    again
+                }
+                (Err(ProducerError::ChunksTooLarge { given: false, source, .. }), Some(again))
+                    if shrinks < MOST_SHRINKS =>
+                {
+                    shrinks += 1;
+                    revision += 1;
+                    room = room.with_smaller_chunks(&source);
+                    again
+                }
                 (Err(ProducerError::Removed { .. } | ProducerError::Lost { .. }), Some(again))
                     if losses < MOST_LOSSES =>
                 {
@@ -117,10 +141,10 @@ impl Upload {
 
     /// The manifest, but for its id, which depends on what is stored already.
     fn manifest(
-        &self, name: &FileName, version: Option<Version>, link: LinkEstimate,
+        &self, name: &FileName, version: Option<Version>, link: LinkEstimate, room: MessageRoom,
     ) -> Result<Manifest, ProducerError> {
         let options = &self.options;
-        let chunk_size = options.chunk_size.choose(link, self.broker.max_payload())?;
+        let chunk_size = self.chunk_size(link, room)?;
         let nobody = TransferId::derive(&options.channel, name, b"", 0);
         let mut manifest = Manifest::new(nobody, options.channel.clone(), name.clone(), chunk_size);
         manifest.size = version.map(|version| version.size);
@@ -133,15 +157,19 @@ impl Upload {
         Ok(manifest)
     }
 
+    fn chunk_size(&self, link: LinkEstimate, room: MessageRoom) -> Result<ChunkSize, ProducerError> {
+        Ok(self.options.chunk_size.choose(link, self.broker.max_payload().min(room.chunk))?)
+    }
+
     /// Sends the source as this transfer; `None` if the id belongs to other bytes.
     async fn send_as(
-        &self, manifest: Manifest, input: Input, attempt: &Attempt, patience: &Patience, path: &Path,
+        &self, manifest: Manifest, input: Input, attempt: &Attempt, patience: &Patience, path: &Path, room: MessageRoom,
     ) -> Result<Option<Sent>, ProducerError> {
         let mut inline = None;
         if let Some(raw) = input.whole().cloned()
             && manifest.size.is_none_or(|size| size == raw.len() as u64)
         {
-            let most = self.broker.max_payload().min(MOST_STORED as usize);
+            let most = self.broker.max_payload().min(MOST_STORED as usize).min(room.inline);
             inline = InlineFile::new(manifest.clone(), raw, self.options.compression, most).await;
         }
         let opening = match &inline {
@@ -157,7 +185,10 @@ impl Upload {
         }
         let stored = match (opening, inline) {
             (Opening::Unreadable, _) => return Ok(None),
-            (Opening::New(sequence), Some(file)) => return Ok(Some(file.sent(sequence))),
+            (Opening::New(sequence), Some(file)) => {
+                ensure_found(&self.broker, &file.manifest, sequence).await?;
+                return Ok(Some(file.sent(sequence)));
+            }
             (Opening::New(sequence), None) => StoredTransfer::new(manifest, sequence),
             (Opening::Known(stored), Some(file)) if stored.manifest.inline.is_some() => {
                 return Box::pin(self.renew_inline(&stored, file, attempt, patience)).await;
@@ -225,6 +256,13 @@ impl Upload {
                 Outcome::Sent(sent) => return Ok(Some(*sent)),
                 Outcome::Foreign => return Ok(None),
                 Outcome::LookAgain => {}
+                Outcome::TooLarge(source) => {
+                    let given = self.options.transfer.is_some();
+                    if !given && again.is_some() {
+                        self.take_back_chunks(transfer, &source).await?;
+                    }
+                    return Err(ProducerError::ChunksTooLarge { transfer, given, source });
+                }
             }
             tracing::info!(%transfer, "the stream holds something else than was sent: looking again");
             stored = match self.broker.stored_transfer(&channel, transfer).await? {
@@ -238,6 +276,15 @@ impl Upload {
             input = again.ok_or(ProducerError::Lost { transfer })?;
         }
         Err(ProducerError::Lost { transfer })
+    }
+
+    /// Takes back a transfer whose chunks are larger than is taken now, so that its source can be sent as another one.
+    async fn take_back_chunks(&self, transfer: TransferId, why: &BrokerError) -> Result<(), ProducerError> {
+        tracing::warn!(%transfer, "its chunks are too large now: it is taken back, and sent anew in smaller ones: {why}");
+        let reason = "its chunks are larger than the server takes now; it was sent again in smaller ones".to_owned();
+        Tombstone { broker: &self.broker, channel: &self.options.channel, transfer }.place(reason).await?;
+        self.clear(transfer).await;
+        Ok(())
     }
 
     /// Deals with a small file that is there already: one that is stored damaged, or that a receiver has asked for since, is

@@ -20,7 +20,9 @@ use super::{
     inflow::{self, Inflow},
     line::{Line, Owner},
     message::DeniedLeaders,
+    message_limit::{MessageLimit, counted},
     servers::Servers,
+    stream_pair::LastLook,
     violations::{Denials, Violations},
 };
 use crate::{
@@ -55,7 +57,9 @@ pub struct Broker {
     stream: StreamName,
     subjects: Subjects,
     violations: Violations,
+    pub(super) message_limit: MessageLimit,
     pub(super) denied_leaders: DeniedLeaders,
+    pub(super) last_look: LastLook,
     lost_consumers: Arc<AtomicU64>,
     /// Held by who makes the streams: whatever else misses them meanwhile finds them made.
     pub(super) making_streams: Arc<tokio::sync::Mutex<()>>,
@@ -82,6 +86,10 @@ impl Broker {
     /// # Errors
     /// When no server answers, it refuses the login, either side does not trust the other, or a file of the login cannot be used.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, BrokerError> {
+        Self::connect_within(options, MessageLimit::default()).await
+    }
+
+    async fn connect_within(options: &ConnectOptions, message_limit: MessageLimit) -> Result<Self, BrokerError> {
         let servers = Servers::read(&options.server);
         let login = match &options.login {
             Login::AsUrl => servers.login.clone(),
@@ -98,7 +106,7 @@ impl Broker {
         .await?;
         let inbox_prefix = options.inbox_prefix.as_ref().map_or_else(|| "_INBOX".into(), ToString::to_string);
         let violations = Violations::new(&inbox_prefix);
-        let noted = violations.clone();
+        let (noted, refused) = (violations.clone(), message_limit.clone());
         let away = Arc::new(AtomicBool::new(false));
         let connect = async_nats::ConnectOptions::with_auth_callback(move |nonce| answer(login.clone(), nonce))
             .name(&options.client_name)
@@ -107,8 +115,8 @@ impl Broker {
             .request_timeout(None)
             .ping_interval(PING_INTERVAL)
             .event_callback(move |event| {
-                let (noted, away) = (noted.clone(), away.clone());
-                async move { note_event(&event, &noted, &away) }
+                let (noted, away, refused) = (noted.clone(), away.clone(), refused.clone());
+                async move { note_event(&event, &noted, &away, &refused) }
             });
         let client = tls
             .onto(connect)
@@ -116,7 +124,7 @@ impl Broker {
             .await
             .map_err(|source| BrokerError::connect(servers.shown(), source))?;
         let broker = Self::over(client, Owner::Us, options.stream.clone(), &options.jetstream, violations);
-        Ok(Self { encrypted, options: Some(Arc::new(options.clone())), ..broker })
+        Ok(Self { encrypted, options: Some(Arc::new(options.clone())), message_limit, ..broker })
     }
 
     /// Makes another connection, as this one was made: with bytes on their way, and a rate, of its own.
@@ -125,7 +133,7 @@ impl Broker {
     /// Those of [`Broker::connect`]; and where the connection is the service's own, for it is not known how it was made.
     pub async fn another(&self) -> Result<Self, BrokerError> {
         match &self.options {
-            Some(options) => Box::pin(Self::connect(options)).await,
+            Some(options) => Box::pin(Self::connect_within(options, self.message_limit.clone())).await,
             None => Err(BrokerError::NotOurs),
         }
     }
@@ -183,7 +191,9 @@ impl Broker {
             stream,
             subjects,
             violations,
+            message_limit: MessageLimit::default(),
             denied_leaders,
+            last_look: LastLook::default(),
             lost_consumers,
             making_streams: Arc::default(),
             patience,
@@ -263,9 +273,9 @@ impl Broker {
         &self.subjects
     }
 
-    /// The server's limit for one message, headers included, in bytes.
+    /// The limit for one message, headers included, in bytes: the server's, or what has shown of the account's or user's.
     pub fn max_payload(&self) -> usize {
-        self.client.max_payload()
+        self.client.max_payload().min(self.message_limit.most())
     }
 
     /// Bounds the bytes of what is prepared, and on its way, to be published; 16 MiB by default. It holds for all that share the
@@ -367,6 +377,12 @@ impl Broker {
             // The client would keep it for later.
             return Err(BrokerError::Disconnected { what: what() });
         }
+        let (size, most) = (counted(headers.as_ref(), payload.len()), self.max_payload());
+        if size > most {
+            // The server would end the connection over it.
+            return Err(BrokerError::TooLarge { what: what(), bytes: size, most });
+        }
+        let sized = self.message_limit.send(size);
         let mut denials = self.denials(&subject);
         let mut request = async_nats::Request::new().payload(payload).timeout(None);
         if let Some(headers) = headers {
@@ -381,7 +397,10 @@ impl Broker {
             // Without this nobody would know that no answer comes.
             violation = denials.next() => return Err(BrokerError::Denied { what: what(), violation }),
             loss = on_its_way.lost() => return Err(match loss {
-                Loss::Disconnected => BrokerError::Disconnected { what: what() },
+                Loss::Disconnected => {
+                    sized.lost();
+                    BrokerError::Disconnected { what: what() }
+                }
                 Loss::Overtaken => BrokerError::Overtaken { what: what() },
                 Loss::Unanswered(after) => BrokerError::TimedOut { what: what(), after },
             }),
@@ -389,6 +408,10 @@ impl Broker {
         on_its_way.answered(answer.as_ref().map_or(Answer::AtOnce, said_of_others));
         answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { what: what() },
+            // The connection was made anew meanwhile, to a server that takes less.
+            RequestErrorKind::MaxPayloadExceeded => {
+                BrokerError::TooLarge { what: what(), bytes: size, most: self.max_payload() }
+            }
             _ => BrokerError::Closed { what: what() },
         })
     }
@@ -449,8 +472,15 @@ async fn answer(login: Arc<Login>, nonce: Vec<u8>) -> Result<async_nats::Auth, A
 }
 
 /// `away` is whether it was said that there is no connection.
-fn note_event(event: &async_nats::Event, violations: &Violations, away: &AtomicBool) {
+fn note_event(event: &async_nats::Event, violations: &Violations, away: &AtomicBool, limit: &MessageLimit) {
     match event {
+        async_nats::Event::ServerError(error) if error.to_string().to_lowercase().contains("maximum payload") => {
+            let tried = limit.refused().map_or_else(String::new, |most| format!("; trying with {most} bytes at most"));
+            tracing::warn!(
+                "the server has closed the connection over a message: the max_payload of this account or user is below the \
+                 server's{tried}"
+            );
+        }
         async_nats::Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
             tracing::debug!(%error, "the server denied something");
             violations.note(&error.to_string());

@@ -133,6 +133,18 @@ pub enum BrokerError {
         /// The largest that is fetched, in bytes.
         limit: u64,
     },
+    /// A message is larger than may be published: by the server, the account or the user.
+    #[error(
+        "a message of {bytes} bytes is over the limit of {most} bytes (max_payload of the server, the account or the user): {what}"
+    )]
+    TooLarge {
+        /// What was asked.
+        what: String,
+        /// What it has, headers included.
+        bytes: usize,
+        /// The limit, as far as it is known.
+        most: usize,
+    },
     /// Messages of a listing were lost on the way; it can be asked for again.
     #[error("a listing of stream {stream} was interrupted")]
     Interrupted {
@@ -168,6 +180,8 @@ pub mod code {
     pub const CONSUMER_NOT_FOUND: u64 = 10_014;
     /// There is no such message.
     pub const MESSAGE_NOT_FOUND: u64 = 10_037;
+    /// The message is larger than the stream's `max_msg_size`.
+    pub const MESSAGE_TOO_LARGE: u64 = 10_054;
     /// The stream is full, or the server's or account's storage.
     pub const STREAM_FULL: [u64; 5] = [10_077, 10_047, 10_023, 10_028, 10_002];
     /// The subject's last message is not the expected one.
@@ -216,6 +230,11 @@ impl BrokerError {
             }
             _ => false,
         }
+    }
+
+    /// Whether a message is larger than the server, the account, the user or the stream takes. A smaller one can be published.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge { .. }) || self.is(code::MESSAGE_TOO_LARGE)
     }
 
     /// Whether there is no room: in the stream, or in the server's or account's storage.

@@ -24,8 +24,10 @@ pub struct ServerFacts {
     pub encrypted: bool,
     /// Whether it does not leave this machine.
     pub local: bool,
-    /// Its limit for one message, headers included, in bytes.
+    /// Its limit for one message, headers included, in bytes, as it says when it greets.
     pub max_payload: usize,
+    /// What this account or user was seen to be granted of that: less, if a larger message was refused.
+    pub granted_payload: usize,
 }
 
 /// Who the server takes this client for.
@@ -91,7 +93,8 @@ impl Broker {
             auth_required: info.auth_required,
             encrypted: self.encrypted || info.tls_required,
             local: info.client_ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
-            max_payload: self.max_payload(),
+            max_payload: info.max_payload,
+            granted_payload: self.max_payload(),
         }
     }
 

@@ -55,8 +55,10 @@ impl Broker {
         let mut measured = Measured::NoAnswer;
         let mut empty = None;
         for bytes in [0].into_iter().chain(UP).filter(|bytes| *bytes + 1024 <= self.max_payload()) {
-            let began = Instant::now();
+            let (began, sized) = (Instant::now(), self.message_limit.send(bytes));
             if !self.line.reaches(bytes).await {
+                // Perhaps over its size.
+                sized.lost();
                 return measured;
             }
             let took = began.elapsed();

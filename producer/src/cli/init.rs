@@ -41,7 +41,7 @@ impl Init {
         for difference in &found.differences {
             match difference.importance {
                 Importance::Advised => tracing::warn!("{difference}"),
-                Importance::Asked | Importance::Needed => {
+                Importance::Asked | Importance::Needed | Importance::NeededToSend => {
                     report(&anyhow::anyhow!("{difference}"));
                     outcome = Outcome::Failed;
                 }

@@ -49,6 +49,9 @@ pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Wo
         return Examined { findings, broker: None };
     }
     findings.extend(line::speed(&broker.line_speed().await));
+    // The server's limit it has said; what the account or the user may have less shows with what measures the line.
+    let facts = broker.server();
+    findings.push(server::max_payload(facts.max_payload, facts.granted_payload));
     let there = match broker.account().await {
         Err(error) => server::no_account(&error),
         Ok(account) => Ok(server::account(&account)),
@@ -62,7 +65,7 @@ pub async fn examine(server: &ServerArguments, program: clap::Command, work: &Wo
         }
     }
     let (about_rights, told) = permissions(&broker, work).await;
-    findings.extend(streams(&broker, told).await);
+    findings.extend(streams(&broker, told, work).await);
     findings.extend(about_rights);
     if let Work::Send(channel, receivers) = work {
         findings.extend(awaited(&broker, channel, receivers).await);
@@ -77,7 +80,6 @@ async fn connection(broker: &Broker) -> Vec<Finding> {
     let facts = broker.server();
     let mut findings = vec![server::version(&facts), server::encryption(&facts)];
     findings.push(server::login(&facts, broker.identity().await.ok().as_ref()));
-    findings.push(server::max_payload(facts.max_payload));
     findings.push(server::round_trip(broker.estimate(0).await.round_trip));
     findings
 }
@@ -92,7 +94,7 @@ enum Told {
 }
 
 /// Looks at both streams; the first that tells the time is believed.
-async fn streams(broker: &Broker, told: Told) -> Vec<Finding> {
+async fn streams(broker: &Broker, told: Told, work: &Work) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut missing = 0;
     let (mut clock, mut found) = (Clock::NotTold, Vec::new());
@@ -105,7 +107,7 @@ async fn streams(broker: &Broker, told: Told) -> Vec<Finding> {
                     clock = Clock::Ahead(ahead, off);
                 }
                 let differences = facts.config.differences(&name, &subjects, &StreamSettings::default());
-                findings.extend(streams::stream(&facts, &differences, broker.max_payload() as u64));
+                findings.extend(streams::stream(&facts, &differences, broker.max_payload() as u64, work));
                 found.push(facts);
             }
             // Whoever may not look at streams has heard it otherwise.

@@ -97,9 +97,17 @@ pub(super) fn login(facts: &ServerFacts, identity: Option<&Identity>) -> Finding
     }
 }
 
-pub(super) fn max_payload(bytes: usize) -> Finding {
-    let text = human_bytes(bytes as u64);
-    match ChunkSizing::default().choose(LinkEstimate::default(), bytes) {
+pub(super) fn max_payload(said: usize, granted: usize) -> Finding {
+    let text = human_bytes(granted as u64);
+    match ChunkSizing::default().choose(LinkEstimate::default(), granted) {
+        Ok(_) if granted < said => Finding::warn(
+            "message size",
+            format!(
+                "the server says up to {}, and ended the connection over a message: this account or user may have less, perhaps {text}",
+                human_bytes(said as u64)
+            ),
+            "raise max_payload in the limits of the account or the user; until then, chunks are made smaller, after a try each run",
+        ),
         Ok(_) => Finding::ok("message size", format!("up to {text}")),
         Err(error) => Finding::fail(
             "message size",
@@ -218,6 +226,7 @@ mod tests {
             encrypted: false,
             local: true,
             max_payload: 1 << 20,
+            granted_payload: 1 << 20,
         }
     }
 
@@ -268,7 +277,9 @@ mod tests {
 
     #[test]
     fn messages_must_have_room_for_a_chunk() {
-        assert_eq!((max_payload(1 << 20).verdict, max_payload(4_096).verdict), (Verdict::Ok, Verdict::Fail));
+        let verdict = |said, granted| max_payload(said, granted).verdict;
+        assert_eq!((verdict(1 << 20, 1 << 20), verdict(4_096, 4_096)), (Verdict::Ok, Verdict::Fail));
+        assert_eq!((verdict(1 << 20, 1 << 18), verdict(1 << 20, 4_096)), (Verdict::Warn, Verdict::Fail));
     }
 
     #[test]

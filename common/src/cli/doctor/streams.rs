@@ -1,6 +1,6 @@
 //! Judging the streams.
 
-use super::{Finding, server::NEARLY_FULL};
+use super::{Finding, Work, server::NEARLY_FULL};
 use crate::{
     broker::{BrokerError, Importance, Permission, StreamDifference, StreamFacts},
     cli::{count, human_age, human_bytes},
@@ -45,8 +45,10 @@ fn limit(limit: i64) -> Option<u64> {
     u64::try_from(limit).ok().filter(|limit| *limit > 0)
 }
 
-pub(super) fn stream(facts: &StreamFacts, differences: &[StreamDifference], max_payload: u64) -> Vec<Finding> {
-    let mut findings: Vec<_> = differences.iter().map(difference).collect();
+pub(super) fn stream(
+    facts: &StreamFacts, differences: &[StreamDifference], max_payload: u64, work: &Work,
+) -> Vec<Finding> {
+    let mut findings: Vec<_> = differences.iter().map(|found| difference(found, work)).collect();
     let name = &facts.name;
     let config = &facts.config;
     let room = [
@@ -71,7 +73,7 @@ pub(super) fn stream(facts: &StreamFacts, differences: &[StreamDifference], max_
     }
     if let Some(most) = limit(config.max_msg_size).filter(|most| *most < max_payload) {
         let found = format!(
-            "takes messages up to {}, the server up to {}: larger chunks are refused",
+            "takes messages up to {}, the server up to {}: chunks are made smaller",
             human_bytes(most),
             human_bytes(max_payload)
         );
@@ -104,11 +106,11 @@ fn filled(facts: &StreamFacts) -> String {
     }
 }
 
-fn difference(difference: &StreamDifference) -> Finding {
+fn difference(difference: &StreamDifference, work: &Work) -> Finding {
     let StreamDifference { stream, importance, found, change } = difference;
-    match importance {
-        Importance::Asked | Importance::Needed => Finding::fail(check(stream), found, change),
-        Importance::Advised => Finding::warn(check(stream), found, change),
+    match (importance, work) {
+        (Importance::Asked | Importance::Needed, _) | (Importance::NeededToSend, Work::Send(..)) => Finding::fail(check(stream), found, change),
+        (Importance::Advised | Importance::NeededToSend, _) => Finding::warn(check(stream), found, change),
     }
 }
 
@@ -125,7 +127,7 @@ pub(super) fn together(control: &StreamFacts, data: &StreamFacts) -> Option<Find
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{broker::StreamConfig, cli::doctor::Verdict};
+    use crate::{ChannelFilter, broker::StreamConfig, cli::doctor::Verdict};
 
     fn facts(bytes: u64, change: impl Fn(&mut StreamConfig)) -> StreamFacts {
         let mut config = StreamConfig::default();
@@ -134,7 +136,7 @@ mod tests {
     }
 
     fn verdict(facts: &StreamFacts) -> Verdict {
-        stream(facts, &[], 1_000)[0].verdict
+        stream(facts, &[], 1_000, &Work::Read(ChannelFilter::default()))[0].verdict
     }
 
     #[test]

@@ -1,0 +1,97 @@
+//! Whether the streams can take what is sent, and whether what they acknowledge is where receivers look for it.
+
+use std::time::Duration;
+
+use natsfer_common::{
+    Manifest,
+    broker::{Broker, BrokerError, StreamPair},
+};
+
+use crate::ProducerError;
+
+/// A look at the streams is good for so long, for all that is sent over the connection.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What fits into one message, headers included, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageRoom {
+    /// Of the data stream.
+    pub(crate) chunk: usize,
+    /// Of the control stream.
+    pub(crate) inline: usize,
+}
+
+impl MessageRoom {
+    fn of(pair: &StreamPair) -> Self {
+        Self { chunk: pair.max_data_message(), inline: pair.max_control_message() }
+    }
+
+    /// Once a small file was refused for its size.
+    pub(crate) fn with_smaller_inline(self, error: &BrokerError) -> Self {
+        Self { inline: smaller(self.inline, error), ..self }
+    }
+
+    /// Once a chunk was refused for its size.
+    pub(crate) fn with_smaller_chunks(self, error: &BrokerError) -> Self {
+        Self { chunk: smaller(self.chunk, error), ..self }
+    }
+}
+
+/// What is tried next. A stream that refuses does not say its limit: half of what was allowed, then.
+fn smaller(room: usize, error: &BrokerError) -> usize {
+    match error {
+        BrokerError::TooLarge { most, .. } => room.min(*most),
+        _ => room.min(LARGEST) / 2,
+    }
+}
+
+/// Where nothing is known of a limit, what is halved first: the largest chunk of `auto` and a little more.
+const LARGEST: usize = 600 << 10;
+
+/// Looks whether both streams can take files, at the first send of a run and every few seconds, and says how large a message they take.
+/// Who may not look sends all the same; so does whoever gets no answer, and publishing says why.
+pub(crate) async fn ensure_suitable(broker: &Broker) -> Result<MessageRoom, ProducerError> {
+    let Ok(pair) = broker.stream_pair(LOOK_AGAIN).await else {
+        return Ok(MessageRoom { chunk: usize::MAX, inline: usize::MAX });
+    };
+    match pair.obstacle() {
+        Some(difference) => Err(ProducerError::Unsuitable { difference: Box::new(difference.clone()) }),
+        None => Ok(MessageRoom::of(&pair)),
+    }
+}
+
+/// Makes sure that a small file which the server has acknowledged is where receivers look for it: by what the streams are seen to be,
+/// or, for who may not see that, by the message itself.
+pub(crate) async fn ensure_found(broker: &Broker, manifest: &Manifest, sequence: u64) -> Result<(), ProducerError> {
+    if let Ok(pair) = broker.stream_pair(LOOK_AGAIN).await {
+        if let Some(difference) = pair.obstacle() {
+            return Err(ProducerError::Unsuitable { difference: Box::new(difference.clone()) });
+        }
+        if pair.is_sound() {
+            return Ok(());
+        }
+    }
+    let subject = broker.subjects().open(&manifest.channel, manifest.transfer);
+    match broker.known_message(broker.stream().control(), &subject).await {
+        Ok(Some(message)) if message.sequence >= sequence => Ok(()),
+        Ok(_) => Err(ProducerError::Misplaced { transfer: manifest.transfer }),
+        // Who may not look there either believes the server.
+        Err(BrokerError::Denied { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_tried_smaller() {
+        let all = MessageRoom { chunk: usize::MAX, inline: 1 << 20 };
+        let told = BrokerError::TooLarge { what: String::new(), bytes: 9, most: 100_000 };
+        assert_eq!(all.with_smaller_chunks(&told), MessageRoom { chunk: 100_000, ..all });
+        let untold = BrokerError::Refused { what: String::new(), code: 10_054, description: String::new() };
+        assert_eq!(all.with_smaller_inline(&untold).inline, 300 << 10);
+        assert_eq!(all.with_smaller_chunks(&untold).with_smaller_chunks(&untold).chunk, 150 << 10);
+    }
+}
