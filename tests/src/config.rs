@@ -55,6 +55,12 @@ impl Builder {
         self
     }
 
+    /// These lines instead of those that were given.
+    pub(crate) fn with_config_lines(mut self, lines: Vec<String>) -> Self {
+        self.lines = lines;
+        self
+    }
+
     /// A line inside the `jetstream` block, such as `max_file_store: 10MB`.
     pub fn jetstream_line(mut self, line: impl Into<String>) -> Self {
         self.jetstream.push(line.into());

@@ -89,8 +89,7 @@ impl Server {
         }
         std::fs::create_dir_all(&run_dir)?;
         let known = lock(&self.state).ports;
-        let config = self.dir.path().join("server.conf");
-        std::fs::write(&config, self.builder.render(known, &run_dir, &self.store))?;
+        let config = self.write_config()?;
         let log = OpenOptions::new().create(true).append(true).open(self.log_file())?;
         let logged = log.metadata()?.len();
 
@@ -112,6 +111,18 @@ impl Server {
         state.ports = Some(ports);
         state.process = Some(process);
         Ok(())
+    }
+
+    /// Writes down how it is to be, on the ports it has, if it has any.
+    pub(super) fn write_config(&self) -> Result<std::path::PathBuf> {
+        let (run_dir, config) = (self.dir.path().join("run"), self.dir.path().join("server.conf"));
+        let state = lock(&self.state);
+        let builder = match &state.lines {
+            Some(lines) => self.builder.clone().with_config_lines(lines.clone()),
+            None => self.builder.clone(),
+        };
+        std::fs::write(&config, builder.render(state.ports, &run_dir, &self.store))?;
+        Ok(config)
     }
 
     /// The end of what the server has logged after the first `skip` bytes.

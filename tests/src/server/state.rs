@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::Server;
 use crate::process::Process;
-use crate::{Usage, lock, must};
+use crate::{Usage, eventually, lock, must};
 
 /// How long a server may take to shut down in good order.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -54,6 +54,26 @@ impl Server {
         self.stop().await;
         must(self.launch().await, "cannot restart nats-server");
         must(self.ready().await, "cannot restart nats-server");
+    }
+
+    /// Has other lines at the top level of its configuration from now on, at the next restart or [`reload`](Self::reload).
+    pub fn set_config_lines(&self, lines: &[&str]) {
+        lock(&self.state).lines = Some(lines.iter().map(|line| (*line).to_owned()).collect());
+    }
+
+    /// SIGHUP, with the configuration as it is now; waits until the server has read it.
+    ///
+    /// # Panics
+    /// When it does not, or is down.
+    pub async fn reload(&self) {
+        let loaded = async || must(self.monitor("/varz").await, "no server to reload")["config_load_time"].clone();
+        let before = loaded().await;
+        must(self.write_config(), "cannot write the configuration");
+        self.signal(Signal::HUP);
+        eventually("the server has read its configuration", STOP_LIMIT, || async {
+            (loaded().await != before).then_some(())
+        })
+        .await;
     }
 
     /// SIGSTOP: connections stay open, and nothing answers.
