@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
     ChunkSet, Digest, FileName, Kind, Manifest, Receipt, ReceiverName, Rejection, RejectionState, RepairRequest,
-    broker::{Broker, BrokerError, Copies},
+    broker::{Broker, BrokerError, Copies, code},
     header,
     metrics::REPAIR_REQUESTS,
 };
@@ -117,8 +117,19 @@ impl Report<'_> {
                 tracing::warn!(%transfer, "no {} is published: {violation}", kind.as_str());
                 Ok(())
             }
+            Err(error) if error.is(code::STREAM_SEALED) => {
+                tell_archive(self.broker, &error);
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Says once for each connection that nothing can be said of files on it.
+fn tell_archive(broker: &Broker, why: &BrokerError) {
+    if broker.begins_silence() {
+        tracing::warn!("files are received, and nobody is told: no receipts can be stored in an archive ({why})");
     }
 }
 
@@ -131,6 +142,9 @@ pub(crate) async fn reject(broker: &Broker, subject: String, rejection: &Rejecti
         Err(error) => return tracing::warn!(subject, "a rejection cannot be written: {error}"),
     };
     if let Err(error) = broker.say(subject.clone(), &[(header::REJECTION, record)], Bytes::new()).await {
+        if error.is(code::STREAM_SEALED) {
+            return tell_archive(&broker, &error);
+        }
         tracing::warn!(subject, "a rejection could not be published, and will not be listed: {error}");
     }
 }

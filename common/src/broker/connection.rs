@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, Share, code,
     inflow::{self, Inflow},
+    consumer_grant::Grants,
     line::{Line, Owner},
     message::DeniedLeaders,
     message_limit::{MessageLimit, counted},
@@ -60,11 +61,17 @@ pub struct Broker {
     pub(super) message_limit: MessageLimit,
     pub(super) denied_leaders: DeniedLeaders,
     pub(super) last_look: LastLook,
+    pub(super) grants: Grants,
+    /// Whether the streams have been there since this connected first.
+    streams_seen: Arc<AtomicBool>,
+    /// Whether it was told that nothing can be said on this connection.
+    silence_told: Arc<AtomicBool>,
     lost_consumers: Arc<AtomicU64>,
     /// Held by who makes the streams: whatever else misses them meanwhile finds them made.
     pub(super) making_streams: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
     room: Room,
+    absence: Absence,
     /// How the connection was made, if we have made it.
     options: Option<Arc<ConnectOptions>>,
     /// More connections, over which chunks are read as well.
@@ -78,6 +85,15 @@ pub struct Broker {
 pub(super) enum Room {
     Awaited,
     NotAwaited,
+}
+
+/// Whether a JetStream that is not there is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// It may come: somebody may be at work on it.
+    Awaited,
+    /// That is the answer.
+    Told,
 }
 
 impl Broker {
@@ -194,10 +210,14 @@ impl Broker {
             message_limit: MessageLimit::default(),
             denied_leaders,
             last_look: LastLook::default(),
+            grants: Grants::default(),
+            streams_seen: Arc::default(),
+            silence_told: Arc::default(),
             lost_consumers,
             making_streams: Arc::default(),
             patience,
             room,
+            absence: Absence::Awaited,
             options: None,
             further: Arc::default(),
             encrypted: false,
@@ -216,9 +236,22 @@ impl Broker {
         Self { room: Room::NotAwaited, ..self.clone() }
     }
 
+    /// The same connection, on which JetStream is not waited for where it is off, or where there is no stream: that is an error within a
+    /// second or two. For whoever only looks.
+    #[must_use]
+    pub fn without_waiting_for_jetstream(&self) -> Self {
+        Self { absence: Absence::Told, ..self.clone() }
+    }
+
+    /// Whether it is an answer that JetStream is not there.
+    pub(super) fn tells_absence(&self) -> bool {
+        self.absence == Absence::Told
+    }
+
     /// Whether asking again later can help what was asked here.
     pub(super) fn waits_for(&self, error: &BrokerError) -> bool {
-        error.is_passing() && (self.room == Room::Awaited || !error.is_full())
+        let is_absent = matches!(error, BrokerError::NoJetStream { .. } | BrokerError::NoStream { .. });
+        error.is_passing() && !(is_absent && self.tells_absence()) && (self.room == Room::Awaited || !error.is_full())
     }
 
     /// Changes whenever the server may be another one than before: the connection was made anew, or a consumer was lost. A
@@ -246,12 +279,29 @@ impl Broker {
         let subject = format!("{}.STREAM.INFO.{}", self.api_prefix, self.stream.control());
         let answer = self.request(what, subject, None, Bytes::new()).await;
         match answer.and_then(|answer| read_answer::<serde_json::Value>(what, &answer)) {
-            Err(BrokerError::NoResponders { .. }) => Some(BrokerError::NoJetStream { what: asked.clone() }),
+            Err(BrokerError::NoResponders { .. } | BrokerError::NoJetStream { .. }) => {
+                Some(BrokerError::NoJetStream { what: asked.clone() })
+            }
             Err(error) if error.is(code::STREAM_NOT_FOUND) => {
                 Some(BrokerError::NoStream { what: asked.clone(), stream: self.stream.control().into() })
             }
             _ => None,
         }
+    }
+
+    /// Notes that nothing can be said of files on this connection, and whether that is news.
+    pub fn begins_silence(&self) -> bool {
+        !self.silence_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// The streams are there.
+    pub(super) fn note_streams(&self) {
+        self.streams_seen.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the streams have been there since this connected first.
+    pub(super) fn has_seen_streams(&self) -> bool {
+        self.streams_seen.load(Ordering::Relaxed)
     }
 
     /// Whether JetStream is in another domain or account than the connection.
@@ -455,6 +505,9 @@ pub(super) fn read_answer<T: DeserializeOwned>(what: &str, answer: &Message) -> 
     let what = || what.to_owned();
     match serde_json::from_slice(&answer.payload) {
         Ok(Response::Ok(answer)) => Ok(answer),
+        Ok(Response::Err { error }) if code::NOT_ENABLED.contains(&error.error_code().0) => {
+            Err(BrokerError::NoJetStream { what: what() })
+        }
         Ok(Response::Err { error }) => {
             Err(BrokerError::Refused { what: what(), code: error.error_code().0, description: error.to_string() })
         }
@@ -484,6 +537,15 @@ fn note_event(event: &async_nats::Event, violations: &Violations, away: &AtomicB
         async_nats::Event::ServerError(error) if error.to_string().to_lowercase().contains("permissions violation") => {
             tracing::debug!(%error, "the server denied something");
             violations.note(&error.to_string());
+        }
+        async_nats::Event::ServerError(error) if *error != async_nats::ServerError::AuthorizationViolation => {
+            let text = error.to_string().to_lowercase();
+            let limit = if text.contains("maximum subscriptions") {
+                " (max_subscriptions of the server, the account or the user): what is asked for is not heard"
+            } else {
+                ""
+            };
+            tracing::warn!("the server says: {error}{limit}");
         }
         async_nats::Event::Disconnected => {
             away.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Broker, BrokerError, code};
+use super::{Broker, BrokerError, code, consumer_grant::Grant};
 use crate::{overlap, selects};
 
 /// A pull consumer to be.
@@ -79,6 +79,10 @@ pub struct ConsumerState {
     pub last_active: Option<Timestamp>,
     /// When the server said so, by its clock.
     pub at: Option<Timestamp>,
+    /// For how long an operator has paused it.
+    pub paused: Option<Duration>,
+    /// How many messages it delivers that are not acknowledged, at most; less than 1 is no limit.
+    pub max_unacknowledged: i64,
 }
 
 impl ConsumerState {
@@ -105,6 +109,11 @@ struct ConsumerInfo {
     config: ConsumerConfig,
     #[serde(default)]
     ts: Option<Timestamp>,
+    #[serde(default)]
+    paused: bool,
+    /// In nanoseconds.
+    #[serde(default)]
+    pause_remaining: u64,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +132,8 @@ struct ConsumerConfig {
     filter_subjects: Vec<String>,
     #[serde(default)]
     durable_name: Option<String>,
+    #[serde(default)]
+    max_ack_pending: i64,
 }
 
 impl From<ConsumerInfo> for ConsumerState {
@@ -141,6 +152,8 @@ impl From<ConsumerInfo> for ConsumerState {
             waiting_pulls: info.num_waiting,
             last_active: info.delivered.last_active.max(info.ack_floor.last_active),
             at: info.ts,
+            paused: info.paused.then(|| Duration::from_nanos(info.pause_remaining)),
+            max_unacknowledged: info.config.max_ack_pending,
         }
     }
 }
@@ -152,9 +165,9 @@ const UNUSED_LOOK: Duration = Duration::from_secs(30);
 const UNHEARD_PUSH: Duration = Duration::from_secs(1);
 pub(super) const PUSH_HEARTBEAT: Duration = Duration::from_millis(500);
 /// Far above what fits in a window: the bound on bytes is the pull's.
-const CURSOR_MAX_UNACKNOWLEDGED: u32 = 65_536;
+const CURSOR_MAX_UNACKNOWLEDGED: u64 = 65_536;
 /// Parked and failed transfers count as unacknowledged; they must never hold up the others.
-const INBOX_MAX_UNACKNOWLEDGED: u32 = 1_000_000;
+pub(super) const INBOX_MAX_UNACKNOWLEDGED: u64 = 1_000_000;
 /// What is on its way over a slow line is not to come again. What was lost with a connection is fetched by itself.
 const CURSOR_ACK_WAIT: Duration = Duration::from_secs(3600);
 
@@ -168,7 +181,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 impl ConsumerSpec {
-    fn config(&self) -> Value {
+    /// As it is asked for, within what the server grants.
+    fn config(&self, grant: Grant) -> Value {
         let mut config = json!({
             "name": self.name,
             "replay_policy": "instant",
@@ -191,22 +205,22 @@ impl ConsumerSpec {
                 "ack_policy": "explicit",
                 "ack_wait": nanoseconds(*ack_wait),
                 "max_deliver": -1,
-                "max_ack_pending": INBOX_MAX_UNACKNOWLEDGED,
+                "max_ack_pending": grant.unacknowledged(INBOX_MAX_UNACKNOWLEDGED),
             }),
             ConsumerKind::Cursor => json!({
                 "durable_name": self.name,
                 "ack_policy": "all",
                 "ack_wait": nanoseconds(CURSOR_ACK_WAIT),
                 "max_deliver": -1,
-                "max_ack_pending": CURSOR_MAX_UNACKNOWLEDGED,
+                "max_ack_pending": grant.unacknowledged(CURSOR_MAX_UNACKNOWLEDGED),
                 "mem_storage": true,
-                "inactive_threshold": nanoseconds(ABANDONED_CURSOR),
+                "inactive_threshold": nanoseconds(grant.unused(ABANDONED_CURSOR)),
             }),
             ConsumerKind::Look => json!({
                 "ack_policy": "none",
                 "mem_storage": true,
                 "num_replicas": 1,
-                "inactive_threshold": nanoseconds(UNUSED_LOOK),
+                "inactive_threshold": nanoseconds(grant.unused(UNUSED_LOOK)),
             }),
             ConsumerKind::Push { inbox } => json!({
                 "deliver_subject": inbox,
@@ -215,7 +229,7 @@ impl ConsumerSpec {
                 "ack_policy": "none",
                 "mem_storage": true,
                 "num_replicas": 1,
-                "inactive_threshold": nanoseconds(UNHEARD_PUSH),
+                "inactive_threshold": nanoseconds(grant.unused(UNHEARD_PUSH)),
             }),
         };
         if let (Value::Object(config), Value::Object(kind)) = (&mut config, kind) {
@@ -265,10 +279,21 @@ impl Broker {
             [filter] => format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),
             _ => format!("CONSUMER.CREATE.{stream}.{name}"),
         };
-        let request = json!({ "stream_name": stream, "config": spec.config(), "action": "" });
-        let info: ConsumerInfo =
-            self.api(&format!("creating consumer {name} on stream {stream}"), &subject, &request).await?;
-        Ok(info.into())
+        let what = format!("creating consumer {name} on stream {stream}");
+        loop {
+            let grant = self.grants.of(stream);
+            let request = json!({ "stream_name": stream, "config": spec.config(grant), "action": "" });
+            match self.api::<ConsumerInfo>(&what, &subject, &request).await {
+                Ok(info) => {
+                    self.note_streams();
+                    return Ok(info.into());
+                }
+                // Tried again within the limit that the server names, if that is news.
+                Err(BrokerError::Refused { code, description, .. })
+                    if self.grants.narrow(stream, grant, code, &description) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Where the consumer stands; `None` if there is no such consumer or stream.

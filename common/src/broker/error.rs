@@ -75,8 +75,8 @@ pub enum BrokerError {
         /// What was asked.
         what: String,
     },
-    /// Nothing has listened for a while, though the server is there: JetStream is off, or elsewhere.
-    #[error("nothing answers: {what} (is JetStream enabled at the server, and for this account? `doctor` looks)")]
+    /// JetStream is off, or elsewhere: the server says so, or nothing listens, though the server is there.
+    #[error("JetStream is not there: {what} (is it enabled at the server, and for this account? `doctor` looks)")]
     NoJetStream {
         /// What was asked.
         what: String,
@@ -87,6 +87,17 @@ pub enum BrokerError {
         /// What was asked.
         what: String,
         /// The stream.
+        stream: String,
+    },
+    /// JetStream had the streams, and does not have them any more.
+    #[error(
+        "the streams are gone, and are not made anew while somebody may restore them: {what} (`natsfer-producer init --stream {stream}` \
+         makes them)"
+    )]
+    StreamsGone {
+        /// What was asked.
+        what: String,
+        /// The control stream.
         stream: String,
     },
     /// JetStream has no such stream, and this user may not create it.
@@ -180,6 +191,14 @@ pub mod code {
     pub const CONSUMER_NOT_FOUND: u64 = 10_014;
     /// There is no such message.
     pub const MESSAGE_NOT_FOUND: u64 = 10_037;
+    /// A consumer would have more unacknowledged messages than the server, the account or the stream grants.
+    pub const UNACKNOWLEDGED_EXCESS: u64 = 10_121;
+    /// A consumer would be kept unused for longer than the stream grants.
+    pub const INACTIVITY_EXCESS: u64 = 10_153;
+    /// The stream takes nothing any more.
+    pub const STREAM_SEALED: u64 = 10_109;
+    /// JetStream is off: at the server, or for the account.
+    pub const NOT_ENABLED: [u64; 2] = [10_076, 10_039];
     /// The message is larger than the stream's `max_msg_size`.
     pub const MESSAGE_TOO_LARGE: u64 = 10_054;
     /// The stream is full, or the server's or account's storage.
@@ -188,7 +207,9 @@ pub mod code {
     pub const WRONG_LAST_SEQUENCE: u64 = 10_071;
     /// The server, or its leader, is not ready, is still at work on the last try, drops what it cannot queue, or has as many
     /// consumers as it takes: those that only look around go soon.
-    pub const UNAVAILABLE: [u64; 9] = [10_005, 10_008, 10_009, 10_026, 10_072, 10_076, 10_119, 10_158, 10_167];
+    pub const UNAVAILABLE: [u64; 14] = [
+        10_004, 10_005, 10_007, 10_008, 10_009, 10_026, 10_035, 10_072, 10_118, 10_119, 10_158, 10_163, 10_167, 10_194,
+    ];
 }
 
 impl BrokerError {
@@ -222,6 +243,7 @@ impl BrokerError {
             | Self::NoResponders { .. }
             | Self::NoJetStream { .. }
             | Self::NoStream { .. }
+            | Self::StreamsGone { .. }
             | Self::Interrupted { .. } => true,
             Self::Refused { code, .. } => code::UNAVAILABLE.contains(code) || self.is_full(),
             Self::Connect { source, .. } => {

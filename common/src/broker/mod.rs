@@ -4,6 +4,7 @@ mod catalog;
 mod chunks;
 mod connection;
 mod consumer;
+mod consumer_grant;
 mod context;
 mod error;
 mod facts;

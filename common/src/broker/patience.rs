@@ -17,6 +17,8 @@ const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(2);
 /// While a server starts, or a leader is elected, nothing answers for it. After so long it is found out whether there is
 /// anything to wait for.
+const LOOK: Duration = Duration::from_secs(1);
+/// After so long, what has never been there is not waited for.
 const NOBODY: Duration = Duration::from_secs(10);
 
 /// Patience with the server: only silence uses it up. Whatever shares one is under way together, and the progress of any part
@@ -84,8 +86,9 @@ impl Patience {
         F: Future<Output = Result<T, BrokerError>>,
     {
         let (mut rest, mut waiting, mut nobody) = (FIRST_REST, None::<Waiting<'_>>, Nobody::Perhaps);
+        let mut told = false;
         loop {
-            let error = match action().await {
+            let mut error = match action().await {
                 Ok(done) => {
                     *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                     let since = waiting.take().map(|waiting| waiting.since);
@@ -107,13 +110,23 @@ impl Patience {
             let started = waiting.get_or_insert_with(|| Waiting { count: &self.waiting, since: Instant::now() }).since;
             let silent = self.silent_since(started);
             if let BrokerError::NoResponders { .. } = error
-                && silent >= NOBODY.min(self.limit)
+                && silent >= LOOK.min(self.limit)
                 && nobody == Nobody::Perhaps
             {
-                if let Some(last) = broker.absence(&error).await {
-                    return Err(Impatience::Stalled { after: NOBODY.min(self.limit), last });
+                match broker.absence(&error).await {
+                    Some(last) if broker.tells_absence() => return Err(Impatience::Failed(last)),
+                    // Where there has been something, it may come back, however long that takes.
+                    Some(last) if silent >= NOBODY.min(self.limit) && !broker.has_seen_streams() => {
+                        return Err(Impatience::Stalled { after: NOBODY.min(self.limit), last });
+                    }
+                    Some(last) => {
+                        if !self.limit.is_zero() && !std::mem::replace(&mut told, true) {
+                            tracing::warn!("{who}: waiting for the server ({last})");
+                        }
+                        error = last;
+                    }
+                    None => nobody = Nobody::Away,
                 }
-                nobody = Nobody::Away;
             }
             if silent >= self.limit {
                 return Err(Impatience::Stalled { after: self.limit, last: error });

@@ -136,7 +136,9 @@ impl Broker {
     }
 
     pub(super) async fn stream_info(&self, name: &str) -> Result<StreamInfo, BrokerError> {
-        self.api(&format!("reading stream {name}"), &format!("STREAM.INFO.{name}"), &json!({})).await
+        let info = self.api(&format!("reading stream {name}"), &format!("STREAM.INFO.{name}"), &json!({})).await?;
+        self.note_streams();
+        Ok(info)
     }
 
     /// The sequence of the control stream's last message, now.
@@ -188,6 +190,14 @@ impl Broker {
         let unanswered = matches!(error, NoResponders { .. } | NoJetStream { .. } | NoStream { .. });
         if !unanswered && !error.is(code::STREAM_NOT_FOUND) {
             return Ok(false);
+        }
+        if self.has_seen_streams() {
+            // Whoever restores them finds their place free.
+            let is_gone = error.is(code::STREAM_NOT_FOUND)
+                || matches!(self.absence(error).await, Some(NoStream { .. }))
+                || matches!(error, NoStream { .. });
+            let stream = self.stream().control().to_owned();
+            return if is_gone { Err(BrokerError::StreamsGone { what: "using the streams".into(), stream }) } else { Ok(false) };
         }
         let making = self.making_streams.lock().await;
         let made = self.create_streams(&StreamSettings::default()).await;

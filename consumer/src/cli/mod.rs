@@ -103,7 +103,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Hooks(hooks) => return hooks.run(),
         Command::Offline(command) => return command.run::<Arguments>().await,
     };
-    let broker = server.connect(Arguments::command(), Duration::ZERO).await?;
+    let broker = server.connect(Arguments::command(), Duration::ZERO).await?.without_waiting_for_jetstream();
     let result = match command {
         Connected::Look(look) => look.run(&broker).await,
         Connected::Replay(replay) => replay.run(&broker).await,

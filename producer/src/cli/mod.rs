@@ -104,6 +104,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     }
     let patience = if let Connected::Send(send) = &command { send.patience() } else { Duration::ZERO };
     let broker = server.connect(Arguments::command(), patience).await?;
+    let broker = if let Connected::Send(_) = command { broker } else { broker.without_waiting_for_jetstream() };
     let result = match command {
         Connected::Send(send) => send.run(&broker).await,
         Connected::Look(look) => look.run(&broker).await,

@@ -62,7 +62,10 @@ impl History {
     pub(super) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let follow = self.follow;
-        let (mut teller, words) = self.past(broker).await?;
+        let (mut teller, words) = tokio::select! {
+            () = &mut stop => return Ok(if follow { Outcome::Done } else { Outcome::Failed }),
+            past = self.past(broker) => past?,
+        };
         let last = words.last_key_value().map_or(0, |(sequence, _)| *sequence);
         if words.is_empty() && !follow {
             note(&format!("nothing that matches has happened on stream {}", broker.stream()));
