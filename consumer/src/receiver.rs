@@ -86,6 +86,10 @@ pub struct Backlog {
     pub taken: u64,
     /// Every transfer up to this sequence of the control stream is done.
     pub done_to: u64,
+    /// For how long an operator has paused the inbox, if somebody has: nothing comes meanwhile.
+    pub paused: Option<Duration>,
+    /// Whether as many are taken as the server grants: no more come before one of them is done.
+    pub is_full: bool,
 }
 
 impl Receiver {
@@ -395,8 +399,9 @@ impl Receiver {
         async move {
             let state = broker.consumer(&stream, &name).await?;
             Ok(state.map(|state| {
-                let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, .. } = state;
-                Backlog { waiting, taken, done_to }
+                let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, paused, .. } = state;
+                let is_full = u64::try_from(state.max_unacknowledged).is_ok_and(|most| most > 0 && taken >= most);
+                Backlog { waiting, taken, done_to, paused, is_full }
             }))
         }
     }

@@ -16,7 +16,7 @@ use crate::{ProducerError, removal::is_listed};
 pub struct Pruning {
     /// On these channels.
     pub channels: ChannelFilter,
-    /// Only those to which nothing has happened for so long, by this machine's clock.
+    /// Only those to which nothing has happened for so long, by the server's clock.
     pub older_than: Option<Duration>,
     /// Of the complete ones only those that all these receivers have landed, by their receipts.
     pub delivered_to: Vec<ReceiverName>,
@@ -110,8 +110,10 @@ impl Pruning {
     pub async fn select(&self, broker: &Broker) -> Result<Vec<CatalogEntry>, ProducerError> {
         self.check()?;
         let mut selected = Vec::new();
-        for entry in broker.catalog(&self.channels).await? {
-            if self.states.contains(&PruneState::of(&entry.state)) && self.may_go(broker, &entry).await? {
+        let catalog = broker.catalog(&self.channels).await?;
+        let before = self.before(broker).await?;
+        for entry in catalog {
+            if self.states.contains(&PruneState::of(&entry.state)) && self.may_go(broker, &entry, before).await? {
                 selected.push(entry);
             }
         }
@@ -125,17 +127,28 @@ impl Pruning {
     /// As for [`Pruning::select`].
     pub async fn still_selects(&self, broker: &Broker, selected: &CatalogEntry) -> Result<bool, ProducerError> {
         self.check()?;
+        let before = self.before(broker).await?;
         match now(broker, selected).await? {
             Some(entry) if self.states.contains(&PruneState::of(&entry.state)) => {
-                Ok(self.may_go(broker, &entry).await?)
+                Ok(self.may_go(broker, &entry, before).await?)
             }
             _ => Ok(false),
         }
     }
 
-    async fn may_go(&self, broker: &Broker, entry: &CatalogEntry) -> Result<bool, BrokerError> {
+    /// Only what has happened before this goes, if an age was given. This machine's clock may differ from the server's, by which all
+    /// times are.
+    async fn before(&self, broker: &Broker) -> Result<Option<Timestamp>, ProducerError> {
+        let Some(age) = self.older_than else { return Ok(None) };
+        let now = broker.server_time().await?.ok_or(ProducerError::NoServerTime)?;
+        Ok(Some(earlier(now, age)))
+    }
+
+    async fn may_go(
+        &self, broker: &Broker, entry: &CatalogEntry, before: Option<Timestamp>,
+    ) -> Result<bool, BrokerError> {
         let Manifest { transfer, channel, .. } = &entry.manifest;
-        if let Some(age) = self.older_than {
+        if let Some(before) = before {
             let mut changed_at = entry.changed_at;
             if entry.state == TransferState::Open {
                 // Its last chunk says whether it is still being sent.
@@ -143,8 +156,7 @@ impl Pruning {
                 let last = broker.last_message_of_leader(&broker.stream().data(), &data).await?;
                 changed_at = last.map_or(changed_at, |last| changed_at.max(last.stored_at));
             }
-            let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
-            if Timestamp::now().duration_since(changed_at) < age {
+            if changed_at > before {
                 return Ok(false);
             }
         }
@@ -158,6 +170,12 @@ impl Pruning {
         };
         Ok(self.delivered_to.iter().all(has))
     }
+}
+
+/// So long before; the earliest time there is where that would be earlier still.
+fn earlier(now: Timestamp, age: Duration) -> Timestamp {
+    let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
+    now.checked_sub(age).unwrap_or(Timestamp::MIN)
 }
 
 /// What became of a transfer since it was listed; `None` if it is gone, or was opened anew.
@@ -180,6 +198,13 @@ async fn now(broker: &Broker, listed: &CatalogEntry) -> Result<Option<CatalogEnt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_may_be_longer_than_time_has_been() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        assert_eq!(earlier(now, Duration::from_secs(400)), Timestamp::from_second(600).unwrap());
+        assert_eq!(earlier(now, Duration::MAX), Timestamp::MIN);
+    }
 
     #[test]
     fn what_is_being_sent_or_awaited_is_not_selected_by_default() {

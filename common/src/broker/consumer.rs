@@ -216,8 +216,10 @@ impl ConsumerSpec {
                 "mem_storage": true,
                 "inactive_threshold": nanoseconds(grant.unused(ABANDONED_CURSOR)),
             }),
+            // A stream that limits unacknowledged messages would set its limit, and then refuse that without acknowledgements.
             ConsumerKind::Look => json!({
                 "ack_policy": "none",
+                "max_ack_pending": -1,
                 "mem_storage": true,
                 "num_replicas": 1,
                 "inactive_threshold": nanoseconds(grant.unused(UNUSED_LOOK)),
@@ -227,6 +229,7 @@ impl ConsumerSpec {
                 "flow_control": true,
                 "idle_heartbeat": nanoseconds(PUSH_HEARTBEAT),
                 "ack_policy": "none",
+                "max_ack_pending": -1,
                 "mem_storage": true,
                 "num_replicas": 1,
                 "inactive_threshold": nanoseconds(grant.unused(UNHEARD_PUSH)),

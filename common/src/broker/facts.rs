@@ -7,7 +7,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Broker, BrokerError, StreamConfig, connection::read_answer};
+use super::{
+    Broker, BrokerError, ConsumerKind, ConsumerSpec, StartAt, StreamConfig, connection::read_answer,
+    consumer::name_of_its_own, headers::LOOK,
+};
+use crate::{ChannelFilter, Kind};
 
 /// What the server has said of itself when it greeted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +67,9 @@ pub struct AccountLimits {
     pub max_streams: i64,
     /// Consumers.
     pub max_consumers: i64,
+    /// Messages that a consumer delivers and that are not acknowledged.
+    #[serde(default)]
+    pub max_ack_pending: i64,
 }
 
 /// A stream as it stands.
@@ -119,6 +126,34 @@ impl Broker {
     pub async fn account(&self) -> Result<AccountFacts, BrokerError> {
         let once = self.with_patience(Duration::ZERO);
         once.api("asking what the account has in JetStream", "INFO", &json!({})).await
+    }
+
+    /// What time it is by the server's clock; `None` where it does not say so to this user. Ages of what is stored go by it.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn server_time(&self) -> Result<Option<Timestamp>, BrokerError> {
+        let control = self.stream().control();
+        match self.stream_info(control).await {
+            Ok(info) if info.ts.is_some() => return Ok(info.ts),
+            Ok(_) | Err(BrokerError::Denied { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        // Who may list transfers may make a consumer for that, which is gone in a second.
+        let inbox = self.client.new_inbox();
+        let spec = ConsumerSpec {
+            stream: control.into(),
+            name: name_of_its_own(LOOK, &inbox),
+            filters: vec![self.subjects().filter(Kind::Open, &ChannelFilter::default())],
+            start: StartAt::First,
+            headers_only: true,
+            kind: ConsumerKind::Push { inbox },
+        };
+        match self.create_consumer_now(&spec).await {
+            Ok(state) => Ok(state.at),
+            Err(BrokerError::Denied { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A stream as it stands; by its answer, also how the server's clock differs.

@@ -40,15 +40,15 @@ struct Subjects {
 }
 
 impl Broker {
-    /// Counts what the data stream has of transfers on these channels, if there are some that do not say themselves what they
-    /// take: by one request, or a few where there are very many. Where it may not be asked, that stays unknown.
+    /// Counts what the data stream has of transfers on these channels, if there are some in chunks: copies that several senders have
+    /// stored show in nothing else. By one request, or a few where there are very many. Where it may not be asked, that stays unknown.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn occupancy(
         &self, channels: &ChannelFilter, entries: &[CatalogEntry],
     ) -> Result<Occupancy, BrokerError> {
-        if entries.iter().all(|entry| entry.stored_bytes().is_some()) {
+        if entries.iter().all(|entry| entry.manifest.inline.is_some()) {
             return Ok(Occupancy::default());
         }
         match self.count_chunks(channels).await {
@@ -85,6 +85,15 @@ impl Occupancy {
     pub fn of(&self, entry: &CatalogEntry) -> Taken {
         let manifest = &entry.manifest;
         match (&entry.state, &self.0) {
+            (TransferState::Complete { size, stored_bytes, .. }, Some(counts)) if manifest.inline.is_none() => {
+                let messages = counts.get(&(manifest.channel.clone(), manifest.transfer)).copied().unwrap_or(0);
+                // Beside a copy of each chunk there is the closing record.
+                let copies = messages.saturating_sub(manifest.chunk_size.count(*size).saturating_add(1));
+                match copies.saturating_mul(manifest.chunk_size.bytes().into()) {
+                    0 => Taken::Exactly(*stored_bytes),
+                    more => Taken::AtMost(stored_bytes.saturating_add(more)),
+                }
+            }
             (TransferState::Complete { stored_bytes, .. }, _) => Taken::Exactly(*stored_bytes),
             (_, None) => Taken::Unknown,
             (state, Some(counts)) => {

@@ -146,6 +146,8 @@ enum Status {
     Ended,
     Lost,
     Gone,
+    /// So many messages may be asked for at a time.
+    BatchLimit(u64),
 }
 
 impl Pull {
@@ -285,6 +287,11 @@ impl Pull {
                 self.lost();
                 self.rest_until = Some(Instant::now() + REST);
             }
+            Status::BatchLimit(most) => {
+                self.window.limit_batch(most);
+                // Nothing comes of those that are refused; what was granted of others comes all the same.
+                self.lost();
+            }
             Status::Gone => {
                 self.broker.note_lost_consumer();
                 self.lost();
@@ -413,6 +420,8 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+const BATCH_LIMIT: &str = "exceeded maxrequestbatch of ";
+
 /// The server's status messages (nats-server, `server/consumer.go`; ADR-13).
 fn classify(status: u16, description: &str) -> Status {
     let description = description.to_ascii_lowercase();
@@ -422,6 +431,9 @@ fn classify(status: u16, description: &str) -> Status {
         409 if description.contains("exceeds maxbytes") => Status::EndedByBytes,
         409 if description.contains("consumer deleted") || description.contains("consumer is push") => Status::Gone,
         409 if description.contains("batch completed") => Status::Ended,
+        409 if description.starts_with(BATCH_LIMIT) => {
+            description[BATCH_LIMIT.len()..].trim().parse().map_or(Status::Lost, Status::BatchLimit)
+        }
         // Leadership change, server shutdown, too many requests waiting.
         409 => Status::Lost,
         503 => Status::Gone,

@@ -37,6 +37,8 @@ pub(super) struct PullWindow {
     on_their_way: u64,
     /// Messages that are stored behind the last one that came, as far as is known.
     stored: Option<u64>,
+    /// Messages that a request may ask for.
+    batch: u64,
 }
 
 /// How much is wanted.
@@ -97,7 +99,7 @@ impl PullWindow {
     fn new(amount: Amount, largest: u64) -> Self {
         let size = MessageSize { expected: largest.max(1), largest: largest.max(1) };
         let (asked, share) = (VecDeque::new(), Share::default());
-        Self { amount, size, usual: size.largest, asked, share, on_their_way: 0, stored: None }
+        Self { amount, size, usual: size.largest, asked, share, on_their_way: 0, stored: None, batch: BATCH }
     }
 
     /// Changes how many messages should be asked for in total, where they are what counts. What was asked for stays asked for.
@@ -105,6 +107,11 @@ impl PullWindow {
         if let Amount::Some(wanted) = &mut self.amount {
             *wanted = messages;
         }
+    }
+
+    /// The server lets a request ask for so many messages at most.
+    pub(super) fn limit_batch(&mut self, most: u64) {
+        self.batch = most.clamp(1, BATCH);
     }
 
     /// Whether messages were asked for that have not come.
@@ -144,9 +151,9 @@ impl PullWindow {
             Amount::All => room,
             Amount::Some(wanted) => room.min(wanted.saturating_sub(outstanding)),
         };
-        let batch = room.min(BATCH);
+        let batch = room.min(self.batch);
         // Fewer would only be more requests.
-        if batch == 0 || batch < (outstanding + room) / REQUESTS {
+        if batch == 0 || batch < ((outstanding + room) / REQUESTS).min(self.batch) {
             return None;
         }
         let MessageSize { expected, largest } = self.size;
@@ -264,6 +271,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn requests_are_kept_to_what_the_server_lets_them_ask_for() {
+        let mut ahead = ReadAhead::new(16 << 20);
+        let mut window = PullWindow::flow(1_000).with_stored(1_000, 1_000);
+        assert!(window.due(&ahead).unwrap().batch > 3);
+        window.limit_batch(3);
+        for _ in 0..20 {
+            let due = window.due(&ahead).unwrap();
+            assert_eq!(due.batch, 3);
+            window.asked(Duration::ZERO, due, &mut ahead);
+        }
+    }
 
     /// A consumer of a server at the end of a line, and who reads it.
     struct Reader {

@@ -58,6 +58,8 @@ pub enum Connection {
     Absent,
     /// None asks for transfers. All its hands may be full: this user may not look.
     Unknown,
+    /// An operator has paused its inbox: nothing is delivered, whether a process is there or not.
+    Paused,
 }
 
 impl Connection {
@@ -68,6 +70,7 @@ impl Connection {
             Self::Receiving => "receiving",
             Self::Absent => "absent",
             Self::Unknown => "unknown",
+            Self::Paused => "paused",
         }
     }
 }
@@ -268,6 +271,9 @@ fn is_read(cursor: &ConsumerState) -> bool {
 }
 
 fn connection(name: &ReceiverName, inbox: &ConsumerState, cursors: Option<&[ConsumerState]>) -> Connection {
+    if inbox.paused.is_some() {
+        return Connection::Paused;
+    }
     if inbox.waiting_pulls > 0 {
         return Connection::Listening;
     }

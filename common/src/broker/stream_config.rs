@@ -152,6 +152,9 @@ const LEAST_DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
 /// The smallest chunk, with its headers.
 const LEAST_MESSAGE: u64 = ALWAYS_INLINE as u64 + MESSAGE_OVERHEAD as u64;
 
+/// Fewer unacknowledged messages than that are told of.
+const FEW_UNACKNOWLEDGED: i64 = 10_000;
+
 /// An age below which it is thought that nobody meant it.
 const SHORT_AGE: Duration = Duration::from_secs(600);
 
@@ -220,6 +223,19 @@ impl StreamConfig {
             let names: Vec<_> = sources.iter().map(|source| source.name.as_str()).collect();
             let found = format!("also takes what comes into {}: files of others can be among it", names.join(", "));
             add(Advised, found, "where that is not meant, leave out sources: nats stream edit".into());
+        }
+        if let granted @ 1..FEW_UNACKNOWLEDGED = self.consumer_limits.max_ack_pending {
+            let found = format!(
+                "grants consumers {granted} unacknowledged messages: a receiver with so many files that wait for their senders takes no others"
+            );
+            add(Advised, found, edit("--limit-consumer-max-pending=1000000".into()));
+        }
+        if let unused @ 1.. = self.consumer_limits.inactive_threshold {
+            let found = format!(
+                "removes consumers that nobody uses for {} s: a receiver that is away for longer begins anew",
+                unused / 1_000_000_000
+            );
+            add(Advised, found, "leave out inactive_threshold in its consumer_limits: nats stream edit".into());
         }
         if self.persist_mode == "async" {
             let found = "has 'persist_mode: async': it acknowledges before it writes, and loses that when the server is killed";
@@ -316,7 +332,7 @@ mod tests {
         let mapped = |src: &str, dest: &str| Some(SubjectMapping { src: src.into(), dest: dest.into() });
         assert_eq!(found(|config| config.subject_transform = mapped("other.>", "x.>"), &StreamSettings::default()), []);
         assert_eq!(found(|config| config.subject_transform = mapped(">", ">"), &StreamSettings::default()), []);
-        let cases: [(Change, Importance, &str); 20] = [
+        let cases: [(Change, Importance, &str); 22] = [
             (
                 |c| c.subject_transform = Some(SubjectMapping { src: String::new(), dest: "a.>".into() }),
                 Importance::Needed,
@@ -339,6 +355,8 @@ mod tests {
             (|c| c.max_msg_size = 10_000, Importance::NeededToSend, "--max-msg-size=-1"),
             (|c| c.persist_mode = "async".into(), Importance::Advised, "persist_mode"),
             (|c| c.allow_rollup_hdrs = true, Importance::Advised, "rollup"),
+            (|c| c.consumer_limits.max_ack_pending = 500, Importance::Advised, "500 unacknowledged"),
+            (|c| c.consumer_limits.inactive_threshold = 60_000_000_000, Importance::Advised, "for 60 s"),
             (|c| c.max_age = 1_000_000_000, Importance::Advised, "after 1 s"),
             (|c| c.subjects = vec!["other.>".into()], Importance::Needed, "--subjects='natsfer.data.>'"),
             (|c| c.retention = "workqueue".into(), Importance::Needed, "natsfer-producer init"),

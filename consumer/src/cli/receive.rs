@@ -4,6 +4,7 @@ mod lag;
 mod leftovers;
 mod observer;
 mod place;
+mod quiet;
 mod start;
 mod summary;
 mod tally;

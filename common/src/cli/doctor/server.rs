@@ -22,6 +22,10 @@ const MOST_CLOCK: u64 = 2_000;
 /// Of a limit, the share that is told of, in percent.
 pub(super) const NEARLY_FULL: u64 = 80;
 
+/// Fewer unacknowledged messages than that are told of: transfers that wait for their senders are among them.
+pub(super) const FEW_UNACKNOWLEDGED: u64 = 10_000;
+pub(super) const HELD_UP: &str = "a receiver with so many files that wait for their senders takes no others";
+
 pub(super) fn no_connection(error: &BrokerError) -> Finding {
     let change = match error {
         BrokerError::Connect { .. } => "start the server, or say where it is: --server URL, NATS_URL or --context NAME",
@@ -170,7 +174,7 @@ pub(super) fn no_account(error: &BrokerError) -> Result<Vec<Finding>, Finding> {
             Ok(vec![Finding::ok(check, "there; this user may not ask how full the account is")])
         }
         BrokerError::NoResponders { .. } | BrokerError::NoJetStream { .. } => {
-            Err(Finding::fail(check, "nothing answers: it is not enabled at the server", on))
+            Err(Finding::fail(check, "it is not there: not enabled at the server, or not for this account", on))
         }
         BrokerError::Refused { description, .. } => Err(Finding::fail(check, description.clone(), on)),
         error => Err(Finding::fail(
@@ -206,6 +210,10 @@ pub(super) fn account(account: &AccountFacts) -> Vec<Finding> {
     };
     full(*storage, limits.max_storage, "bytes", "senders wait for room");
     full(*consumers, limits.max_consumers, "consumers", "receivers and lists wait for one");
+    if let Some(most) = limit(limits.max_ack_pending).filter(|most| *most < FEW_UNACKNOWLEDGED) {
+        let found = format!("the account grants consumers {most} unacknowledged messages (max_ack_pending): {HELD_UP}");
+        findings.push(Finding::warn(check, found, "raise the account's max_ack_pending"));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(check, found));
     }
@@ -259,7 +267,7 @@ mod tests {
     #[test]
     fn limits_that_are_reached_are_told() {
         let with = |storage, max_storage| {
-            let limits = AccountLimits { max_storage, max_streams: -1, max_consumers: -1 };
+            let limits = AccountLimits { max_storage, max_streams: -1, max_consumers: -1, max_ack_pending: -1 };
             account(&AccountFacts { storage, streams: 2, consumers: 1, limits })[0].verdict
         };
         assert_eq!(with(1 << 40, -1), Verdict::Ok);

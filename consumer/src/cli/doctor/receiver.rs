@@ -40,6 +40,10 @@ pub(super) fn judge(name: &ReceiverName, wanted: Option<&ChannelFilter>, known: 
             format!("a process of this name is {}: another one would share its files", receiver.connection.as_str());
         findings.push(Finding::ok(&check, found));
     }
+    if receiver.connection == Connection::Paused {
+        let found = "an operator has paused its inbox: nothing is delivered";
+        findings.push(Finding::warn(&check, found, format!("nats consumer resume <the control stream> {name}")));
+    }
     if let Some(rejected) = receiver.rejected.filter(|rejected| *rejected > 0) {
         let found = format!("has rejected {}", count(rejected, "file"));
         let change = format!("see why with `natsfer-consumer rejected -n {name}`, and try again with `retry`");
@@ -77,6 +81,8 @@ mod tests {
         assert_eq!(verdicts(Some(&state(&["invoices.>"], Connection::Absent, 0))), [Verdict::Ok]);
         assert_eq!(verdicts(Some(&state(&["orders"], Connection::Absent, 0))), [Verdict::Fail]);
         assert_eq!(verdicts(Some(&state(&[], Connection::Absent, 0))), [Verdict::Fail]);
+        let paused = state(&["invoices.>"], Connection::Paused, 0);
+        assert_eq!(verdicts(Some(&paused)), [Verdict::Ok, Verdict::Warn]);
         let busy = state(&["invoices.>"], Connection::Listening, 2);
         assert_eq!(verdicts(Some(&busy)), [Verdict::Ok, Verdict::Ok, Verdict::Warn]);
         assert_eq!(judge(&name, None, Ok(Some(&state(&["orders"], Connection::Absent, 0))))[0].verdict, Verdict::Ok);

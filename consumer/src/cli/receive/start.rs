@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_before_is_told_with_what_waits() {
-        let told = |waiting, taken| files(Backlog { waiting, taken, done_to: 0 });
+        let told = |waiting, taken| files(Backlog { waiting, taken, done_to: 0, paused: None, is_full: false });
         assert_eq!(told(1, 0), "1 file to be received");
         assert_eq!(told(0, 1), "0 files to be received, and 1 that was taken before");
         assert_eq!(told(56, 4), "56 files to be received, and 4 that were taken before");

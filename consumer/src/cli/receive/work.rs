@@ -15,6 +15,7 @@ use super::{
     leftovers::Leftovers,
     observer::Observer,
     place::Place,
+    quiet::Quiet,
     start,
     summary::{self, PassedOver},
     tally::Tally,
@@ -73,6 +74,7 @@ impl Work {
         let mut at_hand = Some(Box::pin(tokio::time::sleep(AT_HAND)));
         // Beside everything else: on a long line, an answer takes its time.
         let mut backlog = None;
+        let mut quiet = Quiet::new();
         loop {
             let taken_enough = self.until.is_counted(self.tally.landed() + self.saves.len() as u64);
             tokio::select! {
@@ -104,8 +106,19 @@ impl Work {
                 _ = look.tick(), if matches!(self.until, Until::Drained(_)) && self.saves.is_empty() && backlog.is_none() => {
                     backlog = Some(Box::pin(self.receiver.backlog()));
                 }
+                () = quiet.due(), if self.saves.is_empty() && backlog.is_none() => {
+                    backlog = Some(Box::pin(self.receiver.backlog()));
+                }
                 Some(found) = OptionFuture::from(backlog.as_mut()) => {
                     backlog = None;
+                    if let Ok(Some(found)) = &found
+                        && let Some(line) = quiet.note(found)
+                    {
+                        tracing::warn!("{line}");
+                    }
+                    if !matches!(self.until, Until::Drained(_)) {
+                        continue;
+                    }
                     match found? {
                         // What was taken meanwhile is to be done first.
                         _ if !self.saves.is_empty() => {}
