@@ -56,6 +56,8 @@ pub struct Receiver {
     unaccounted: u64,
     /// The inbox is lost: when to make it anew. Kept here, because whoever waits for the next transfer may give up and ask again.
     renew_at: Option<Instant>,
+    /// What was said last of why the inbox cannot be made anew.
+    awaited: Option<String>,
     rejected: u64,
     passed_over: u64,
 }
@@ -148,6 +150,7 @@ impl Receiver {
             ledger,
             unaccounted,
             renew_at: None,
+            awaited: None,
             rejected: 0,
             passed_over: 0,
         })
@@ -362,9 +365,19 @@ impl Receiver {
     /// what is there already is recognised by its digest.
     async fn renew(&mut self) -> Result<(), ReceiveError> {
         match self.broker.create_consumer(&mut self.spec).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.awaited = None;
+                Ok(())
+            }
             // It has been waited for, and is waited for on.
-            Err(error) if error.is_passing() => Ok(()),
+            Err(error) if error.is_passing() => {
+                let said = error.to_string();
+                if self.awaited.as_ref() != Some(&said) {
+                    tracing::warn!("waiting for the server ({said})");
+                    self.awaited = Some(said);
+                }
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -39,6 +39,8 @@ struct State {
     process: Option<Arc<Process>>,
     /// Kept while the server is down: it comes back on the same ports.
     ports: Option<Ports>,
+    /// Those that its configuration names: none before it was started once.
+    named_ports: Option<Ports>,
     /// Lines instead of those it was described with.
     lines: Option<Vec<String>>,
 }

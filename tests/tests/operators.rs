@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
-use natsfer_tests::steps::{drain, list, send, sending, text};
-use natsfer_tests::{Server, consumer, files, producer};
+use natsfer_tests::steps::{drain, list, number, receipts, receiving, send, sending, text};
+use natsfer_tests::{Server, consumer, eventually, files, producer};
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
@@ -49,7 +50,7 @@ async fn a_stream_that_renames_subjects_is_refused_before_anything_is_sent() {
         watching.terminate();
         let _ = watching.wait().await;
         assert!(small.exists());
-        assert_eq!(list(&server, &[]).await, Vec::<serde_json::Value>::new());
+        assert_eq!(list(&server, &[]).await, Vec::<Value>::new());
     }
 }
 
@@ -134,7 +135,7 @@ async fn a_transfer_whose_chunks_do_not_fit_any_more_is_sent_anew() {
     let server = Server::builder().max_payload(2 << 20).start().await;
     let slow = ["--rate", "4MiB", "--compression", "none", "--chunk-size", "1MiB"];
     let sender = sending(&server, &slow, &[&source]).spawn().await;
-    natsfer_tests::eventually("some of it is stored", SOON, || async {
+    eventually("some of it is stored", SOON, || async {
         let stream = server.jetstream().await.get_stream("NATSFER_DATA").await.ok()?;
         (stream.cached_info().state.messages > 3).then_some(())
     })
@@ -165,7 +166,7 @@ async fn a_transfer_whose_chunks_do_not_fit_any_more_is_sent_anew() {
     init(&server, &[]).await;
     let sender = sending(&server, &[&given[..], &["--rate", "2MiB"]].concat(), &["-"]);
     let sender = sender.stdin_bytes(std::fs::read(&source).unwrap()).spawn().await;
-    natsfer_tests::eventually("some of it is stored", SOON, || async {
+    eventually("some of it is stored", SOON, || async {
         let stream = server.jetstream().await.get_stream("NATSFER_DATA").await.ok()?;
         (stream.cached_info().state.messages > 3).then_some(())
     })
@@ -178,3 +179,196 @@ async fn a_transfer_whose_chunks_do_not_fit_any_more_is_sent_anew() {
     assert!(refused.errors().contains("too large now; choose another id"), "{}", refused.errors());
 }
 
+
+/// Asks JetStream's API.
+async fn api(server: &Server, subject: &str, request: Value) -> Value {
+    let answer = server.client().await.request(format!("$JS.API.{subject}"), request.to_string().into()).await.unwrap();
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+/// What server, account and stream grant consumers is taken, where it is less than is asked for.
+#[tokio::test]
+async fn consumers_are_kept_to_what_is_granted() {
+    let login = ["a", "secret-of-the-tests"];
+    let of_account = "accounts { A { users: [ { user: a, password: secret-of-the-tests } ], \
+                      jetstream { max_file: 1GB, max_mem: 1MB, max_ack_pending: 50 } } }";
+    let servers = [
+        (Server::builder().jetstream_line("limits { max_ack_pending: 50, max_request_batch: 3 }").start().await, None),
+        (Server::builder().config_line(of_account).login(login[0], login[1]).start().await, Some(login)),
+        (Server::start().await, None),
+    ];
+    let home = tempfile::tempdir().unwrap();
+    let outbox = home.path().join("outbox");
+    files::tree(&outbox, 70, 0..3_000, 1);
+    files::random_file(outbox.join("large"), 4 * MIB, 1);
+    for (number, (server, login)) in servers.iter().enumerate() {
+        let inbox = home.path().join(number.to_string());
+        let login = login.map(|[user, password]| format!("{user}:{password}@")).unwrap_or_default();
+        let url = format!("nats://{login}127.0.0.1:{}", server.port());
+        let _ = producer(["init"]).server(url.as_str()).run().await.success();
+        if number == 2 {
+            for name in ["NATSFER", "NATSFER_DATA"] {
+                let mut config = api(server, &format!("STREAM.INFO.{name}"), json!({})).await["config"].take();
+                config["consumer_limits"] = json!({ "max_ack_pending": 50, "inactive_threshold": 3_600_000_000_000_u64 });
+                let edited = api(server, &format!("STREAM.UPDATE.{name}"), config).await;
+                assert!(edited["error"].is_null(), "{edited}");
+            }
+        }
+        send(url.as_str(), &["--chunk-size", "16KiB"], &[outbox.join(".")]).await;
+        drain(url.as_str(), "r", &inbox, &[]).await;
+        files::assert_same(&outbox, &inbox);
+        let told = consumer(["doctor", "-n", "r"]).server(url.as_str()).run().await.success().text();
+        assert!(number == 0 || told.contains("50 unacknowledged"), "{told}");
+    }
+}
+
+const OFF: &str = "accounts { A { users: [ { user: a, password: secret-of-the-tests } ] } }";
+const ON: &str = "accounts { A { jetstream: enabled, users: [ { user: a, password: secret-of-the-tests } ] } }";
+
+/// Where JetStream is off for a while, who works waits for it and says so, and who looks is told so at once.
+#[tokio::test]
+async fn jetstream_may_be_off_for_a_while() {
+    let server = Server::builder().config_line(ON).login("a", "secret-of-the-tests").start().await;
+    let url = format!("nats://a:secret-of-the-tests@127.0.0.1:{}", server.port());
+    let home = tempfile::tempdir().unwrap();
+    let (source, inbox) = (home.path().join("big"), home.path().join("inbox"));
+    files::random_file(&source, 16 * MIB, 1);
+    let receiver = receiving(url.as_str(), "r", &inbox, &[]).spawn().await;
+    let sender = sending(url.as_str(), &["--rate", "4MiB", "--compression", "none"], &[&source]).spawn().await;
+    eventually("some of it is stored", SOON, || async {
+        let stream = server.jetstream().await.get_stream("NATSFER_DATA").await.ok()?;
+        (stream.cached_info().state.messages > 3).then_some(())
+    })
+    .await;
+    server.set_config_lines(&[OFF]);
+    server.reload().await;
+    let is_told = |line: &str| line.contains("JetStream is not there");
+    sender.log_line(SOON, is_told).await;
+    receiver.log_line(SOON, is_told).await;
+    // Who comes meanwhile is told so, too.
+    let late = [sending(url.as_str(), &["--name", "late"], &[&source]), receiving(url.as_str(), "s", home.path().join("s"), &[])];
+    for late in late {
+        let late = late.spawn().await;
+        late.log_line(SOON, is_told).await;
+        late.terminate();
+        let _ = late.wait().await;
+    }
+    for looking in [consumer(["list"]), consumer(["receivers"]), producer(["history"]), producer(["history", "--follow"])] {
+        let told = looking.server(url.as_str()).limit(Duration::from_secs(60)).run().await.exited(1).errors();
+        assert!(is_told(&told), "{told}");
+    }
+    assert!(receiver.is_running() && sender.is_running());
+    server.set_config_lines(&[ON]);
+    server.reload().await;
+    let _ = sender.wait().await.success();
+    receiver.event(SOON, |event| event["event"] == "received").await;
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+    files::assert_same(&source, inbox.join("big"));
+}
+
+/// Over WebSocket, as where only a proxy for the web leads to the server.
+#[tokio::test]
+async fn a_websocket_is_a_way_too() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let line = format!("websocket {{ listen: \"127.0.0.1:{port}\", no_tls: true }}");
+    let (_server, home) = (Server::builder().config_line(line).start().await, tempfile::tempdir().unwrap());
+    let (url, outbox, inbox) = (format!("ws://127.0.0.1:{port}"), home.path().join("outbox"), home.path().join("inbox"));
+    files::tree(&outbox, 5, 0..2_000_000, 1);
+    send(url.as_str(), &[], &[outbox.join(".")]).await;
+    drain(url.as_str(), "r", &inbox, &[]).await;
+    files::assert_same(&outbox, &inbox);
+}
+
+/// What is sealed is read, and nobody is told that it was.
+#[tokio::test]
+async fn an_archive_is_received() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    files::tree(&outbox, 4, 0..2_000_000, 1);
+    send(&server, &[], &[outbox.join(".")]).await;
+    for name in ["NATSFER", "NATSFER_DATA"] {
+        edit(&server, name, |config| config.sealed = true).await;
+    }
+    let received = receiving(&server, "r", &inbox, &["--drain"]).run().await.success().errors();
+    assert_eq!(received.matches("no receipts can be stored in an archive").count(), 1, "{received}");
+    files::assert_same(&outbox, &inbox);
+    assert_eq!(receipts(&server).await, []);
+    let refused = sending(&server, &["--name", "new"], &[outbox.join(".")]).run().await.exited(2);
+    drop(refused);
+    files::random_file(home.path().join("new"), 10, 1);
+    let refused = sending(&server, &[], &[home.path().join("new")]).run().await.exited(1).errors();
+    assert!(refused.contains("is sealed"), "{refused}");
+}
+
+/// Silence has a reason: an operator's pause is told when it begins, and when it ends.
+#[tokio::test]
+async fn a_paused_inbox_is_told() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("a");
+    files::random_file(&source, 100, 1);
+    drain(&server, "r", home.path().join("inbox"), &[]).await;
+    let pause = |until: &'static str| api(&server, "CONSUMER.PAUSE.NATSFER.r", json!({ "pause_until": until }));
+    let paused = pause("2099-01-01T00:00:00Z").await;
+    assert_eq!(paused["paused"], true, "{paused}");
+    send(&server, &[], &[&source]).await;
+    let receiver = receiving(&server, "r", home.path().join("inbox"), &[]).spawn().await;
+    receiver.log_line(SOON, |line| line.contains("has paused this receiver's inbox")).await;
+    let told = consumer(["doctor", "-n", "r"]).server(&server).run().await.success().text();
+    assert!(told.contains("has paused its inbox"), "{told}");
+    assert!(consumer(["receivers"]).server(&server).run().await.success().text().contains("paused"));
+    let _ = pause("2000-01-01T00:00:00Z").await;
+    receiver.event(SOON, |event| event["event"] == "received").await;
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+}
+
+/// Copies that several senders have stored take room, too.
+#[tokio::test]
+async fn a_list_counts_copies() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let source = home.path().join("a");
+    files::random_file(&source, 3 * MIB, 1);
+    send(&server, &["--compression", "none"], &[&source]).await;
+    assert_eq!(number(&list(&server, &[]).await[0], "stored_bytes"), 3 * MIB);
+    let (jetstream, mut copies) = (server.jetstream().await, 0);
+    let data = jetstream.get_stream("NATSFER_DATA").await.unwrap();
+    for sequence in 1..=4 {
+        let chunk = data.get_raw_message(sequence).await.unwrap();
+        let mut headers = async_nats::HeaderMap::new();
+        for (name, values) in chunk.headers.iter().filter(|(name, _)| AsRef::<str>::as_ref(*name).starts_with("Natsfer-")) {
+            headers.insert(name.clone(), values[0].clone());
+        }
+        copies += chunk.payload.len() as u64;
+        let _ = jetstream.publish_with_headers(chunk.subject, headers, chunk.payload).await.unwrap().await.unwrap();
+    }
+    let listed = list(&server, &[]).await;
+    assert!(listed[0].to_string().contains(&(3 * MIB + copies).to_string()), "{listed:?}");
+}
+
+/// An operator may be about to restore them: nobody at work makes the streams anew.
+#[tokio::test]
+async fn streams_that_are_gone_are_made_by_an_operator() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (first, second) = (home.path().join("outbox/first"), home.path().join("outbox/second"));
+    files::random_file(&first, 100, 1);
+    let receiver = receiving(&server, "r", home.path().join("inbox"), &[]).spawn().await;
+    let watcher = producer(["watch", "--settle", "0s"]).arg(home.path().join("outbox")).server(&server).spawn().await;
+    receiver.event(SOON, |event| event["name"] == "first").await;
+    for name in ["NATSFER", "NATSFER_DATA"] {
+        server.jetstream().await.delete_stream(name).await.unwrap();
+    }
+    files::random_file(&second, 100, 2);
+    let are_gone = |line: &str| line.contains("not made anew while somebody may restore them");
+    watcher.log_line(SOON, are_gone).await;
+    receiver.log_line(SOON, are_gone).await;
+    assert!(server.jetstream().await.get_stream("NATSFER").await.is_err());
+    init(&server, &[]).await;
+    receiver.event(SOON, |event| event["name"] == "second").await;
+    for running in [receiver, watcher] {
+        running.terminate();
+        let _ = running.wait().await;
+    }
+}

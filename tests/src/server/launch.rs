@@ -88,7 +88,11 @@ impl Server {
             std::fs::remove_dir_all(&run_dir)?;
         }
         std::fs::create_dir_all(&run_dir)?;
-        let known = lock(&self.state).ports;
+        let known = {
+            let mut state = lock(&self.state);
+            state.named_ports = state.ports;
+            state.ports
+        };
         let config = self.write_config()?;
         let log = OpenOptions::new().create(true).append(true).open(self.log_file())?;
         let logged = log.metadata()?.len();
@@ -113,7 +117,7 @@ impl Server {
         Ok(())
     }
 
-    /// Writes down how it is to be, on the ports it has, if it has any.
+    /// Writes down how it is to be, with the ports that it was started with.
     pub(super) fn write_config(&self) -> Result<std::path::PathBuf> {
         let (run_dir, config) = (self.dir.path().join("run"), self.dir.path().join("server.conf"));
         let state = lock(&self.state);
@@ -121,7 +125,7 @@ impl Server {
             Some(lines) => self.builder.clone().with_config_lines(lines.clone()),
             None => self.builder.clone(),
         };
-        std::fs::write(&config, builder.render(state.ports, &run_dir, &self.store))?;
+        std::fs::write(&config, builder.render(state.named_ports, &run_dir, &self.store))?;
         Ok(config)
     }
 
