@@ -1,17 +1,20 @@
 //! Where a transfer comes from, and who is told how it ended.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use natsfer_common::{
     Digest, FileName, Manifest, RejectionReason, RejectionState,
     broker::{Acknowledgement, Broker, BrokerError},
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     Failure, Limits, ReceiveError,
     hold::Hold,
-    report::{Before, Report},
+    report::{Before, Report, Room},
     staging::Owner,
 };
 
@@ -19,6 +22,27 @@ use crate::{
 const LONGEST_REST: Duration = Duration::from_secs(15);
 /// Transfers that may wait before they are left alone for longer.
 const MANY: u64 = 500;
+
+/// One of a receiver's hands. It can be let go before the transfer is done, where only words are to be said of it.
+#[derive(Debug)]
+pub(crate) struct Hand {
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Places for those that wait without a hand.
+    waiting: Arc<Semaphore>,
+}
+
+impl Hand {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, waiting: Arc<Semaphore>) -> Self {
+        Self { permit: Mutex::new(Some(permit)), waiting }
+    }
+
+    /// Lets another transfer have the hand, for a place among those that wait; keeps it where there is no such place.
+    fn let_go(&self) -> Option<OwnedSemaphorePermit> {
+        let place = self.waiting.clone().try_acquire_owned().ok()?;
+        drop(self.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Some(place)
+    }
+}
 
 /// Where a transfer comes from, and what is to be done with it afterwards.
 #[derive(Debug)]
@@ -31,8 +55,8 @@ pub(crate) enum Origin {
         hold: Hold,
         /// How many times it was delivered.
         delivered: u64,
-        /// One of the receiver's hands.
-        permit: OwnedSemaphorePermit,
+        /// One of the receiver's hands, until it is let go.
+        hand: Hand,
     },
     /// Off the inbox: the receiver had rejected it, and tries it again.
     Rejected {
@@ -56,7 +80,15 @@ impl Origin {
             Self::Rejected { .. } | Self::Replay => true,
         };
         let before = if may_be_said { Before::Perhaps } else { before };
-        report.landed(digest, size, path, sequence, before).await
+        match report.landed(digest, size, path.clone(), sequence, before, Room::NotAwaited).await {
+            Err(ReceiveError::Broker(full)) if full.is_full() => {}
+            said => return said,
+        }
+        // The file is here, and others can land; of what has landed and waits for room to say so, there are only so many.
+        let waits = if let Self::Inbox { hand, .. } = self { hand.let_go() } else { None };
+        let said = report.landed(digest, size, path, sequence, Before::Perhaps, Room::Awaited).await;
+        drop(waits);
+        said
     }
 
     /// Whether the receiver has said that it has the file.
@@ -171,9 +203,9 @@ impl Origin {
     }
 
     async fn finish(self, acknowledgement: Acknowledgement) {
-        if let Self::Inbox { hold, permit, .. } = self {
+        if let Self::Inbox { hold, hand, .. } = self {
             hold.settle(acknowledgement).await;
-            drop(permit);
+            drop(hand);
         }
     }
 }

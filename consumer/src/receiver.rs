@@ -25,7 +25,7 @@ use crate::{
     flow::Flows,
     hold::Hold,
     ledger::{Ledger, LeftBehind},
-    origin::Origin,
+    origin::{Hand, Origin},
     progress::Meter,
     report::reject,
     staging::{Owner, StagingDirectory},
@@ -36,6 +36,9 @@ use crate::{
 const RENEWAL_REST: Duration = Duration::from_millis(500);
 /// Transfers passed over that the server has not confirmed yet, about: beyond them, no more are asked for.
 const MOST_PASSING: usize = 256;
+
+/// Transfers that have landed and wait for room to say so, without a hand.
+const MOST_WAITING: usize = 1_000;
 
 /// A durable receiver: every file on its channels, each until it is dealt with. See the crate's documentation.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct Receiver {
     /// What came that waits for a hand, in the order it came.
     queue: VecDeque<Taken>,
     passing: Arc<Semaphore>,
+    /// Places of those that have landed and wait for room to say so.
+    waiting: Arc<Semaphore>,
     flows: Flows,
     tasks: TaskTracker,
     ledger: Option<Arc<Ledger>>,
@@ -145,6 +150,7 @@ impl Receiver {
             ahead: Ahead::default(),
             queue: VecDeque::new(),
             passing: Arc::new(Semaphore::new(MOST_PASSING)),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
             flows,
             tasks: TaskTracker::new(),
             ledger,
@@ -341,7 +347,12 @@ impl Receiver {
             opened_at: delivery.published_at,
             payload: delivery.payload(),
             crc32: delivery.header(header::CRC32).map(str::to_owned),
-            origin: Origin::Inbox { owner, hold, delivered: delivery.delivered, permit: hand },
+            origin: Origin::Inbox {
+                owner,
+                hold,
+                delivered: delivery.delivered,
+                hand: Hand::new(hand, self.waiting.clone()),
+            },
             flows: self.flows.clone(),
             limits: self.options.limits.clone(),
             progress,

@@ -33,11 +33,18 @@ pub(crate) enum Before {
     Perhaps,
 }
 
+/// Whether room in the stream is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Awaited,
+    NotAwaited,
+}
+
 impl Report<'_> {
     /// Says that the file is here: synced, under its name, at this path below the directory if it was landed. Said once for each receiver and opening of the transfer, which its
     /// manifest's sequence in the stream tells.
     pub(crate) async fn landed(
-        &self, digest: Digest, size: u64, path: Option<FileName>, opened: u64, before: Before,
+        &self, digest: Digest, size: u64, path: Option<FileName>, opened: u64, before: Before, room: Room,
     ) -> Result<(), ReceiveError> {
         let Manifest { transfer, name, .. } = self.manifest;
         // Who may not look says it again.
@@ -49,7 +56,7 @@ impl Report<'_> {
         let record = receipt.to_header().map_err(|source| ReceiveError::Record { transfer: *transfer, source })?;
         // Two processes say one thing, stored once; opened again after a removal, it is another.
         let id = format!("{transfer}-receipt-{}-{opened}", self.receiver);
-        self.publish(Kind::Receipt, vec![(header::RECEIPT, record), (header::MESSAGE_ID, id)]).await
+        self.publish(Kind::Receipt, vec![(header::RECEIPT, record), (header::MESSAGE_ID, id)], room).await
     }
 
     /// Whether this receiver has said that it has the file. Who may not look has not.
@@ -98,7 +105,7 @@ impl Report<'_> {
         let request = RepairRequest::new(transfer, self.receiver.clone(), chunks);
         let record = request.to_header().map_err(|source| ReceiveError::Record { transfer, source })?;
         metrics::counter!(REPAIR_REQUESTS).increment(1);
-        self.publish(Kind::Repair, vec![(header::REPAIR, record)]).await
+        self.publish(Kind::Repair, vec![(header::REPAIR, record)], Room::Awaited).await
     }
 
     /// Says that it is rejected, or not any more: kept in view, and seen by whoever listens.
@@ -108,10 +115,16 @@ impl Report<'_> {
         reject(self.broker, self.broker.subjects().of(Kind::Reject, channel, *transfer), &rejection).await;
     }
 
-    async fn publish(&self, kind: Kind, headers: Vec<(&'static str, String)>) -> Result<(), ReceiveError> {
+    async fn publish(
+        &self, kind: Kind, headers: Vec<(&'static str, String)>, room: Room,
+    ) -> Result<(), ReceiveError> {
         let Manifest { transfer, channel, .. } = self.manifest;
+        let broker = match room {
+            Room::Awaited => self.broker.clone(),
+            Room::NotAwaited => self.broker.without_waiting_for_room(),
+        };
         let subject = self.broker.subjects().of(kind, channel, *transfer);
-        match self.broker.say(subject, &headers, Bytes::new()).await {
+        match broker.say(subject, &headers, Bytes::new()).await {
             Ok(()) => Ok(()),
             Err(BrokerError::Denied { violation, .. }) => {
                 tracing::warn!(%transfer, "no {} is published: {violation}", kind.as_str());

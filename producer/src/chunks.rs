@@ -14,7 +14,7 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use natsfer_common::{
     Closing, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, blocking,
-    broker::{BrokerError, Stored},
+    broker::{BrokerError, Discard, Stored},
     header,
     metrics::{PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_CHUNKS},
 };
@@ -29,6 +29,7 @@ use crate::{
     prepare::{Preparation, Prepared, Preparing, SharedPlan},
     recovery::Recovery,
     source::Source,
+    suitability::Growth,
     upload::Upload,
 };
 
@@ -37,6 +38,9 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOKING: u32 = 10;
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+
+/// How the streams are set up is looked at no more often.
+const MOMENT: Duration = Duration::from_secs(60);
 
 /// Everything that sending one transfer's chunks needs.
 pub(crate) struct Chunks<'a> {
@@ -157,7 +161,7 @@ impl<'a> Chunks<'a> {
                         Some(Preparation::Chunk(chunk)) => {
                             progress.send_modify(|progress| progress.bytes_read += u64::from(chunk.chunk.length));
                             self.recovery.begin(chunk.chunk.index, lock().last_sequence());
-                            in_flight.push(self.publish(manifest, chunk, std::mem::take(&mut first)));
+                            in_flight.push(self.publish(manifest, plan, chunk, std::mem::take(&mut first)));
                         }
                         Some(Preparation::Stored(length)) => progress.send_modify(|progress| {
                             progress.bytes_read += u64::from(length);
@@ -192,8 +196,31 @@ impl<'a> Chunks<'a> {
         digest.ok_or_else(|| unreadable(io::Error::other("the source has no end")))
     }
 
+    /// Fails if all of the transfer can never be in the stream at once, by what was stored of it so far and how the stream was seen,
+    /// no longer ago than this. `only` is for streams of this kind.
+    async fn ensure_can_fit(
+        &self, only: Option<Discard>, plan: &SharedPlan, next: usize, age: Duration,
+    ) -> Result<(), BrokerError> {
+        let Ok(pair) = self.upload.broker.stream_pair(age).await else { return Ok(()) };
+        let Some(most) = pair.data_capacity().filter(|most| only.is_none_or(|only| only == most.discard)) else {
+            return Ok(());
+        };
+        let published = plan.lock().unwrap_or_else(PoisonError::into_inner).published();
+        let growth = {
+            let progress = self.upload.progress.borrow();
+            let read = progress.bytes_stored.saturating_sub(progress.bytes_found);
+            Growth { read, stored: published.bytes, size: progress.size }
+        };
+        match most.refuses(growth.expected(next as u64), published.chunks) {
+            Some(why) => Err(BrokerError::NeverFits { what: "the file".into(), why }),
+            None => Ok(()),
+        }
+    }
+
     /// Publishes one chunk until it is stored.
-    async fn publish(&self, manifest: &Manifest, prepared: Prepared, first: bool) -> Result<(Prepared, Stored), Stop> {
+    async fn publish(
+        &self, manifest: &Manifest, plan: &SharedPlan, prepared: Prepared, first: bool,
+    ) -> Result<(Prepared, Stored), Stop> {
         let Place { broker, .. } = &prepared.place;
         if !first && self.upload.lanes.are_several() {
             // Over another connection it could come before the first one. The sender lives as long as this.
@@ -215,6 +242,8 @@ impl<'a> Chunks<'a> {
             }
             sent_in.store(epoch, Ordering::Relaxed);
             self.upload.pacer.pass(payload.len()).await;
+            // What is old is pushed out without a word.
+            self.ensure_can_fit(Some(Discard::Old), plan, payload.len(), MOMENT).await?;
             let asked = Instant::now();
             let stored = match first {
                 true => broker.publish_behind(subject.clone(), &headers, payload.clone(), 0).await,
@@ -224,6 +253,9 @@ impl<'a> Chunks<'a> {
                 metrics::counter!(PUBLISHED_CHUNKS).increment(1);
                 metrics::counter!(PUBLISHED_BYTES).increment(payload.len() as u64);
                 metrics::histogram!(PUBLISH_SECONDS).record(asked.elapsed());
+            }
+            if stored.as_ref().is_err_and(BrokerError::is_full) {
+                self.ensure_can_fit(None, plan, payload.len(), Duration::from_secs(1)).await?;
             }
             stored
         };

@@ -131,6 +131,15 @@ pub enum ProducerError {
         /// The transfer.
         transfer: TransferId,
     },
+    /// The stream has removed chunks of it to take others, more than once.
+    #[error(
+        "the stream has 'discard: old', and pushes chunks of transfer {transfer} out while it is sent: raise its max_bytes, or set \
+         'discard: new' (`doctor` says how)"
+    )]
+    PushedOut {
+        /// The transfer.
+        transfer: TransferId,
+    },
     /// The transfer itself is gone from the stream, and is not begun anew: its source can be read only once, or that has happened
     /// too often.
     #[error("transfer {transfer} was removed from the stream while it was sent, or lost with it: send it again")]

@@ -36,7 +36,20 @@ pub async fn cancel(broker: &Broker, entry: &CatalogEntry, reason: String) -> Re
     }
     let tombstone = Tombstone { broker, channel, transfer };
     // Known before chunks go, so that nobody takes them for lost; and said once more behind them.
-    tombstone.place(reason).await?;
+    match tombstone.place(reason.clone()).await {
+        // What was said of it goes first, then, and all of it where that is not enough.
+        Err(ProducerError::Broker(full)) if full.is_full() => {
+            let mut removed = purge(broker, entry, &[Kind::Receipt, Kind::Repair, Kind::Reject]).await?;
+            match tombstone.place(reason).await {
+                Err(ProducerError::Broker(full)) if full.is_full() => {
+                    removed += purge(broker, entry, &[Kind::Data]).await?;
+                    return Ok(Cancellation::Removed(removed + purge(broker, entry, &CONTROL).await?));
+                }
+                placed => placed?,
+            }
+        }
+        placed => placed?,
+    }
     match purge(broker, entry, &[Kind::Data]).await {
         Ok(removed) => {
             tombstone.repeat().await?;

@@ -4,13 +4,56 @@ use std::time::Duration;
 
 use natsfer_common::{
     Manifest,
-    broker::{Broker, BrokerError, StreamPair},
+    broker::{Broker, BrokerError, Capacity, StreamPair},
 };
 
 use crate::ProducerError;
 
 /// A look at the streams is good for so long, for all that is sent over the connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What the streams take of one file.
+#[derive(Debug, Clone)]
+pub(crate) struct Suitable {
+    pub(crate) room: MessageRoom,
+    /// How much the data stream can hold, if that is known and limited.
+    pub(crate) capacity: Option<Capacity>,
+}
+
+impl Suitable {
+    /// Fails if a file of this size, in chunks that are not compressed, can never be stored whole.
+    pub(crate) fn ensure_fits(&self, size: u64, chunks: u64) -> Result<(), ProducerError> {
+        match self.capacity.as_ref().and_then(|capacity| capacity.refuses(size, chunks)) {
+            Some(why) => Err(BrokerError::NeverFits { what: "the file".into(), why }.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How much a transfer has put into the stream, and will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Growth {
+    /// Of the source, bytes that this run has stored.
+    pub(crate) read: u64,
+    /// What they take.
+    pub(crate) stored: u64,
+    /// The source's size, if it is known.
+    pub(crate) size: Option<u64>,
+}
+
+impl Growth {
+    /// What all of it will take, if the rest is like what was stored so far; what is stored and is known to come, at least.
+    pub(crate) fn expected(self, next: u64) -> u64 {
+        let least = self.stored.saturating_add(next);
+        match self.size {
+            Some(size) if self.read > 0 => {
+                let all = u128::from(size) * u128::from(self.stored) / u128::from(self.read);
+                u64::try_from(all).unwrap_or(u64::MAX).max(least)
+            }
+            _ => least,
+        }
+    }
+}
 
 /// What fits into one message, headers included, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +93,13 @@ const LARGEST: usize = 600 << 10;
 
 /// Looks whether both streams can take files, at the first send of a run and every few seconds, and says how large a message they take.
 /// Who may not look sends all the same; so does whoever gets no answer, and publishing says why.
-pub(crate) async fn ensure_suitable(broker: &Broker) -> Result<MessageRoom, ProducerError> {
+pub(crate) async fn ensure_suitable(broker: &Broker) -> Result<Suitable, ProducerError> {
     let Ok(pair) = broker.stream_pair(LOOK_AGAIN).await else {
-        return Ok(MessageRoom { chunk: usize::MAX, inline: usize::MAX });
+        return Ok(Suitable { room: MessageRoom { chunk: usize::MAX, inline: usize::MAX }, capacity: None });
     };
     match pair.obstacle() {
         Some(difference) => Err(ProducerError::Unsuitable { difference: Box::new(difference.clone()) }),
-        None => Ok(MessageRoom::of(&pair)),
+        None => Ok(Suitable { room: MessageRoom::of(&pair), capacity: pair.data_capacity() }),
     }
 }
 
@@ -84,6 +127,14 @@ pub(crate) async fn ensure_found(broker: &Broker, manifest: &Manifest, sequence:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_file_will_take_is_told_from_what_it_took() {
+        let growth = |read, stored, size| Growth { read, stored, size };
+        assert_eq!(growth(0, 0, Some(1_000)).expected(10), 10);
+        assert_eq!(growth(100, 50, Some(1_000)).expected(10), 500);
+        assert_eq!((growth(100, 50, None).expected(10), growth(1, u64::MAX, Some(2)).expected(1)), (60, u64::MAX));
+    }
 
     #[test]
     fn what_was_refused_is_tried_smaller() {

@@ -1,13 +1,13 @@
 //! One source on its way into the stream: which transfer it is, and what of it is stored already.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    ALWAYS_INLINE, ChunkSize, Closing, FileName, Inline, LinkEstimate, MOST_STORED, Manifest, StoredTransfer, Totals, TransferId,
+    ALWAYS_INLINE, ChunkSize, Closing, Compression, FileName, Inline, LinkEstimate, MOST_STORED, Manifest, StoredTransfer, Totals, TransferId,
     Verdict,
-    broker::{Broker, BrokerError, Pacer, Stored},
+    broker::{Broker, BrokerError, Discard, Pacer, Stored, code},
     header,
 };
 use tokio::sync::watch;
@@ -39,6 +39,9 @@ const MOST_LOSSES: u32 = 3;
 
 /// How often a limit for messages may show that is lower than was known.
 const MOST_SHRINKS: u32 = 12;
+
+/// How often chunks may be pushed out of a stream that discards what is old, before another try would only push out more.
+const MOST_PUSHED_OUT: u32 = 2;
 
 /// One call of a `send_…` method.
 pub(crate) struct Upload {
@@ -74,13 +77,19 @@ impl Upload {
             }
         };
         let (link, checked) = tokio::join!(estimate, ensure_suitable(&self.broker));
-        let mut room = checked?;
+        let suitable = checked?;
+        let mut room = suitable.room;
         let version = source.version();
         let mut manifest = self.manifest(&name, version, link, room)?;
         if manifest.mtime.is_none() && source.version().is_some_and(|version| version.modified.is_some()) {
             tracing::warn!("{}: its mtime is beyond what can be sent (year 9999), and is left out", path.display());
         }
         let chunk_size = manifest.chunk_size.bytes() as usize;
+        if let Some(size) = version.map(|version| version.size).filter(|size| *size > chunk_size as u64)
+            && self.options.compression == Compression::None
+        {
+            suitable.ensure_fits(size, manifest.chunk_size.count(size))?;
+        }
         let mut input = Input::read(source, chunk_size).await.map_err(unreadable)?;
         // A given id is the only one; so is the random one of a source that has none.
         let fixed = match self.options.transfer {
@@ -204,10 +213,15 @@ impl Upload {
             }
             (Opening::Known(stored), _) => *stored,
         };
+        let transfer = stored.manifest.transfer;
         // Large, and not there for small files: every move of a send would move room for it.
         let sent = Box::pin(self.send_chunks(stored, input, patience, path)).await;
-        if let Err(ProducerError::Cancelled { transfer, .. }) = sent {
-            self.clear(transfer).await;
+        match &sent {
+            Err(ProducerError::Cancelled { transfer, .. }) => self.clear(*transfer).await,
+            Err(ProducerError::Broker(why @ BrokerError::NeverFits { .. })) => {
+                self.take_back_whole(transfer, why).await;
+            }
+            _ => {}
         }
         sent
     }
@@ -228,6 +242,7 @@ impl Upload {
     ) -> Result<Option<Sent>, ProducerError> {
         let unreadable = |source| ProducerError::Read { path: path.into(), source };
         let Manifest { transfer, channel, .. } = stored.manifest.clone();
+        let mut pushed_out = 0;
         for _ in 0..MOST_LOOKS {
             let again = input.again();
             match stored.verdict() {
@@ -255,6 +270,12 @@ impl Upload {
             match chunks.send(stored, input.reader(), looked_at).await? {
                 Outcome::Sent(sent) => return Ok(Some(*sent)),
                 Outcome::Foreign => return Ok(None),
+                Outcome::LookAgain if self.pushes_out().await => {
+                    pushed_out += 1;
+                    if pushed_out >= MOST_PUSHED_OUT {
+                        return Err(ProducerError::PushedOut { transfer });
+                    }
+                }
                 Outcome::LookAgain => {}
                 Outcome::TooLarge(source) => {
                     let given = self.options.transfer.is_some();
@@ -276,6 +297,39 @@ impl Upload {
             input = again.ok_or(ProducerError::Lost { transfer })?;
         }
         Err(ProducerError::Lost { transfer })
+    }
+
+    /// Whether the data stream removes what is old to take what is new.
+    async fn pushes_out(&self) -> bool {
+        let pair = self.broker.stream_pair(Duration::MAX).await;
+        pair.ok().and_then(|pair| pair.data_capacity()).is_some_and(|most| most.discard == Discard::Old)
+    }
+
+    /// Fails as for a full stream where the control stream has too little left for what receivers are to say; and for good where the
+    /// message can never fit.
+    async fn ensure_room_to_open(&self, bytes: u64) -> Result<(), BrokerError> {
+        if self.broker.has_room_to_open(bytes).await {
+            return Ok(());
+        }
+        let pair = self.broker.stream_pair(Duration::MAX).await;
+        if let Some(why) = pair.ok().and_then(|pair| pair.control_capacity()).and_then(|most| most.refuses(bytes, 1)) {
+            return Err(BrokerError::NeverFits { what: "the file".into(), why });
+        }
+        let description = "the control stream keeps its last quarter for what receivers say".to_owned();
+        Err(BrokerError::Refused { what: "opening a transfer".into(), code: code::STREAM_FULL[0], description })
+    }
+
+    /// Takes back what was published of a file that can never be stored whole, so that it holds nobody up.
+    async fn take_back_whole(&self, transfer: TransferId, why: &BrokerError) {
+        let broker = &self.broker.without_waiting_for_room();
+        let tombstone = Tombstone { broker, channel: &self.options.channel, transfer };
+        match tombstone.place(why.to_string()).await {
+            Ok(()) => self.clear(transfer).await,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%transfer, error, "what is stored of it stays: `natsfer-producer cancel` removes it");
+            }
+        }
     }
 
     /// Takes back a transfer whose chunks are larger than is taken now, so that its source can be sent as another one.
@@ -339,8 +393,10 @@ impl Upload {
         let Manifest { transfer, channel, .. } = manifest;
         let subject = self.broker.subjects().open(channel, *transfer);
         let _share = if payload.is_empty() { None } else { Some(self.broker.reserve(payload.len()).await) };
+        let bytes = payload.len() + headers.iter().map(|(_, value)| value.len()).sum::<usize>();
         let publish = async || {
             self.pacer.pass(payload.len()).await;
+            self.ensure_room_to_open(bytes as u64).await?;
             self.broker.publish_once(subject.clone(), headers, payload.clone()).await
         };
         let opened = patience.until(publish).await?;

@@ -156,6 +156,14 @@ pub enum BrokerError {
         /// The limit, as far as it is known.
         most: usize,
     },
+    /// It can never fit, whatever is removed.
+    #[error("{what} can never fit: {why}")]
+    NeverFits {
+        /// What was asked.
+        what: String,
+        /// The limit, and where it is.
+        why: String,
+    },
     /// Messages of a listing were lost on the way; it can be asked for again.
     #[error("a listing of stream {stream} was interrupted")]
     Interrupted {

@@ -77,7 +77,7 @@ pub(crate) use servers::has_login;
 pub use settings::{Origin, Settings, SettingsError};
 pub use standing::{Standing, StandingState, standings};
 pub use stream_config::{Importance, StreamConfig, StreamDifference};
-pub use stream_pair::{Seen, StreamPair};
+pub use stream_pair::{Capacity, Discard, Seen, StreamPair};
 pub use streams::{StreamSettings, StreamsReport};
 pub use tls::{ClientCertificate, Handshake, Tls};
 pub use words::{Said, Word};

@@ -5,6 +5,64 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{Broker, BrokerError, StreamDifference, StreamFacts, StreamSettings, code};
+use crate::human_bytes_apart;
+
+/// A look at the streams is good for so long to know whether there is room, and for so long where there is little.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const TIGHT_LOOK: Duration = Duration::from_millis(200);
+/// What a message takes in a stream beside headers and payload, about, in bytes.
+const AROUND_MESSAGE: u64 = 100;
+/// The most that is kept free for what receivers say, in bytes.
+const MOST_RESERVED: u64 = 16 << 20;
+
+/// What a stream can hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capacity {
+    /// Bytes, all around messages included.
+    pub bytes: u64,
+    /// What it does when it is full.
+    pub discard: Discard,
+    /// The stream.
+    pub stream: String,
+}
+
+/// What a full stream does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discard {
+    /// It refuses what comes.
+    New,
+    /// It removes what came first.
+    Old,
+}
+
+impl Capacity {
+    fn of(facts: &StreamFacts) -> Option<Self> {
+        let bytes = u64::try_from(facts.config.max_bytes).ok().filter(|bytes| *bytes > 0)?;
+        let discard = if facts.config.discard == "old" { Discard::Old } else { Discard::New };
+        Some(Self { bytes, discard, stream: facts.name.clone() })
+    }
+
+    /// Why so many bytes in so many messages can never be in it at once; `None` if they can.
+    pub fn refuses(&self, bytes: u64, messages: u64) -> Option<String> {
+        let Self { bytes: most, discard, stream } = self;
+        let taken = bytes.saturating_add(messages.saturating_mul(AROUND_MESSAGE));
+        let comes = match discard {
+            Discard::New => "raise it, or send it in parts",
+            Discard::Old => "with 'discard: old' it would push out everything, its own beginning too",
+        };
+        (taken > *most).then(|| {
+            let [taken, most] = human_bytes_apart(taken, *most);
+            format!("it takes {taken}, and stream {stream} holds {most} at most (max_bytes): {comes}")
+        })
+    }
+
+    /// Whether a quarter is left free, or a fixed amount of a large stream, with so many bytes in it. One that pushes out what is old
+    /// always has room.
+    fn leaves_reserve(&self, taken: u64) -> bool {
+        self.discard == Discard::Old || taken.saturating_add((self.bytes / 4).min(MOST_RESERVED)) <= self.bytes
+    }
+}
 
 /// Both streams as they stood when they were looked at.
 #[derive(Debug, Clone)]
@@ -53,6 +111,16 @@ impl StreamPair {
         matches!((&self.control, &self.data), (Seen::There(_), Seen::There(_))) && self.obstacle().is_none()
     }
 
+    /// How much the data stream can hold; `None` where that is not limited, or not seen.
+    pub fn data_capacity(&self) -> Option<Capacity> {
+        Capacity::of(self.data.facts()?)
+    }
+
+    /// How much the control stream can hold; `None` where that is not limited, or not seen.
+    pub fn control_capacity(&self) -> Option<Capacity> {
+        Capacity::of(self.control.facts()?)
+    }
+
     /// The control stream's limit for one message, headers included, in bytes.
     pub fn max_control_message(&self) -> usize {
         self.control.max_message().unwrap_or(usize::MAX)
@@ -73,6 +141,8 @@ struct Look {
     at: Instant,
     connection: u64,
     pair: Arc<StreamPair>,
+    /// Bytes of what was opened since, over this connection.
+    opened: u64,
 }
 
 impl Look {
@@ -104,8 +174,25 @@ impl Broker {
         });
         let differences = differences.flatten().collect();
         let pair = Arc::new(StreamPair { control, data, differences });
-        *last = Some(Look { at: Instant::now(), connection, pair: pair.clone() });
+        *last = Some(Look { at: Instant::now(), connection, pair: pair.clone(), opened: 0 });
         Ok(pair)
+    }
+
+    /// Whether the control stream has room for an opening message of so many bytes, and for what receivers are to say of what is
+    /// there: what frees room needs some. Nothing is known to who may not look at it, or gets no answer.
+    pub async fn has_room_to_open(&self, bytes: u64) -> bool {
+        for age in [LOOK_AGAIN, TIGHT_LOOK] {
+            let Ok(pair) = self.stream_pair(age).await else { return true };
+            let (Some(facts), Some(capacity)) = (pair.control.facts(), pair.control_capacity()) else { return true };
+            let mut last = self.last_look.0.lock().await;
+            let Some(look) = last.as_mut() else { continue };
+            let message = bytes.saturating_add(AROUND_MESSAGE);
+            if capacity.leaves_reserve(facts.bytes.saturating_add(look.opened).saturating_add(message)) {
+                look.opened = look.opened.saturating_add(message);
+                return true;
+            }
+        }
+        false
     }
 
     async fn seen(&self, name: &str) -> Result<Seen, BrokerError> {
@@ -121,5 +208,21 @@ impl Broker {
     /// Forgets what was seen of the streams: they were made, or changed, since.
     pub(super) async fn forget_streams(&self) {
         *self.last_look.0.lock().await = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_never_fit_is_told_by_the_limit_and_what_is_said_keeps_its_room() {
+        let of = |bytes, discard| Capacity { bytes, discard, stream: "S".into() };
+        let (new, old) = (of(1_000, Discard::New), of(1_000, Discard::Old));
+        assert_eq!((new.refuses(900, 1), old.refuses(900, 1)), (None, None));
+        assert!(new.refuses(900, 2).unwrap().contains("max_bytes") && old.refuses(1_001, 0).unwrap().contains("discard: old"));
+        assert!(new.refuses(u64::MAX, u64::MAX).is_some());
+        assert_eq!((new.leaves_reserve(750), new.leaves_reserve(751), old.leaves_reserve(2_000)), (true, false, true));
+        assert!(of(1 << 40, Discard::New).leaves_reserve((1 << 40) - (16 << 20)));
     }
 }
