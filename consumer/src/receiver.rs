@@ -423,7 +423,8 @@ impl Receiver {
         async move {
             let state = broker.consumer(&stream, &name).await?;
             Ok(state.map(|state| {
-                let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, paused, .. } = state;
+                let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, paused, .. } =
+                    state;
                 let is_full = u64::try_from(state.max_unacknowledged).is_ok_and(|most| most > 0 && taken >= most);
                 Backlog { waiting, taken, done_to, paused, is_full }
             }))

@@ -115,9 +115,7 @@ impl Report<'_> {
         reject(self.broker, self.broker.subjects().of(Kind::Reject, channel, *transfer), &rejection).await;
     }
 
-    async fn publish(
-        &self, kind: Kind, headers: Vec<(&'static str, String)>, room: Room,
-    ) -> Result<(), ReceiveError> {
+    async fn publish(&self, kind: Kind, headers: Vec<(&'static str, String)>, room: Room) -> Result<(), ReceiveError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         let broker = match room {
             Room::Awaited => self.broker.clone(),

@@ -151,7 +151,9 @@ pub enum ProducerError {
     #[error("nothing was removed")]
     Careless(#[from] CarelessPruning),
     /// The server does not tell this user what time it is, and ages go by its clock.
-    #[error("nothing was removed: ages go by the server's clock, which it does not tell this user ($JS.API.STREAM.INFO)")]
+    #[error(
+        "nothing was removed: ages go by the server's clock, which it does not tell this user ($JS.API.STREAM.INFO)"
+    )]
     NoServerTime,
     /// There is no such transfer.
     #[error("there is no transfer {transfer} in the stream: it never was, or has been removed")]

@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    ALWAYS_INLINE, ChunkSize, Closing, Compression, FileName, Inline, LinkEstimate, MOST_STORED, Manifest, StoredTransfer, Totals, TransferId,
-    Verdict,
+    ALWAYS_INLINE, ChunkSize, Closing, Compression, FileName, Inline, LinkEstimate, MOST_STORED, Manifest,
+    StoredTransfer, Totals, TransferId, Verdict,
     broker::{Broker, BrokerError, Discard, Pacer, Stored, code},
     header,
 };

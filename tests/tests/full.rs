@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use natsfer_tests::steps::{drain, list, receipts, send, sending, text};
-use natsfer_tests::{Server, files, our_binary, producer, program};
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use natsfer_tests::steps::{drain, list, receipts, receiving, send, sending, text};
+use natsfer_tests::{Server, eventually, files, our_binary, producer, program};
 
 const SOON: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
@@ -29,6 +30,57 @@ async fn a_full_stream_is_waited_for() {
     assert!(sent.errors().contains("going on"), "{}", sent.errors());
     drain(&server, "r", home.path().join("inbox"), &[]).await;
     files::assert_same(&second, home.path().join("inbox/second"));
+}
+
+/// What can never be stored whole is refused by the stream's limits, or as soon as that shows, and stays in nobody's way.
+#[tokio::test]
+async fn a_file_that_can_never_fit_is_refused_and_blocks_nobody() {
+    for discard in [DiscardPolicy::New, DiscardPolicy::Old] {
+        let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+        let (large, small) = (home.path().join("large"), home.path().join("small"));
+        files::random_file(&large, 24 * MIB, 1);
+        files::random_file(&small, 6 * MIB, 2);
+        let _ = producer(["init", "--max-bytes", "10MiB"]).server(&server).run().await.success();
+        let jetstream = server.jetstream().await;
+        let mut data = jetstream.get_stream("NATSFER_DATA").await.unwrap();
+        jetstream.update_stream(Config { discard, ..data.cached_info().config.clone() }).await.unwrap();
+        // Whether it can be compressed shows only while it is sent.
+        for compression in ["none", "zstd"] {
+            let refused = sending(&server, &["--compression", compression], &[&large]).run().await.exited(1).errors();
+            assert!(refused.contains("can never fit") && refused.contains("max_bytes"), "{refused}");
+        }
+        let published = data.info().await.unwrap().state.last_sequence;
+        assert!(published <= 24, "{published} messages of at most 512 KiB");
+        send(&server, &["--compression", "none"], &[&small]).await;
+        drain(&server, "r", home.path().join("inbox"), &[]).await;
+        files::assert_same(&small, home.path().join("inbox/small"));
+    }
+}
+
+/// Receipts have room, so that what is delivered can be pruned, and what waits for room comes.
+#[tokio::test]
+async fn a_full_control_stream_is_emptied_by_pruning() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    files::tree(&outbox, 120, 0..400, 1);
+    let _ = producer(["init", "--max-bytes", "40KiB"]).server(&server).run().await.success();
+    let sender = sending(&server, &[], &[outbox.join(".")]).spawn().await;
+    sender.log_line(SOON, |line| line.contains("the stream is full: waiting for room")).await;
+    let receiver = receiving(&server, "r", &inbox, &[]).spawn().await;
+    eventually("all has come", Duration::from_secs(200), || async {
+        let _ = producer(["prune", "--delivered-to", "r"]).server(&server).run().await.success();
+        (!sender.is_running()).then_some(())
+    })
+    .await;
+    let _ = sender.wait().await.success();
+    eventually("all is landed, told and pruned", Duration::from_secs(200), || async {
+        let _ = producer(["prune", "--delivered-to", "r"]).server(&server).run().await.success();
+        list(&server, &[]).await.is_empty().then_some(())
+    })
+    .await;
+    receiver.terminate();
+    let _ = receiver.wait().await.success();
+    files::assert_same(&outbox, &inbox);
 }
 
 /// A receiver on a small disk of its own, as its process sees it.

@@ -162,7 +162,16 @@ async fn a_transfer_whose_chunks_do_not_fit_any_more_is_sent_anew() {
     files::assert_same(&source, home.path().join("second/big"));
     // An id that was given is no other's: that is said.
     let server = Server::start().await;
-    let given = ["--compression", "none", "--chunk-size", "512KiB", "--name", "n", "--transfer-id", "00112233445566778899aabbccddeeff"];
+    let given = [
+        "--compression",
+        "none",
+        "--chunk-size",
+        "512KiB",
+        "--name",
+        "n",
+        "--transfer-id",
+        "00112233445566778899aabbccddeeff",
+    ];
     init(&server, &[]).await;
     let sender = sending(&server, &[&given[..], &["--rate", "2MiB"]].concat(), &["-"]);
     let sender = sender.stdin_bytes(std::fs::read(&source).unwrap()).spawn().await;
@@ -178,7 +187,6 @@ async fn a_transfer_whose_chunks_do_not_fit_any_more_is_sent_anew() {
     let refused = sending(&server, &given, &["-"]).stdin_bytes(std::fs::read(&source).unwrap()).run().await.exited(1);
     assert!(refused.errors().contains("too large now; choose another id"), "{}", refused.errors());
 }
-
 
 /// Asks JetStream's API.
 async fn api(server: &Server, subject: &str, request: Value) -> Value {
@@ -209,7 +217,8 @@ async fn consumers_are_kept_to_what_is_granted() {
         if number == 2 {
             for name in ["NATSFER", "NATSFER_DATA"] {
                 let mut config = api(server, &format!("STREAM.INFO.{name}"), json!({})).await["config"].take();
-                config["consumer_limits"] = json!({ "max_ack_pending": 50, "inactive_threshold": 3_600_000_000_000_u64 });
+                config["consumer_limits"] =
+                    json!({ "max_ack_pending": 50, "inactive_threshold": 3_600_000_000_000_u64 });
                 let edited = api(server, &format!("STREAM.UPDATE.{name}"), config).await;
                 assert!(edited["error"].is_null(), "{edited}");
             }
@@ -246,14 +255,19 @@ async fn jetstream_may_be_off_for_a_while() {
     sender.log_line(SOON, is_told).await;
     receiver.log_line(SOON, is_told).await;
     // Who comes meanwhile is told so, too.
-    let late = [sending(url.as_str(), &["--name", "late"], &[&source]), receiving(url.as_str(), "s", home.path().join("s"), &[])];
+    let late = [
+        sending(url.as_str(), &["--name", "late"], &[&source]),
+        receiving(url.as_str(), "s", home.path().join("s"), &[]),
+    ];
     for late in late {
         let late = late.spawn().await;
         late.log_line(SOON, is_told).await;
         late.terminate();
         let _ = late.wait().await;
     }
-    for looking in [consumer(["list"]), consumer(["receivers"]), producer(["history"]), producer(["history", "--follow"])] {
+    for looking in
+        [consumer(["list"]), consumer(["receivers"]), producer(["history"]), producer(["history", "--follow"])]
+    {
         let told = looking.server(url.as_str()).limit(Duration::from_secs(60)).run().await.exited(1).errors();
         assert!(is_told(&told), "{told}");
     }
@@ -275,7 +289,8 @@ async fn a_websocket_is_a_way_too() {
     drop(taken);
     let line = format!("websocket {{ listen: \"127.0.0.1:{port}\", no_tls: true }}");
     let (_server, home) = (Server::builder().config_line(line).start().await, tempfile::tempdir().unwrap());
-    let (url, outbox, inbox) = (format!("ws://127.0.0.1:{port}"), home.path().join("outbox"), home.path().join("inbox"));
+    let (url, outbox, inbox) =
+        (format!("ws://127.0.0.1:{port}"), home.path().join("outbox"), home.path().join("inbox"));
     files::tree(&outbox, 5, 0..2_000_000, 1);
     send(url.as_str(), &[], &[outbox.join(".")]).await;
     drain(url.as_str(), "r", &inbox, &[]).await;
@@ -338,7 +353,9 @@ async fn a_list_counts_copies() {
     for sequence in 1..=4 {
         let chunk = data.get_raw_message(sequence).await.unwrap();
         let mut headers = async_nats::HeaderMap::new();
-        for (name, values) in chunk.headers.iter().filter(|(name, _)| AsRef::<str>::as_ref(*name).starts_with("Natsfer-")) {
+        for (name, values) in
+            chunk.headers.iter().filter(|(name, _)| AsRef::<str>::as_ref(*name).starts_with("Natsfer-"))
+        {
             headers.insert(name.clone(), values[0].clone());
         }
         copies += chunk.payload.len() as u64;

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, Share, code,
-    inflow::{self, Inflow},
     consumer_grant::Grants,
+    inflow::{self, Inflow},
     line::{Line, Owner},
     message::DeniedLeaders,
     message_limit::{MessageLimit, counted},

@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn limits_are_read_from_what_the_server_says() {
         let all = Grant::default();
-        let few = all.within(10_121, "consumer max ack pending exceeds system limit of 1000 (code 400, error code 10121)");
+        let few =
+            all.within(10_121, "consumer max ack pending exceeds system limit of 1000 (code 400, error code 10121)");
         assert_eq!((few.unacknowledged(1_000_000), few.unacknowledged(5)), (1_000, 5));
         let soon = few.within(10_153, "consumer inactive threshold exceeds system limit of 1h0m0s");
         assert_eq!(soon.unused(Duration::from_secs(7_200)), Duration::from_secs(3_600));
@@ -109,7 +110,9 @@ mod tests {
             assert_eq!(few.within(10_121, said), few);
         }
         let grants = Grants::default();
-        assert!(grants.narrow("S", all, 10_121, "limit of 7") && !grants.narrow("S", grants.of("S"), 10_121, "limit of 7"));
+        assert!(
+            grants.narrow("S", all, 10_121, "limit of 7") && !grants.narrow("S", grants.of("S"), 10_121, "limit of 7")
+        );
         assert_eq!(grants.of("S").unacknowledged(9), 7);
     }
 

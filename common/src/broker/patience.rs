@@ -112,6 +112,8 @@ impl Patience {
             if let BrokerError::NoResponders { .. } = error
                 && silent >= LOOK.min(self.limit)
                 && nobody == Nobody::Perhaps
+                // One try says nothing yet: whoever tries again asks.
+                && !(self.limit.is_zero() && broker.tells_absence())
             {
                 match broker.absence(&error).await {
                     Some(last) if broker.tells_absence() => return Err(Impatience::Failed(last)),

@@ -188,7 +188,9 @@ impl StreamConfig {
         }
         if let Some(mapping) = self.subject_transform.as_ref().filter(|mapping| mapping.changes(subjects)) {
             let (from, to) = (mapping.source(), &mapping.dest);
-            let found = format!("has a subject_transform from '{from}' to '{to}': nobody finds what is stored under other subjects");
+            let found = format!(
+                "has a subject_transform from '{from}' to '{to}': nobody finds what is stored under other subjects"
+            );
             add(Needed, found, "remove the transform: nats stream edit, and leave out subject_transform".into());
         }
         if self.max_msgs_per_subject > 0 {
@@ -212,11 +214,18 @@ impl StreamConfig {
         if let Ok(most @ 1..) = u64::try_from(self.max_msg_size)
             && most < LEAST_MESSAGE
         {
-            let found = format!("takes messages up to {}: the smallest chunk has {}", human_bytes(most), human_bytes(LEAST_MESSAGE));
+            let found = format!(
+                "takes messages up to {}: the smallest chunk has {}",
+                human_bytes(most),
+                human_bytes(LEAST_MESSAGE)
+            );
             add(NeededToSend, found, edit("--max-msg-size=-1".into()));
         }
         if let Some(mapping) = &self.republish {
-            let found = format!("publishes what it stores once more, on '{}': whoever may subscribe there reads it", mapping.dest);
+            let found = format!(
+                "publishes what it stores once more, on '{}': whoever may subscribe there reads it",
+                mapping.dest
+            );
             add(Advised, found, "where that is not meant, leave out republish: nats stream edit".into());
         }
         if let Some(sources) = self.sources.as_ref().filter(|sources| !sources.is_empty()) {
@@ -238,7 +247,8 @@ impl StreamConfig {
             add(Advised, found, "leave out inactive_threshold in its consumer_limits: nats stream edit".into());
         }
         if self.persist_mode == "async" {
-            let found = "has 'persist_mode: async': it acknowledges before it writes, and loses that when the server is killed";
+            let found =
+                "has 'persist_mode: async': it acknowledges before it writes, and loses that when the server is killed";
             add(Advised, found.into(), anew());
         }
         if self.allow_rollup_hdrs {
@@ -246,7 +256,10 @@ impl StreamConfig {
             add(Advised, found.into(), edit("--no-allow-rollup".into()));
         }
         if self.max_age > 0 && u128::from(self.max_age) < SHORT_AGE.as_nanos() {
-            let found = format!("removes messages after {} s: a receiver that is away for longer misses files", self.max_age / 1_000_000_000);
+            let found = format!(
+                "removes messages after {} s: a receiver that is away for longer misses files",
+                self.max_age / 1_000_000_000
+            );
             add(Advised, found, edit("--max-age=1d".into()));
         }
         if self.discard != "new" {
@@ -339,7 +352,10 @@ mod tests {
                 "from '>' to 'a.>'",
             ),
             (
-                |c| c.subject_transform = Some(SubjectMapping { src: "natsfer.data.*.*".into(), dest: "a.$1.$2".into() }),
+                |c| {
+                    c.subject_transform =
+                        Some(SubjectMapping { src: "natsfer.data.*.*".into(), dest: "a.$1.$2".into() })
+                },
                 Importance::Needed,
                 "subject_transform",
             ),

@@ -220,7 +220,10 @@ mod tests {
         let of = |bytes, discard| Capacity { bytes, discard, stream: "S".into() };
         let (new, old) = (of(1_000, Discard::New), of(1_000, Discard::Old));
         assert_eq!((new.refuses(900, 1), old.refuses(900, 1)), (None, None));
-        assert!(new.refuses(900, 2).unwrap().contains("max_bytes") && old.refuses(1_001, 0).unwrap().contains("discard: old"));
+        assert!(
+            new.refuses(900, 2).unwrap().contains("max_bytes")
+                && old.refuses(1_001, 0).unwrap().contains("discard: old")
+        );
         assert!(new.refuses(u64::MAX, u64::MAX).is_some());
         assert_eq!((new.leaves_reserve(750), new.leaves_reserve(751), old.leaves_reserve(2_000)), (true, false, true));
         assert!(of(1 << 40, Discard::New).leaves_reserve((1 << 40) - (16 << 20)));

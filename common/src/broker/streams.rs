@@ -197,7 +197,11 @@ impl Broker {
                 || matches!(self.absence(error).await, Some(NoStream { .. }))
                 || matches!(error, NoStream { .. });
             let stream = self.stream().control().to_owned();
-            return if is_gone { Err(BrokerError::StreamsGone { what: "using the streams".into(), stream }) } else { Ok(false) };
+            return if is_gone {
+                Err(BrokerError::StreamsGone { what: "using the streams".into(), stream })
+            } else {
+                Ok(false)
+            };
         }
         let making = self.making_streams.lock().await;
         let made = self.create_streams(&StreamSettings::default()).await;

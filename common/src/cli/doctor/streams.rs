@@ -109,7 +109,9 @@ fn filled(facts: &StreamFacts) -> String {
 fn difference(difference: &StreamDifference, work: &Work) -> Finding {
     let StreamDifference { stream, importance, found, change } = difference;
     match (importance, work) {
-        (Importance::Asked | Importance::Needed, _) | (Importance::NeededToSend, Work::Send(..)) => Finding::fail(check(stream), found, change),
+        (Importance::Asked | Importance::Needed, _) | (Importance::NeededToSend, Work::Send(..)) => {
+            Finding::fail(check(stream), found, change)
+        }
         (Importance::Advised | Importance::NeededToSend, _) => Finding::warn(check(stream), found, change),
     }
 }
