@@ -126,8 +126,8 @@ async fn where_no_jetstream_answers_who_waits_is_told_of_it() {
         receiving(&server, "r", home.path().join("in"), &nowhere),
     ] {
         let waiting = command.spawn().await;
-        let is_hint = |line: &str| line.contains("WARN") && line.contains("is JetStream enabled");
-        waiting.log_line(Duration::from_secs(5), is_hint).await;
+        let is_told = |line: &str| line.contains("WARN") && line.contains("JetStream is not there");
+        waiting.log_line(Duration::from_secs(60), is_told).await;
         waiting.kill();
     }
 }
