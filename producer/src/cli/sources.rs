@@ -40,10 +40,10 @@ fn file(path: PathBuf, name: Option<&FileName>) -> anyhow::Result<Item> {
 fn directory(root: PathBuf) -> impl Iterator<Item = anyhow::Result<Item>> {
     let nameless = root.as_os_str().to_string_lossy().ends_with("/.");
     let prefix = if nameless { None } else { root.file_name().map(PathBuf::from) };
-    // What natsfer keeps in a directory that it watches or fills is nobody's file. Without the directory's own name it is refused as
-    // such; with it, it would look like any other.
-    let named = prefix.is_some();
-    let own = move |entry: &walkdir::DirEntry| named && entry.depth() == 1 && entry.file_name() == STAGING_DIRECTORY;
+    // What natsfer keeps in a directory that it watches or fills is nobody's file, however deep that directory lies.
+    let own = |entry: &walkdir::DirEntry| {
+        entry.depth() > 0 && entry.file_type().is_dir() && entry.file_name().eq_ignore_ascii_case(STAGING_DIRECTORY)
+    };
     let entries = WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(move |entry| !own(entry));
     entries.filter_map(move |entry| {
         let entry = match entry {
@@ -114,12 +114,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let outbox = root.path().join("outbox");
         std::fs::create_dir_all(outbox.join(".natsfer")).unwrap();
-        std::fs::create_dir_all(outbox.join("deeper/.natsfer")).unwrap();
-        for file in ["a", ".natsfer/watch.lock", "deeper/.natsfer/b"] {
+        std::fs::create_dir_all(outbox.join("deeper/still/.NATSFER")).unwrap();
+        for file in ["a", ".natsfer/watch.lock", "deeper/b", "deeper/still/.NATSFER/b"] {
             std::fs::write(outbox.join(file), "").unwrap();
         }
-        assert_eq!(names(std::slice::from_ref(&outbox)), ["outbox/a", "outbox/deeper/.natsfer/b"]);
-        assert_eq!(names(&[outbox.join(".")]), ["error", "a", "deeper/.natsfer/b"]);
+        assert_eq!(names(std::slice::from_ref(&outbox)), ["outbox/a", "outbox/deeper/b"]);
+        assert_eq!(names(&[outbox.join(".")]), ["a", "deeper/b"]);
     }
 
     #[test]

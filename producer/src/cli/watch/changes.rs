@@ -12,7 +12,7 @@ use notify::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use super::outbox::Hint;
+use super::{home::Home, outbox::Hint};
 
 /// Changes that are held until they are taken. More of them are not, and everything is looked at instead.
 const MOST_HELD: usize = 50_000;
@@ -74,9 +74,11 @@ impl Changes {
         (paths.into_iter().map(|(path, (_, hint))| (path, hint)).collect(), held.lost)
     }
 
-    /// What happens beside the outbox is nothing to us.
-    fn hear_below(&self, root: &Path, event: notify::Result<Event>) {
-        let is_ours = |event: &Event| event.need_rescan() || event.paths.iter().any(|path| path.starts_with(root));
+    /// What happens beside the outbox, and the path that it was given by, is nothing to us.
+    fn hear_of(&self, root: &Path, given: &Path, event: notify::Result<Event>) {
+        let is_ours = |event: &Event| {
+            event.need_rescan() || event.paths.iter().any(|path| path.starts_with(root) || path == given)
+        };
         if event.as_ref().map_or(true, is_ours) {
             self.hear(event);
         }
@@ -141,10 +143,11 @@ impl Held {
 
 impl Watches {
     /// Without events, where there can be none: that is said, and scans see what has changed.
-    pub(super) fn new(root: &Path, changes: &Changes) -> Self {
-        let (changes, below) = (changes.clone(), root.to_owned());
+    pub(super) fn new(home: &Home, changes: &Changes) -> Self {
+        let root = home.path();
+        let (changes, below, given) = (changes.clone(), root.clone(), home.given().to_owned());
         let config = notify::Config::default().with_follow_symlinks(false);
-        let mut watcher = match RecommendedWatcher::new(move |event| changes.hear_below(&below, event), config) {
+        let mut watcher = match RecommendedWatcher::new(move |event| changes.hear_of(&below, &given, event), config) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
                 tracing::warn!(
@@ -155,13 +158,15 @@ impl Watches {
             }
         };
         // Whether the directory itself is removed: of one below which a file is open, as the state is, the system tells only there.
-        // Who may not look there sees it with a rescan.
-        if let (Some(watcher), Some(parent)) = (&mut watcher, root.parent())
-            && let Err(error) = watcher.watch(parent, RecursiveMode::NonRecursive)
-        {
-            tracing::debug!("cannot be told of changes in {}: {error}", parent.display());
+        // And whether a link to it comes to lead elsewhere. Who may not look there sees it a little later.
+        for parent in [root.parent(), home.given().parent()].into_iter().flatten() {
+            if let Some(watcher) = &mut watcher
+                && let Err(error) = watcher.watch(parent, RecursiveMode::NonRecursive)
+            {
+                tracing::debug!("cannot be told of changes in {}: {error}", parent.display());
+            }
         }
-        Self { root: root.into(), watcher, said: Said::Nothing }
+        Self { root: root.to_path_buf(), watcher, said: Said::Nothing }
     }
 
     /// Asks for changes in a directory, but not below. Blocking.
@@ -219,12 +224,14 @@ mod tests {
 
     #[test]
     fn what_happens_beside_the_outbox_is_not_heard() {
-        let (changes, root) = (Changes::default(), Path::new("/srv/outbox"));
+        let (changes, root, given) = (Changes::default(), Path::new("/srv/outbox"), Path::new("/srv/current"));
         let remove = |path: &str| Ok(Event::new(EventKind::Remove(RemoveKind::Any)).add_path(path.into()));
-        changes.hear_below(root, remove("/srv/outbox2"));
+        for path in ["/srv/outbox2", "/srv/current/a", "/srv"] {
+            changes.hear_of(root, given, remove(path));
+        }
         assert!(changes.take().0.is_empty());
-        for path in ["/srv/outbox", "/srv/outbox/a"] {
-            changes.hear_below(root, remove(path));
+        for path in ["/srv/outbox", "/srv/outbox/a", "/srv/current"] {
+            changes.hear_of(root, given, remove(path));
             assert_eq!(changes.take().0, [(path.into(), Hint::Touched)]);
         }
     }

@@ -1,6 +1,6 @@
 //! The sources that are to go: each is deleted or moved beside everything else, and not under its writer.
 
-use std::{collections::BTreeSet, io, path::Path, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use anyhow::Context as _;
 use natsfer_common::cli::report;
@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::{
     Setting,
     disposal::{Disposal, Disposed, Source},
+    home::Home,
     writers::Completion,
 };
 use crate::cli::said;
@@ -19,7 +20,7 @@ const MOST: usize = 250;
 
 #[derive(Debug)]
 pub(super) struct Departures {
-    root: Arc<Path>,
+    home: Arc<Home>,
     disposal: Disposal,
     trusted: Completion,
     json: bool,
@@ -51,9 +52,9 @@ pub(super) enum Departure {
 
 impl Departures {
     pub(super) fn new(setting: &Setting, json: bool) -> Self {
-        let (root, disposal, trusted) = (setting.root.clone(), setting.disposal.clone(), setting.trusted);
+        let (home, disposal, trusted) = (setting.home.clone(), setting.disposal.clone(), setting.trusted);
         let (due, under_way, in_use, stuck, doubts) = Default::default();
-        Self { root, disposal, trusted, json, due, under_way, in_use, stuck, doubts }
+        Self { home, disposal, trusted, json, due, under_way, in_use, stuck, doubts }
     }
 
     /// A source is to go.
@@ -91,9 +92,9 @@ impl Departures {
         if go.is_empty() {
             return;
         }
-        let (root, disposal, trusted) = (self.root.clone(), self.disposal.clone(), self.trusted);
+        let (home, disposal, trusted) = (self.home.clone(), self.disposal.clone(), self.trusted);
         self.under_way.spawn_blocking(move || {
-            let act = |(transfer, source)| (transfer, disposal.act(&root, &source, trusted));
+            let act = |(transfer, source)| (transfer, disposal.act(&home, &source, trusted));
             go.into_iter().map(act).collect()
         });
     }
@@ -111,6 +112,11 @@ impl Departures {
             Ok(Disposed::Deleted) => told = said::deleted(self.json, transfer, name),
             Ok(Disposed::Moved(to)) => told = said::moved(self.json, transfer, name, &to),
             Ok(Disposed::Changed) => tracing::info!("{name} has changed since it was sent ({transfer}): it stays"),
+            Ok(Disposed::Altered) => {
+                tracing::info!("{name} looks as it did when it was sent ({transfer}), and is another file: it stays, and is sent");
+            }
+            // Which ends the watcher.
+            Ok(Disposed::Astray) => return Departure::PutOff,
             Ok(Disposed::Gone) => tracing::debug!("{name} is gone already"),
             Ok(Disposed::InUse) => {
                 if self.in_use.insert(transfer) {
@@ -132,7 +138,8 @@ impl Departures {
             }
             Err(error) => {
                 if self.stuck.insert(transfer) {
-                    let what = format!("{name} was sent, and cannot be removed; trying again now and then");
+                    let attempt = self.disposal.attempt();
+                    let what = format!("{name} was sent, and cannot be {attempt}; trying again now and then");
                     report(&anyhow::Error::from(error).context(what));
                 }
                 return Departure::PutOff;

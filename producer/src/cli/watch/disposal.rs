@@ -1,26 +1,26 @@
 //! What becomes of a source that has been sent.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use natsfer_producer::FileName;
+use natsfer_producer::{Digest, FileName};
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, open, openat, renameat_with, unlinkat},
+    fs::{AtFlags, Mode, OFlags, openat, unlinkat},
     io::Errno,
 };
 
 use super::{
-    lease,
+    content::{Comparison, compare},
+    home::Home,
+    lease, leaving,
     version::Version,
-    writers::{Completion, Leave, Why},
+    writers::{Completion, Leave, Why, Writers},
 };
-
-/// Names tried beside one that is taken.
-const MOST_NUMBERS: u32 = 10_000;
 
 /// What is done with a source that was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +40,16 @@ pub(super) enum Disposed {
     Moved(PathBuf),
     /// Another version is there than was sent.
     Changed,
+    /// It looks like the version that was sent, and has other bytes.
+    Altered,
     /// Somebody has it open for writing.
     InUse,
     /// It is not known whether somebody writes to it.
     Doubtful(Why),
     /// It was not there any more.
     Gone,
+    /// The directory that is watched is not there any more.
+    Astray,
 }
 
 /// What was sent, and is to go.
@@ -53,89 +57,183 @@ pub(super) enum Disposed {
 pub(super) struct Source {
     pub(super) name: FileName,
     pub(super) version: Version,
+    pub(super) digest: Digest,
     pub(super) completion: Completion,
 }
 
 impl Disposal {
-    /// Does it, if the version that was sent is what is there, and nobody writes to it. Blocking.
+    /// Does it, if the bytes that were sent are what is there, and nobody writes to them. Blocking.
     ///
-    /// Between the comparison and the removal a moment remains: who replaces the file in it loses what they put there, or finds
-    /// it moved. Nobody writes to the file in that moment if its writers are known: who begins to, waits, and then writes into
-    /// what was removed.
-    pub(super) fn act(&self, root: &Path, source: &Source, trusted: Completion) -> io::Result<Disposed> {
+    /// The bytes are read right before. Then the file loses its name, so that nobody opens it any more, and is looked at once more: if
+    /// somebody came in between, or it is another one, it gets its name back. Where the system tells who writes, that leaves no
+    /// moment in which anything could be lost; elsewhere the bytes are read once more, and what is written later through a descriptor
+    /// that is open is lost.
+    pub(super) fn act(&self, home: &Home, source: &Source, trusted: Completion) -> io::Result<Disposed> {
         if *self == Self::Keep {
             return Ok(Disposed::Kept);
         }
-        let Source { name, version, completion } = source;
+        if home.check().is_err() {
+            return Ok(Disposed::Astray);
+        }
+        let Ok(root) = home.open()? else { return Ok(Disposed::Astray) };
+        let Source { name, version, digest, completion } = source;
         let (directories, file) = name.split();
-        let parent = root.join(directories.unwrap_or_default());
-        let (parent, source) = match open_source(&parent, file) {
+        let (parent, opened) = match open_source(root, directories.unwrap_or_default(), file) {
             Ok(opened) => opened,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Disposed::Gone),
             // A symbolic link.
             Err(Errno::LOOP) => return Ok(Disposed::Changed),
             Err(error) => return Err(error.into()),
         };
-        // Before the comparison: what nobody writes to stays what it is, until it is closed.
-        let leave = lease::ask(&source).leave(*completion, trusted);
-        if Version::from(&source.metadata()?) != *version || !is_named(&parent, file, &source)? {
+        // Before the comparison: what nobody writes to stays what it is, until it is closed or the lease is asked for.
+        let writers = lease::ask(&opened);
+        if writers == Writers::Somebody {
+            return Ok(Disposed::InUse);
+        }
+        let metadata = opened.metadata()?;
+        if !metadata.is_file()
+            || !Version::from(&metadata).resembles(version)
+            || !is_named(&parent, file.as_ref(), &opened)?
+        {
             return Ok(Disposed::Changed);
         }
-        match leave {
+        match writers.leave(*completion, trusted) {
             Leave::Granted => {}
             Leave::Later => return Ok(Disposed::InUse),
             Leave::Doubtful(why) => return Ok(Disposed::Doubtful(why)),
         }
+        let bytes = Bytes { opened: &opened, writers, size: version.size, digest: *digest };
+        if let Some(disposed) = bytes.read()? {
+            return Ok(disposed);
+        }
+        let aside = match self {
+            Self::Delete => match leaving::name_meanwhile(file) {
+                Some(meanwhile) => Aside::beside(&parent, file, meanwhile)?,
+                None => return Ok(unlinkat(&parent, file, AtFlags::empty()).map(|()| Disposed::Deleted)?),
+            },
+            Self::Move(to) => Aside::moved(&parent, file, to, name)?,
+            Self::Keep => return Ok(Disposed::Kept),
+        };
+        let hindrance = match is_named(&aside.directory, aside.name.as_ref(), &opened) {
+            Ok(true) => bytes.look_again(),
+            Ok(false) => Ok(Some(Disposed::Changed)),
+            Err(error) => Err(error),
+        };
+        match (hindrance, self) {
+            (Ok(None), Self::Move(_)) => Ok(Disposed::Moved(aside.path)),
+            (Ok(None), _) => aside.delete().map(|()| Disposed::Deleted),
+            (Ok(Some(disposed)), _) => aside.put_back().map(|()| disposed),
+            (Err(error), _) => aside.put_back().and(Err(error)),
+        }
+    }
+
+    /// What cannot be done, if it cannot.
+    pub(super) fn attempt(&self) -> String {
         match self {
-            Self::Keep => Ok(Disposed::Kept),
-            Self::Delete => Ok(unlinkat(&parent, file, AtFlags::empty()).map(|()| Disposed::Deleted)?),
-            Self::Move(to) => move_away(&parent, file, to, name).map(Disposed::Moved),
+            Self::Keep => "kept".into(),
+            Self::Delete => "deleted".into(),
+            Self::Move(to) => format!("moved to {}", to.display()),
         }
     }
 }
 
-/// The directory that a file is in, and the file.
-fn open_source(parent: &Path, file: &str) -> rustix::io::Result<(File, File)> {
-    let directory = open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+/// The bytes of a source, and what they should be.
+struct Bytes<'a> {
+    opened: &'a File,
+    writers: Writers,
+    size: u64,
+    digest: Digest,
+}
+
+impl Bytes<'_> {
+    /// Whether they are not to go, and why.
+    fn read(&self) -> io::Result<Option<Disposed>> {
+        Ok(match compare(self.opened, self.size, self.digest, || self.is_undisturbed())? {
+            // As soon as somebody wants to write: they wait for us.
+            Comparison::GivenUp => Some(Disposed::InUse),
+            Comparison::Different => Some(Disposed::Altered),
+            Comparison::Same if self.is_undisturbed() => None,
+            Comparison::Same => Some(Disposed::InUse),
+        })
+    }
+
+    /// The same, after nobody can open them under their name any more.
+    fn look_again(&self) -> io::Result<Option<Disposed>> {
+        match self.writers {
+            Writers::Nobody => Ok((!self.is_undisturbed()).then_some(Disposed::InUse)),
+            Writers::Somebody | Writers::Unknown(_) => self.read(),
+        }
+    }
+
+    /// Whether nobody has asked to write since it was said that nobody does, where that is known.
+    fn is_undisturbed(&self) -> bool {
+        self.writers != Writers::Nobody || lease::is_held(self.opened)
+    }
+}
+
+/// A source that has lost its name.
+struct Aside<'a> {
+    parent: &'a File,
+    file: &'a str,
+    directory: File,
+    name: String,
+    path: PathBuf,
+}
+
+impl<'a> Aside<'a> {
+    /// To a name in the same directory.
+    fn beside(parent: &'a File, file: &'a str, name: String) -> io::Result<Self> {
+        leaving::rename(parent, file.as_ref(), parent, &name)?;
+        let path = PathBuf::from(&name);
+        Ok(Self { parent, file, directory: parent.try_clone()?, name, path })
+    }
+
+    /// To the directory that it is moved to. Replaces nothing: a name that is taken gets a number.
+    fn moved(parent: &'a File, file: &'a str, to: &Path, name: &FileName) -> io::Result<Self> {
+        let path = to.join(name.split().0.unwrap_or_default());
+        let failed = |error: io::Error| {
+            let shown = path.display();
+            let why = match Errno::from_io_error(&error) {
+                Some(Errno::XDEV) => format!("{shown} is on another mount than the file"),
+                _ => format!("{shown}: {error}"),
+            };
+            io::Error::new(error.kind(), why)
+        };
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        let directory = File::open(&path).map_err(failed)?;
+        let name = leaving::rename_beside(parent, file, &directory, file).map_err(failed)?;
+        let path = path.join(&name);
+        Ok(Self { parent, file, directory, name, path })
+    }
+
+    fn delete(self) -> io::Result<()> {
+        Ok(unlinkat(&self.directory, &self.name, AtFlags::empty())?)
+    }
+
+    /// To its own name, or one beside it if somebody has taken that.
+    fn put_back(self) -> io::Result<()> {
+        leaving::rename_beside(&self.directory, &self.name, self.parent, self.file).map(|_| ())
+    }
+}
+
+/// The directory that a file is in, and the file. Follows no link.
+fn open_source(root: File, directories: &str, file: &str) -> rustix::io::Result<(File, File)> {
+    let mut directory = root;
+    for component in directories.split('/').filter(|component| !component.is_empty()) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        directory = openat(&directory, component, flags, Mode::empty())?.into();
+    }
     // Whatever has come there since: opening a FIFO would wait.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let source = openat(&directory, file, flags, Mode::empty())?;
-    Ok((directory.into(), source.into()))
+    Ok((directory, source.into()))
 }
 
 /// Whether the name stands for this very file.
-fn is_named(parent: &File, file: &str, source: &File) -> io::Result<bool> {
+fn is_named(parent: &File, file: &OsStr, source: &File) -> io::Result<bool> {
     let named = rustix::fs::statat(parent, file, AtFlags::SYMLINK_NOFOLLOW)?;
     let source = source.metadata()?;
     Ok((named.st_dev as u64, named.st_ino as u64) == (source.dev(), source.ino()))
-}
-
-/// Replaces nothing: a name that is taken gets a number.
-fn move_away(parent: &File, file: &str, to: &Path, name: &FileName) -> io::Result<PathBuf> {
-    let directory = to.join(name.split().0.unwrap_or_default());
-    std::fs::create_dir_all(&directory)?;
-    let target = File::open(&directory)?;
-    for attempt in 0..MOST_NUMBERS {
-        let candidate = if attempt == 0 { name.clone() } else { name.numbered(attempt) };
-        let (_, new) = candidate.split();
-        match rename(parent, file, &target, new) {
-            Ok(()) => return Ok(directory.join(new)),
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(io::Error::other(format!("it and {MOST_NUMBERS} names beside it are taken in {}", directory.display())))
-}
-
-fn rename(parent: &File, file: &str, target: &File, new: &str) -> rustix::io::Result<()> {
-    match renameat_with(parent, file, target, new, RenameFlags::NOREPLACE) {
-        // File systems without it: a hard link does not replace either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            linkat(parent, file, target, new, AtFlags::empty())?;
-            unlinkat(parent, file, AtFlags::empty())
-        }
-        result => result,
-    }
 }
 
 #[cfg(test)]
@@ -149,11 +247,12 @@ mod tests {
         fs::create_dir(root.path().join("d")).unwrap();
         fs::write(root.path().join("d/a.txt"), "a").unwrap();
         let version = Version::from(&fs::symlink_metadata(root.path().join("d/a.txt")).unwrap());
-        (root, Source { name: "d/a.txt".parse().unwrap(), version, completion: Completion::Told })
+        let digest = natsfer_producer::DigestAlgorithm::Blake3.digest(b"a");
+        (root, Source { name: "d/a.txt".parse().unwrap(), version, digest, completion: Completion::Told })
     }
 
     fn act(disposal: &Disposal, root: &tempfile::TempDir, source: &Source) -> Disposed {
-        disposal.act(root.path(), source, Completion::Told).unwrap()
+        disposal.act(&Home::of(root.path()).unwrap(), source, Completion::Told).unwrap()
     }
 
     #[test]
@@ -203,5 +302,45 @@ mod tests {
         assert_eq!(moved, Disposed::Moved(sent.join("d/a (1).txt")));
         assert_eq!(fs::read(sent.join("d/a (1).txt")).unwrap(), b"a");
         assert_eq!(fs::read(sent.join("d/a.txt")).unwrap(), b"another");
+    }
+
+    /// Nothing tells but the bytes: neither size nor time, as `rsync --inplace --times` and `cp -p` leave them.
+    #[test]
+    fn what_only_looks_like_what_was_sent_stays() {
+        let (root, source) = outbox();
+        let path = root.path().join("d/a.txt");
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "b").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        let sent = root.path().join("sent");
+        for disposal in [Disposal::Delete, Disposal::Move(sent.clone())] {
+            assert_eq!(act(&disposal, &root, &source), Disposed::Altered);
+        }
+        assert!(!sent.exists());
+        assert_eq!(fs::read(&path).unwrap(), b"b");
+        assert_eq!(fs::read_dir(root.path().join("d")).unwrap().count(), 1);
+    }
+
+    /// Another file of the same bytes may go instead: nothing is lost.
+    #[test]
+    fn a_directory_that_became_a_link_is_not_followed() {
+        let (root, source) = outbox();
+        fs::rename(root.path().join("d"), root.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", root.path().join("d")).unwrap();
+        assert!(matches!(act(&Disposal::Delete, &root, &source), Disposed::Gone | Disposed::Changed));
+        assert!(root.path().join("elsewhere/a.txt").exists());
+    }
+
+    #[test]
+    fn nothing_goes_from_a_directory_that_took_the_place_of_the_watched_one() {
+        let (root, source) = outbox();
+        let path = root.path().join("d");
+        let home = Home::of(&path).unwrap();
+        fs::rename(&path, root.path().join("before")).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("a.txt"), "a").unwrap();
+        let source = Source { name: "a.txt".parse().unwrap(), ..source };
+        assert_eq!(Disposal::Delete.act(&home, &source, Completion::Settled).unwrap(), Disposed::Astray);
+        assert!(path.join("a.txt").exists() && root.path().join("before/a.txt").exists());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{version::Version, writers::Completion};
+use super::{content::Content, version::Version, writers::Completion};
 
 #[derive(Debug)]
 pub(super) struct File {
@@ -15,6 +15,8 @@ pub(super) struct File {
     pub(super) failures: u32,
     /// How this version is known to be complete, if it is.
     pub(super) completion: Completion,
+    /// What was sent of it last.
+    pub(super) sent: Option<Content>,
     pub(super) state: State,
 }
 
@@ -27,9 +29,9 @@ pub(super) enum State {
     /// Due: a last look is under way.
     Looking,
     Ready,
-    /// Under way. A version that was seen complete meanwhile need not settle.
+    /// Under way, and what was seen of it meanwhile.
     Sending {
-        complete: Option<Version>,
+        seen: Sight,
     },
     /// It failed, and is tried again when it is due.
     Resting {
@@ -38,6 +40,16 @@ pub(super) enum State {
     /// This version cannot be sent.
     Refused,
     Sent,
+}
+
+/// What was seen of a file while it was sent. What is being sent may be what was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    Nothing,
+    /// This version. One that is complete need not settle.
+    Version(Version, Completion),
+    /// That it was gone.
+    Absence,
 }
 
 impl State {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use natsfer_producer::{FileName, ReceiverName, TransferId};
+use natsfer_producer::{Digest, FileName, ReceiverName, TransferId};
 
 use super::{
     state::{Open, Word},
@@ -21,6 +21,7 @@ pub(super) struct Handover {
 pub(super) struct Held {
     pub(super) name: FileName,
     pub(super) version: Version,
+    pub(super) digest: Digest,
     pub(super) completion: Completion,
     /// Receivers that have said nothing yet.
     pub(super) awaited: BTreeSet<ReceiverName>,
@@ -44,7 +45,8 @@ impl Held {
     pub(super) fn again(open: &Open, named: &[ReceiverName]) -> Self {
         let Open { version, completion, sent, .. } = open;
         let (awaited, worst) = (open.awaited(named), open.worst());
-        Self { name: sent.name.clone(), version: *version, completion: *completion, awaited, worst }
+        let (name, digest) = (sent.name.clone(), sent.digest);
+        Self { name, version: *version, digest, completion: *completion, awaited, worst }
     }
 
     fn fate(&self) -> Fate {
@@ -112,12 +114,13 @@ mod tests {
     #[test]
     fn a_source_goes_when_everybody_has_it_and_stays_if_anybody_will_not() {
         let transfer = TransferId::random().unwrap();
-        let version = Version { size: 1, modified: Modified(1, 0), inode: 1 };
+        let version = Version { size: 1, modified: Modified(1, 0), inode: 1, changed: None };
+        let digest = natsfer_producer::DigestAlgorithm::Blake3.digest(b"");
         let (name, completion): (FileName, _) = ("a".parse().unwrap(), Completion::Told);
         let [a, b]: [ReceiverName; 2] = ["a", "b"].map(|name| name.parse().unwrap());
         let held = |awaited: &[&ReceiverName]| {
             let (name, awaited) = (name.clone(), awaited.iter().copied().cloned().collect());
-            Held { name, version, completion, awaited, worst: Word::Landed }
+            Held { name, version, digest, completion, awaited, worst: Word::Landed }
         };
         let mut handover = Handover::default();
         assert_eq!(handover.hold(transfer, held(&[])), Fate::Goes);

@@ -12,6 +12,11 @@ pub(super) fn ask(file: &File) -> Writers {
     answer(take(file), sharing(file))
 }
 
+/// Whether nobody has opened the file for writing since that was said, nor waits to.
+pub(super) fn is_held(file: &File) -> bool {
+    held(file)
+}
+
 /// Who else writes to a file system.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "no other system is asked"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,18 +46,24 @@ fn take(file: &File) -> io::Result<()> {
     // The kernel sends a signal when somebody wants to write to the file: by default SIGIO, which would end the process. SIGURG is
     // ignored where nobody asks for it, and nobody does here.
     fcntl(file, F_SETSIG, libc::SIGURG)?;
-    fcntl(file, libc::F_SETLEASE, libc::F_RDLCK)
+    fcntl(file, libc::F_SETLEASE, libc::F_RDLCK).map(|_| ())
+}
+
+#[cfg(target_os = "linux")]
+fn held(file: &File) -> bool {
+    // One that is being broken is said to be none.
+    fcntl(file, libc::F_GETLEASE, 0).is_ok_and(|lease| lease == libc::F_RDLCK)
 }
 
 /// Neither rustix nor nix has these commands.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "there is no safe function for leases")]
-fn fcntl(file: &File, command: libc::c_int, argument: libc::c_int) -> io::Result<()> {
+fn fcntl(file: &File, command: libc::c_int, argument: libc::c_int) -> io::Result<libc::c_int> {
     use std::os::fd::AsRawFd as _;
     // SAFETY: the descriptor is open for as long as the file is borrowed, and the commands given here take a number: they touch no
     // memory of ours.
     let answer = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
-    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
 #[cfg(target_os = "linux")]
@@ -74,6 +85,11 @@ fn sharing(file: &File) -> Sharing {
 #[cfg(not(target_os = "linux"))]
 fn take(_: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn held(_: &File) -> bool {
+    false
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -117,7 +133,9 @@ mod tests {
         // It would wait. The signal that this sends would have ended us.
         let mut writing = File::options();
         writing.write(true).custom_flags(libc::O_NONBLOCK);
+        assert!(is_held(&file));
         assert_eq!(writing.open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(!is_held(&file));
         drop(file);
         assert!(writing.open(&path).is_ok());
     }

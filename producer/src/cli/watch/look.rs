@@ -1,6 +1,6 @@
 //! One look at one path.
 
-use std::{fs::Metadata, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{io, path::Path};
 
 use super::version::Version;
 
@@ -24,26 +24,5 @@ pub(super) fn look(path: &Path) -> Seen {
         Ok(_) => Seen::Other,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Seen::Nothing,
         Err(error) => Seen::Unknown(error),
-    }
-}
-
-/// A directory as it was when it was looked at first.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Root {
-    device: u64,
-    inode: u64,
-}
-
-impl Root {
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-
-    /// Whether another directory, or none, stands there now. What cannot be known is taken for a no. Blocking.
-    pub(super) fn is_gone(&self, path: &Path) -> bool {
-        match std::fs::metadata(path) {
-            Ok(metadata) => (metadata.dev(), metadata.ino()) != (self.device, self.inode),
-            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
-        }
     }
 }

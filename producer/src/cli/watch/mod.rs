@@ -2,11 +2,14 @@
 
 mod agenda;
 mod changes;
+mod content;
 mod departures;
 mod disposal;
 mod file;
 mod handover;
+mod home;
 mod lease;
+mod leaving;
 mod listening;
 mod look;
 mod outbox;
@@ -28,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{CommandFactory as _, ValueEnum, error::ErrorKind};
 use globset::Glob;
 use natsfer_common::{
@@ -40,7 +43,7 @@ use natsfer_producer::ReceiverName;
 use self::{
     agenda::Order,
     disposal::Disposal,
-    look::Root,
+    home::Home,
     pump::Pump,
     selection::{Hidden, Selection},
     state::State,
@@ -113,9 +116,7 @@ enum Then {
 /// What is watched, and all that follows from the options.
 #[derive(Debug)]
 struct Setting {
-    /// Absolute, without symbolic links.
-    root: Arc<Path>,
-    directory: Root,
+    home: Arc<Home>,
     selection: Arc<Selection>,
     disposal: Disposal,
     /// How well files must be known to be complete to go where their writers are not known.
@@ -172,11 +173,17 @@ impl Watch {
 
     fn setting(&self) -> anyhow::Result<Setting> {
         let what = || format!("cannot watch {}", self.directory.display());
-        let root = self.directory.canonicalize().with_context(what)?;
-        let metadata = std::fs::metadata(&root).with_context(what)?;
-        ensure!(metadata.is_dir(), "cannot watch {}: it is not a directory", self.directory.display());
+        let home = match Home::of(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                bail!("cannot watch {}: it is not a directory", self.directory.display())
+            }
+            home => home.with_context(what)?,
+        };
+        let root = home.path();
+        // What may be written to, and not be looked at, would look empty for ever.
+        std::fs::read_dir(root).with_context(what)?.next().transpose().with_context(what)?;
         let disposal = match (self.then, &self.move_to) {
-            (Then::Move, Some(to)) => Disposal::Move(target(to, &root, metadata.dev())?),
+            (Then::Move, Some(to)) => Disposal::Move(target(to, root, home.device())?),
             (Then::Delete, _) => Disposal::Delete,
             _ => Disposal::Keep,
         };
@@ -184,13 +191,12 @@ impl Watch {
         let state = self.state.as_deref().and_then(|state| std::path::absolute(state).ok());
         for path in state.iter().chain(if let Disposal::Move(to) = &disposal { Some(to) } else { None }) {
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-            own.extend(path.strip_prefix(&root).ok().filter(|below| !below.as_os_str().is_empty()).map(Path::to_owned));
+            own.extend(path.strip_prefix(&**root).ok().filter(|below| !below.as_os_str().is_empty()).map(Path::to_owned));
         }
         let hidden = if self.hidden { Hidden::Taken } else { Hidden::LeftOut };
         let selection = Selection::new(&self.matching, &self.exclude, hidden, own).context("cannot use the globs")?;
         Ok(Setting {
-            root: root.into(),
-            directory: Root::of(&metadata),
+            home: Arc::new(home),
             selection: Arc::new(selection),
             disposal,
             trusted: if self.trust_settled { Completion::Settled } else { Completion::Told },
@@ -199,7 +205,7 @@ impl Watch {
     }
 
     fn open_state(&self, setting: &Setting) -> anyhow::Result<(StateFile, State)> {
-        let own = setting.root.join(STAGING_DIRECTORY);
+        let own = setting.home.path().join(STAGING_DIRECTORY);
         StateFile::open(self.state.as_deref().unwrap_or(&own), &self.sending.channel)
     }
 }

@@ -6,14 +6,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use natsfer_producer::{Digest, TransferId};
+
 use super::{
     agenda::{Agenda, Order},
-    file::{File, State},
+    content::Content,
+    file::{File, Sight, State},
     version::Version,
     writers::Completion,
 };
@@ -21,6 +24,8 @@ use super::{
 /// Rest before what failed is tried again; doubled with every failure.
 const FIRST_REST: Duration = Duration::from_secs(2);
 const LONGEST_REST: Duration = Duration::from_secs(300);
+/// The turn of what an earlier run has sent.
+const REMEMBERED: u64 = 0;
 
 /// The files of a directory, and how far each is. Paths are relative to the directory.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ pub(super) struct Outbox {
     turn: u64,
     /// The number of the scan of everything that was begun last.
     scan: u32,
+    recognition: Recognition,
     scans: Scans,
 }
 
@@ -47,6 +53,22 @@ pub(super) enum Hint {
     Touched,
     /// A writer has closed it, or it was renamed in.
     Complete,
+}
+
+/// Whether a file that an earlier run has sent was found as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recognition {
+    OfNothing,
+    OfSome,
+}
+
+/// What is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Errand {
+    pub(super) path: Arc<Path>,
+    pub(super) version: Version,
+    /// If it has the bytes that this stands for, it was sent already.
+    pub(super) expected: Option<Digest>,
 }
 
 /// Scans of the directory, or of one below it.
@@ -70,14 +92,15 @@ impl Outbox {
             unclear: BTreeSet::new(),
             turn: 1,
             scan: 0,
+            recognition: Recognition::OfNothing,
             scans: Scans::default(),
         }
     }
 
-    /// This version was sent by an earlier run.
-    pub(super) fn remember(&mut self, path: Arc<Path>, version: Version) {
-        let completion = Completion::Settled;
-        let file = File { version, turn: 0, scan: 0, failures: 0, completion, state: State::Sent };
+    /// This was sent by an earlier run.
+    pub(super) fn remember(&mut self, path: Arc<Path>, content: Content) {
+        let (version, completion, sent) = (content.version, Completion::Settled, Some(content));
+        let file = File { version, turn: REMEMBERED, scan: 0, failures: 0, completion, sent, state: State::Sent };
         self.files.insert(path, file);
     }
 
@@ -101,26 +124,35 @@ impl Outbox {
             None => {
                 let state = State::Settling { due: now + self.settle };
                 let completion = Completion::Settled;
-                self.insert(path, File { version, turn, scan, failures: 0, completion, state });
+                self.insert(path, File { version, turn, scan, failures: 0, completion, sent: None, state });
             }
             Some(file) => {
                 file.scan = scan;
                 // The scan may have seen it before what is known came about: only a look that nothing overtakes tells.
-                if file.version != version && !matches!(file.state, State::Sending { .. }) {
+                if file.turn == REMEMBERED && file.version.resembles(&version) {
+                    self.recognition = Recognition::OfSome;
+                }
+                if file.version.is_still(&version) {
+                    file.version = version;
+                } else {
                     self.unclear.insert(path);
                 }
             }
         }
     }
 
-    /// A scan has ended. If it saw everything, what it did not see is gone: those of them that were sent are returned.
-    pub(super) fn scan_ends(&mut self, extent: Extent, outcome: ScanOutcome) -> Vec<Arc<Path>> {
+    /// A scan has ended. If it saw everything, what it did not see is gone: those of them that were sent are returned. Nothing is gone
+    /// that was in a directory where nothing at all is now: something may have been mounted there.
+    pub(super) fn scan_ends(
+        &mut self, extent: Extent, outcome: ScanOutcome, hollow: &BTreeSet<PathBuf>,
+    ) -> Vec<Arc<Path>> {
         self.scans.under_way = self.scans.under_way.saturating_sub(1);
         if (extent, outcome) != (Extent::Everything, ScanOutcome::Whole) {
             return Vec::new();
         }
         let gone = self.files.iter().filter(|(_, file)| file.scan < self.scan);
-        let gone: Vec<_> = gone.map(|(path, _)| path.clone()).collect();
+        let is_hollow = |path: &Path| path.ancestors().skip(1).any(|directory| hollow.contains(directory));
+        let gone: Vec<_> = gone.map(|(path, _)| path.clone()).filter(|path| !is_hollow(path)).collect();
         gone.into_iter().filter(|path| self.gone(path)).collect()
     }
 
@@ -132,20 +164,24 @@ impl Outbox {
         };
         let Some(file) = self.files.get_mut(&path) else {
             let turn = self.next_turn();
-            self.insert(path, File { version, turn, scan: self.scan, failures: 0, completion, state: fresh });
+            self.insert(path, File { version, turn, scan: self.scan, failures: 0, completion, sent: None, state: fresh });
             return;
         };
         file.scan = self.scan;
-        if file.version == version {
+        let is_still = file.version.is_still(&version);
+        if is_still {
+            file.version = version;
             file.completion = file.completion.max(completion);
         }
-        if let State::Sending { complete } = &mut file.state {
-            if hint.is_some() {
-                *complete = (hint == Some(Hint::Complete)).then_some(version);
+        if let State::Sending { seen } = &mut file.state {
+            match seen {
+                Sight::Version(last, known) if *last == version => *known = completion.max(*known),
+                _ if hint.is_some() || !is_still => *seen = Sight::Version(version, completion),
+                _ => {}
             }
             return;
         }
-        if file.version != version {
+        if !is_still {
             let turn = self.next_turn();
             self.alter(&path, |file| {
                 *file = File { version, turn, failures: 0, completion, state: fresh, ..*file };
@@ -162,6 +198,8 @@ impl Outbox {
             },
             // Its rights may have changed.
             (State::Resting { .. }, Some(_)) => State::Ready,
+            // Who has written to it may have set its time back, or written through a mapping: only its bytes tell.
+            (State::Sent, Some(Hint::Complete)) => return self.send_anew(&path),
             _ => return,
         };
         self.alter(&path, |file| file.state = state);
@@ -169,9 +207,13 @@ impl Outbox {
 
     /// There is no such file any more. Returns whether it was sent; one that is being sent tells at its end.
     pub(super) fn gone(&mut self, path: &Path) -> bool {
-        match self.files.get(path) {
-            Some(File { state: State::Sending { .. }, .. }) | None => false,
+        match self.files.get_mut(path) {
+            Some(File { state: State::Sending { seen }, .. }) => {
+                *seen = Sight::Absence;
+                false
+            }
             Some(_) => self.remove(path) == Some(State::Sent),
+            None => false,
         }
     }
 
@@ -198,20 +240,21 @@ impl Outbox {
         Some(path)
     }
 
-    /// What to send now, in which version: tell how it ended, with [`Outbox::sent`], [`Outbox::changed`], [`Outbox::failed`],
-    /// [`Outbox::refused`] or [`Outbox::vanished`]. `None` until something is told.
-    pub(super) fn next_send(&mut self) -> Option<(Arc<Path>, Version)> {
+    /// What to send now, in which version: tell how it ended, with [`Outbox::sent`], [`Outbox::same`], [`Outbox::changed`],
+    /// [`Outbox::failed`], [`Outbox::refused`] or [`Outbox::vanished`]. `None` until something is told.
+    pub(super) fn next_send(&mut self) -> Option<Errand> {
         if self.agenda.sending() >= self.most || (self.order == Order::Kept && self.scans.under_way > 0) {
             return None;
         }
         let path = self.agenda.first()?.clone();
         let file = self.files.get(&path)?;
-        let version = file.version;
         if file.state != State::Ready {
             return None;
         }
-        self.alter(&path, |file| file.state = State::Sending { complete: None });
-        Some((path, version))
+        let version = file.version;
+        let expected = file.sent.and_then(|content| content.expected_of(&version));
+        self.alter(&path, |file| file.state = State::Sending { seen: Sight::Nothing });
+        Some(Errand { path, version, expected })
     }
 
     /// When there is something to do without anything being told.
@@ -219,21 +262,71 @@ impl Outbox {
         self.agenda.next_look().map(|(due, _)| due)
     }
 
-    /// It was sent, and is still the version that was to be sent.
-    pub(super) fn sent(&mut self, path: &Path) {
-        self.end(path, State::Sent);
+    /// This was sent, and it is still the version that was to be sent.
+    pub(super) fn sent(&mut self, path: &Path, content: Content, now: Instant) {
+        self.alter(path, |file| file.sent = Some(content));
+        self.end(path, State::Sent, now);
+    }
+
+    /// It looks like this, and has the bytes that were sent last.
+    pub(super) fn same(&mut self, path: &Path, version: Version, now: Instant) {
+        self.alter(path, |file| {
+            file.version = version;
+            file.sent = file.sent.map(|content| Content { version, ..content });
+        });
+        self.end(path, State::Sent, now);
+    }
+
+    /// It looks as it did when it was sent with this transfer, and has other bytes.
+    pub(super) fn altered(&mut self, path: &Path, transfer: TransferId, now: Instant) {
+        if !self.is_sent(path, transfer) {
+            return;
+        }
+        let turn = self.next_turn();
+        let state = State::Settling { due: now + self.settle };
+        self.alter(path, |file| *file = File { turn, failures: 0, sent: None, state, ..*file });
+    }
+
+    /// Nothing more is to happen to this version. What was seen of the file while it was sent may have come after it.
+    fn end(&mut self, path: &Path, state: State, now: Instant) {
+        let Some((path, file)) = self.files.get_key_value(path) else { return };
+        let (path, version) = (path.clone(), file.version);
+        let seen = if let State::Sending { seen } = file.state { seen } else { Sight::Nothing };
+        self.alter(&path, |file| {
+            file.failures = 0;
+            file.state = state;
+        });
+        match seen {
+            Sight::Version(seen, completion) if !version.is_still(&seen) => self.renew(&path, seen, completion, now),
+            Sight::Version(_, Completion::Told) if state == State::Sent => self.send_anew(&path),
+            Sight::Absence => _ = self.unclear.insert(path),
+            Sight::Version(..) | Sight::Nothing => {}
+        }
+    }
+
+    /// Some writer was done with it, whatever it looks like.
+    fn send_anew(&mut self, path: &Path) {
+        let turn = self.next_turn();
+        self.alter(path, |file| *file = File { turn, failures: 0, state: State::Ready, ..*file });
+    }
+
+    /// It is this version now.
+    fn renew(&mut self, path: &Path, version: Version, completion: Completion, now: Instant) {
+        let turn = self.next_turn();
+        let state = match completion {
+            Completion::Told => State::Ready,
+            Completion::Settled => State::Settling { due: now + self.settle },
+        };
+        self.alter(path, |file| *file = File { version, turn, failures: 0, completion, state, ..*file });
     }
 
     /// It was not sent, or as what it was before: now there is another version.
     pub(super) fn changed(&mut self, path: &Path, version: Version, now: Instant) {
-        let turn = self.next_turn();
-        let settling = State::Settling { due: now + self.settle };
-        self.alter(path, |file| {
-            let complete = matches!(file.state, State::Sending { complete } if complete == Some(version));
-            let (state, completion) =
-                if complete { (State::Ready, Completion::Told) } else { (settling, Completion::Settled) };
-            *file = File { version, turn, failures: 0, completion, state, ..*file };
-        });
+        let completion = match self.files.get(path).map(|file| file.state) {
+            Some(State::Sending { seen: Sight::Version(seen, completion) }) if seen == version => completion,
+            _ => Completion::Settled,
+        };
+        self.renew(path, version, completion, now);
     }
 
     /// It could not be sent, and is tried again.
@@ -259,28 +352,42 @@ impl Outbox {
     }
 
     /// This version of it will not be sent.
-    pub(super) fn refused(&mut self, path: &Path) {
-        self.end(path, State::Refused);
+    pub(super) fn refused(&mut self, path: &Path, now: Instant) {
+        self.end(path, State::Refused, now);
     }
 
     /// Its sending has ended, or that was long ago, and there is no such file any more.
     pub(super) fn vanished(&mut self, path: &Path) {
-        self.remove(path);
+        // Another one may have come since.
+        if let Some(State::Sending { seen: Sight::Version(..) }) = self.remove(path) {
+            self.unclear.insert(path.into());
+        }
     }
 
-    /// Whether this version of a file was sent and nothing else is known since.
-    pub(super) fn is_sent(&self, path: &Path, version: &Version) -> bool {
-        self.files.get(path).is_some_and(|file| file.version == *version && file.state == State::Sent)
+    /// Whether a file was sent with this transfer, and nothing else is known since.
+    pub(super) fn is_sent(&self, path: &Path, transfer: TransferId) -> bool {
+        let is_it = |file: &File| file.sent.is_some_and(|content| content.transfer == transfer);
+        self.files.get(path).is_some_and(|file| file.state == State::Sent && is_it(file))
     }
 
     /// How this version of a file is known to be complete, if it is.
     pub(super) fn completion(&self, path: &Path, version: &Version) -> Completion {
-        self.files.get(path).filter(|file| file.version == *version).map_or(Completion::Settled, |file| file.completion)
+        self.files.get(path).filter(|file| file.version.resembles(version)).map_or(Completion::Settled, |file| file.completion)
     }
 
-    /// How many files there are.
+    /// How many files there are, and are remembered.
     pub(super) fn len(&self) -> usize {
         self.files.len()
+    }
+
+    /// How many of them the last scan has seen, or were seen since.
+    pub(super) fn present(&self) -> usize {
+        self.files.values().filter(|file| file.scan == self.scan).count()
+    }
+
+    /// Whether this is the directory that an earlier run has sent from, by what is in it.
+    pub(super) fn recognition(&self) -> Recognition {
+        self.recognition
     }
 
     /// How many of them are to be sent.
@@ -292,13 +399,6 @@ impl Outbox {
     fn next_turn(&mut self) -> u64 {
         self.turn += 1;
         self.turn
-    }
-
-    fn end(&mut self, path: &Path, state: State) {
-        self.alter(path, |file| {
-            file.failures = 0;
-            file.state = state;
-        });
     }
 
     fn insert(&mut self, path: Arc<Path>, file: File) {

@@ -22,14 +22,16 @@ use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 use super::{
     Setting, Watch,
     changes::{Changes, Lost, Watches},
+    content::Content,
     departures::{Departure, Departures},
     disposal::{Disposal, Disposed, Source},
     handover::{Fate, Handover, Held},
+    home::{Absence, Kinship},
     listening::Listening,
     look::{Seen, look},
-    outbox::{Extent, Failure, Hint, Outbox},
+    outbox::{Errand, Extent, Failure, Hint, Outbox, Recognition, ScanOutcome},
     repairs::Repairs,
-    scan::{Report, Scanner},
+    scan::{Report, ScanEnd, Scanner},
     shipment::{End, Now, name_of, ship},
     state::{self, Record, State},
     state_file::StateFile,
@@ -43,6 +45,8 @@ const LOOKS: usize = 4_000;
 const REST: Duration = Duration::from_millis(5);
 /// Rest before those are asked for again who write to what is to go.
 const WRITERS: Duration = Duration::from_secs(2);
+/// How often to look whether the directory is still there: nobody tells of mounts, nor of links above it.
+const PRESENCE: Duration = Duration::from_secs(2);
 /// How often to say what is awaited.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -64,6 +68,7 @@ pub(super) struct Pump<'a> {
     listening: Listening,
     repairs: Repairs,
     departures: Departures,
+    kinship: Kinship,
     greeting: Greeting,
     gauges: Gauges,
 }
@@ -89,16 +94,20 @@ impl<'a> Pump<'a> {
         watch: &'a Watch, setting: &'a Setting, file: &'a StateFile, broker: &Broker, state: State,
     ) -> anyhow::Result<Self> {
         let mut outbox = Outbox::new(setting.order, watch.settle, watch.sending.concurrency());
-        for (name, (version, _)) in state.sent {
+        let kinship = setting.home.identity().kinship(state.outbox.filter(|_| !state.sent.is_empty()));
+        if kinship == Kinship::Same && state.outbox != Some(setting.home.identity()) {
+            file.keep(Record::Outbox(setting.home.identity())).await;
+        }
+        for (name, content) in state.sent {
             let path: Arc<Path> = Path::new(name.as_str()).into();
             // What is not looked at now is not taken for gone either.
             if setting.selection.takes_file(&path) {
-                outbox.remember(path, version);
+                outbox.remember(path, content);
             }
         }
         let changes = Changes::default();
-        let watches = Watches::new(&setting.root, &changes);
-        let (mut scanner, reports) = Scanner::new(setting.root.clone(), setting.selection.clone(), watches);
+        let watches = Watches::new(&setting.home, &changes);
+        let (mut scanner, reports) = Scanner::new(setting.home.path().clone(), setting.selection.clone(), watches);
         scanner.want_everything();
         let mut pump = Self {
             watch,
@@ -117,6 +126,7 @@ impl<'a> Pump<'a> {
             listening: Listening::ToNobody,
             repairs: Repairs::default(),
             departures: Departures::new(setting, watch.sending.json),
+            kinship,
             greeting: Greeting::Due,
             gauges: Gauges { pending: metrics::gauge!(OUTBOX_FILES), held: metrics::gauge!(HELD_FILES) },
         };
@@ -143,6 +153,8 @@ impl<'a> Pump<'a> {
         let mut reminder = tokio::time::interval_at(tokio::time::Instant::now() + REMINDER, REMINDER);
         let mut writers = tokio::time::interval(WRITERS);
         writers.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut presence = tokio::time::interval(PRESENCE);
+        presence.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes_due = tokio::time::Instant::now();
         loop {
             self.begin_what_is_due();
@@ -154,10 +166,10 @@ impl<'a> Pump<'a> {
                     self.take_changes().await?;
                 }
                 Some(report) = self.reports.recv() => self.take_report(report).await?,
-                Some(looked) = self.looks.join_next() => self.take_looks(looked.context("a task failed")?).await,
+                Some(looked) = self.looks.join_next() => self.take_looks(looked.context("a task failed")?).await?,
                 Some(ended) = self.sends.join_next() => {
                     let (path, version, end) = ended.context("a task failed")?;
-                    self.take_end(&path, version, end).await;
+                    self.take_end(&path, version, end).await?;
                 }
                 word = self.listening.next() => self.take_word(word?).await,
                 Some(ended) = self.repairs.ended() => if let Some((transfer, receivers)) = self.repairs.take(ended?) {
@@ -165,10 +177,11 @@ impl<'a> Pump<'a> {
                 },
                 Some(ended) = self.departures.ended() => {
                     for (transfer, disposed) in ended? {
-                        self.take_disposal(transfer, disposed).await;
+                        self.take_disposal(transfer, disposed).await?;
                     }
                 }
                 () = wake, if wakes_at.is_some() && self.to_look.len() < LOOKS => {}
+                _ = presence.tick() => self.check_home().await?,
                 _ = rescan.tick() => self.scanner.want_everything(),
                 _ = writers.tick(), if self.departures.awaits_writers() => self.departures.try_in_use(),
                 _ = reminder.tick() => self.remind(),
@@ -188,39 +201,42 @@ impl<'a> Pump<'a> {
         }
         if self.looks.is_empty() && !self.to_look.is_empty() {
             let go: Vec<_> = self.to_look.drain(..self.to_look.len().min(LOOKS)).collect();
-            let root = self.setting.root.clone();
+            let root = self.setting.home.path().clone();
             let look = move |(path, hint): (Arc<Path>, _)| {
                 let seen = look(&root.join(&path));
                 (path, hint, seen)
             };
             self.looks.spawn_blocking(move || go.into_iter().map(look).collect());
         }
-        while let Some((path, version)) = self.outbox.next_send() {
+        while let Some(Errand { path, version, expected }) = self.outbox.next_send() {
             let name = match name_of(&path) {
                 Ok(name) => name,
                 Err(error) => {
                     report(&error);
-                    self.outbox.refused(&path);
+                    self.outbox.refused(&path, now);
                     continue;
                 }
             };
             let (producer, progresses) = (self.producer.clone(), self.progresses.clone());
             let options = self.watch.sending.options(name.clone());
-            let file = self.setting.root.join(&path);
+            let file = self.setting.home.path().join(&path);
             self.sends.spawn(async move {
-                let end = ship(producer, progresses, file, name, version, options).await;
+                let end = ship(producer, progresses, file, name, (version, expected), options).await;
                 (path, version, end)
             });
         }
-        self.departures.begin(|transfer| {
-            let Held { name, version, completion, .. } = self.handover.get(transfer)?;
-            // More may have become known since.
-            let completion = self.outbox.completion(Path::new(name.as_str()), version).max(*completion);
-            Some(Source { name: name.clone(), version: *version, completion })
-        });
+        // Not before everything was looked at: what a run that was killed has left half-way is found then.
+        if self.greeting == Greeting::Said {
+            self.departures.begin(|transfer| {
+                let Held { name, version, digest, completion, .. } = self.handover.get(transfer)?;
+                // More may have become known since.
+                let completion = self.outbox.completion(Path::new(name.as_str()), version).max(*completion);
+                Some(Source { name: name.clone(), version: *version, digest: *digest, completion })
+            });
+        }
         self.repairs.begin(&self.producer, |transfer| {
             let name = &self.handover.get(transfer)?.name;
-            Some((self.setting.root.join(name.as_str()), self.watch.sending.options(name.clone())))
+            Some((self.setting.home.path().join(name.as_str()), self.watch.sending.options(name.clone())))
         });
         self.gauges.pending.set(self.outbox.pending() as f64);
         self.gauges.held.set(self.handover.len() as f64);
@@ -233,9 +249,9 @@ impl<'a> Pump<'a> {
             self.scanner.want_everything();
         }
         for (path, hint) in paths {
-            let Ok(below) = path.strip_prefix(&self.setting.root) else { continue };
+            let below = path.strip_prefix(&**self.setting.home.path()).unwrap_or(Path::new(""));
             if below.as_os_str().is_empty() {
-                self.check_root().await?;
+                self.check_home().await?;
             } else if self.setting.selection.looks_into(below) {
                 self.to_look.push_back((below.into(), Some(hint)));
             }
@@ -243,13 +259,12 @@ impl<'a> Pump<'a> {
         Ok(())
     }
 
-    async fn check_root(&self) -> anyhow::Result<()> {
-        let root = self.setting.root.clone();
-        let directory = self.setting.directory;
-        if blocking(move || directory.is_gone(&root)).await {
-            bail!("{} was removed, or another one has taken its place", self.watch.directory.display());
+    async fn check_home(&self) -> anyhow::Result<()> {
+        let home = self.setting.home.clone();
+        match blocking(move || home.check()).await {
+            Ok(()) => Ok(()),
+            Err(astray) => bail!("{} {astray}", self.watch.directory.display()),
         }
-        Ok(())
     }
 
     async fn take_report(&mut self, report: Report) -> anyhow::Result<()> {
@@ -258,10 +273,18 @@ impl<'a> Pump<'a> {
                 let now = Instant::now();
                 files.into_iter().for_each(|(path, version)| self.outbox.found(path, version, now));
             }
-            Report::Ended(extent, outcome) => {
+            Report::Ended(extent, ScanEnd { outcome, hollow }) => {
                 self.scanner.ended();
-                self.check_root().await?;
-                let gone = self.outbox.scan_ends(extent, outcome);
+                self.check_home().await?;
+                if self.kinship == Kinship::Other && self.outbox.recognition() == Recognition::OfSome {
+                    self.kinship = Kinship::Same;
+                    self.file.keep(Record::Outbox(self.setting.home.identity())).await;
+                }
+                let outcome = match self.kinship.absence() {
+                    Absence::IsForgotten => outcome,
+                    Absence::ProvesNothing => ScanOutcome::Partial,
+                };
+                let gone = self.outbox.scan_ends(extent, outcome, &hollow);
                 self.forget(gone).await;
                 if extent == Extent::Everything {
                     self.greet();
@@ -277,8 +300,16 @@ impl<'a> Pump<'a> {
             return;
         }
         let (directory, channel) = (self.watch.directory.display(), &self.watch.sending.channel);
-        let (files, pending) = (self.outbox.len(), self.outbox.pending());
+        let (files, pending) = (self.outbox.present(), self.outbox.pending());
         tracing::info!("watching {directory} for channel {channel}; files there: {files}, to send: {pending}");
+        let absent = self.outbox.len() - files;
+        if absent > 0 && (files == 0 || self.kinship == Kinship::Other) {
+            let absent = count(absent as u64, "file");
+            tracing::warn!(
+                "{absent} that an earlier run has sent from {directory} cannot be seen there: is something to be mounted? What was \
+                 sent is not forgotten"
+            );
+        }
     }
 
     async fn forget(&self, gone: Vec<Arc<Path>>) {
@@ -289,8 +320,12 @@ impl<'a> Pump<'a> {
         }
     }
 
-    async fn take_looks(&mut self, looked: Looked) {
+    async fn take_looks(&mut self, looked: Looked) -> anyhow::Result<()> {
         let now = Instant::now();
+        if looked.iter().any(|(.., seen)| matches!(seen, Seen::Nothing)) {
+            // Otherwise it is the directory that is gone.
+            self.check_home().await?;
+        }
         for (path, hint, seen) in looked {
             match seen {
                 Seen::File(version) if self.setting.selection.takes_file(&path) => {
@@ -317,32 +352,50 @@ impl<'a> Pump<'a> {
                 }
             }
         }
+        Ok(())
     }
 
-    async fn take_end(&mut self, path: &Path, version: Version, end: End) {
+    async fn take_end(&mut self, path: &Path, version: Version, end: End) -> anyhow::Result<()> {
         let now = Instant::now();
+        if let End::Gone | End::Sent(_, _, Now::Gone) = end {
+            self.check_home().await?;
+        }
         match end {
-            End::Sent(sent, after) => {
+            End::Sent(sent, before, after) => {
+                let content = Content { version: before, transfer: sent.transfer, digest: Some(sent.digest) };
                 if let Err(error) = self.watch.sending.print(&sent) {
                     report(&error.context("a file that was sent could not be told of"));
                 }
                 match after {
+                    Now::Changed(after) if after.resembles(&before) => {
+                        // Perhaps its rights alone: its bytes tell, when it is complete.
+                        self.outbox.sent(path, content, now);
+                        self.hold(before, sent).await;
+                        self.outbox.looked(path.into(), after, None, now);
+                    }
                     Now::Changed(version) => {
                         tracing::info!("{} has changed: its new version is sent when it is complete", path.display());
                         self.outbox.changed(path, version, now);
                     }
                     Now::Same => {
-                        self.outbox.sent(path);
-                        self.hold(version, sent).await;
+                        self.outbox.sent(path, content, now);
+                        self.hold(before, sent).await;
                     }
                     Now::Gone => {
                         self.outbox.vanished(path);
                         let name = sent.name.clone();
-                        self.hold(version, sent).await;
+                        self.hold(before, sent).await;
                         self.file.keep(Record::Gone { name }).await;
                     }
                 }
             }
+            End::Same(version) => {
+                self.outbox.same(path, version, now);
+                if let Ok(name) = name_of(path) {
+                    self.file.keep(Record::Same { name, version }).await;
+                }
+            }
+            End::Changed(after) if after.resembles(&version) => self.outbox.changed(path, after, now),
             End::Changed(version) => {
                 tracing::info!("{} changed while it was sent: it is sent when it is complete", path.display());
                 self.outbox.changed(path, version, now);
@@ -359,30 +412,31 @@ impl<'a> Pump<'a> {
             }
             End::Refused(error) => {
                 report(&error);
-                self.outbox.refused(path);
+                self.outbox.refused(path, now);
             }
-            End::TakenBack(transfer, error) => {
+            End::TakenBack(transfer, digest, error) => {
                 report(&error.context("it is not sent again until it changes"));
-                self.outbox.sent(path);
+                self.outbox.sent(path, Content { version, transfer, digest }, now);
                 if let Ok(name) = name_of(path) {
-                    self.file.keep(Record::Sent { name, version, transfer }).await;
+                    self.file.keep(Record::Sent { name, version, transfer, digest }).await;
                 }
             }
         }
+        Ok(())
     }
 
     /// A version of a file was sent: what is still to happen to it begins.
     async fn hold(&mut self, version: Version, sent: Box<Sent>) {
-        let (name, transfer) = (sent.name.clone(), sent.transfer);
+        let (name, transfer, digest) = (sent.name.clone(), sent.transfer, sent.digest);
         let mut awaited = self.handover.awaited_of(transfer);
         awaited.extend(self.watch.after_delivery.iter().cloned());
         if awaited.is_empty() && self.setting.disposal == Disposal::Keep {
-            return self.file.keep(Record::Sent { name, version, transfer }).await;
+            return self.file.keep(Record::Sent { name, version, transfer, digest: Some(digest) }).await;
         }
         self.listening.add(&sent, &awaited);
         let completion = self.outbox.completion(Path::new(name.as_str()), &version);
         self.file.keep(Record::Open { version, completion, receivers: awaited.clone(), sent }).await;
-        let held = Held { name, version, completion, awaited, worst: state::Word::Landed };
+        let held = Held { name, version, digest, completion, awaited, worst: state::Word::Landed };
         let fate = self.handover.hold(transfer, held);
         self.decide(transfer, fate).await;
     }
@@ -422,22 +476,32 @@ impl<'a> Pump<'a> {
         self.decide(transfer, fate).await;
     }
 
-    async fn take_disposal(&mut self, transfer: TransferId, disposed: std::io::Result<Disposed>) {
-        let Some(Held { name, version, .. }) = self.handover.get(transfer).cloned() else { return };
+    async fn take_disposal(&mut self, transfer: TransferId, disposed: std::io::Result<Disposed>) -> anyhow::Result<()> {
+        let Some(Held { name, .. }) = self.handover.get(transfer).cloned() else { return Ok(()) };
+        match disposed {
+            Ok(Disposed::Astray | Disposed::Gone) => self.check_home().await?,
+            _ => {}
+        }
+        let altered = matches!(disposed, Ok(Disposed::Altered));
         if self.departures.take(transfer, &name, disposed) == Departure::PutOff {
-            return;
+            return Ok(());
         }
         let path = Path::new(name.as_str());
         // Otherwise a look tells, which sees what is there now.
-        if self.outbox.is_sent(path, &version) && self.is_removed(path).await {
-            self.outbox.vanished(path);
+        if self.outbox.is_sent(path, transfer) && (altered || self.is_removed(path).await) {
+            if altered {
+                self.outbox.altered(path, transfer, Instant::now());
+            } else {
+                self.outbox.vanished(path);
+            }
             self.file.keep(Record::Gone { name }).await;
         }
         self.release(transfer).await;
+        Ok(())
     }
 
     async fn is_removed(&self, path: &Path) -> bool {
-        let path = self.setting.root.join(path);
+        let path = self.setting.home.path().join(path);
         self.setting.disposal != Disposal::Keep && blocking(move || matches!(look(&path), Seen::Nothing)).await
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     changes::Watches,
+    leaving,
     outbox::{Extent, ScanOutcome},
     selection::Selection,
     version::Version,
@@ -23,7 +25,22 @@ const BATCH: usize = 1_000;
 #[derive(Debug)]
 pub(super) enum Report {
     Found(Vec<(Arc<Path>, Version)>),
-    Ended(Extent, ScanOutcome),
+    Ended(Extent, ScanEnd),
+}
+
+/// How a scan has ended.
+#[derive(Debug)]
+pub(super) struct ScanEnd {
+    pub(super) outcome: ScanOutcome,
+    /// Directories with nothing at all in them.
+    pub(super) hollow: BTreeSet<PathBuf>,
+}
+
+/// Whether what a run that was killed has left half-way is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remains {
+    PutBack,
+    LeftAlone,
 }
 
 /// Looks through the outbox, or directories of it, one scan at a time.
@@ -37,6 +54,7 @@ pub(super) struct Scanner {
     reports: mpsc::Sender<Report>,
     wanted: Wanted,
     progress: Progress,
+    remains: Remains,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -57,8 +75,8 @@ impl Scanner {
     pub(super) fn new(root: Arc<Path>, selection: Arc<Selection>, watches: Watches) -> (Self, mpsc::Receiver<Report>) {
         let (reports, receiver) = mpsc::channel(4);
         let watches = Arc::new(Mutex::new(watches));
-        let (wanted, progress) = (Wanted::Nothing, Progress::Idle);
-        (Self { root, selection, watches, said: Arc::default(), reports, wanted, progress }, receiver)
+        let (wanted, progress, remains) = (Wanted::Nothing, Progress::Idle, Remains::PutBack);
+        (Self { root, selection, watches, said: Arc::default(), reports, wanted, progress, remains }, receiver)
     }
 
     /// Everything is to be looked at.
@@ -97,18 +115,20 @@ impl Scanner {
             watches: self.watches.clone(),
             said: self.said.clone(),
             reports: self.reports.clone(),
+            // Later, what looks like that is under way.
+            remains: std::mem::replace(&mut self.remains, Remains::LeftAlone),
             found: Vec::new(),
-            outcome: ScanOutcome::Whole,
+            end: ScanEnd { outcome: ScanOutcome::Whole, hollow: BTreeSet::new() },
         };
         let reports = self.reports.clone();
         let scan = tokio::task::spawn_blocking(move || scan.run(directories));
         tokio::spawn(async move {
             // Whatever happens: the next scan waits for this one's end.
-            let outcome = scan.await.unwrap_or_else(|error| {
+            let end = scan.await.unwrap_or_else(|error| {
                 tracing::error!("looking through the directory failed: {error}");
-                ScanOutcome::Partial
+                ScanEnd { outcome: ScanOutcome::Partial, hollow: BTreeSet::new() }
             });
-            let _ = reports.send(Report::Ended(extent, outcome)).await;
+            let _ = reports.send(Report::Ended(extent, end)).await;
         });
         Some(extent)
     }
@@ -120,18 +140,19 @@ struct Scan {
     watches: Arc<Mutex<Watches>>,
     said: Arc<Mutex<BTreeSet<PathBuf>>>,
     reports: mpsc::Sender<Report>,
+    remains: Remains,
     found: Vec<(Arc<Path>, Version)>,
-    outcome: ScanOutcome,
+    end: ScanEnd,
 }
 
 /// Nobody listens any more.
 struct Deserted;
 
 impl Scan {
-    fn run(mut self, directories: Vec<PathBuf>) -> ScanOutcome {
+    fn run(mut self, directories: Vec<PathBuf>) -> ScanEnd {
         match self.look_through(directories).and_then(|()| self.tell()) {
-            Ok(()) => self.outcome,
-            Err(Deserted) => ScanOutcome::Partial,
+            Ok(()) => self.end,
+            Err(Deserted) => ScanEnd { outcome: ScanOutcome::Partial, hollow: BTreeSet::new() },
         }
     }
 
@@ -150,7 +171,9 @@ impl Scan {
                     continue;
                 }
             };
+            let mut empty = true;
             for entry in entries {
+                empty = false;
                 let entry = match entry {
                     Ok(entry) => entry,
                     Err(error) => {
@@ -159,6 +182,10 @@ impl Scan {
                     }
                 };
                 let below = directory.join(entry.file_name());
+                if let Some(name) = leaving::name_before(&entry.file_name()) {
+                    self.put_back(&directory, name)?;
+                    continue;
+                }
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => {
                         if self.selection.looks_into(&below) {
@@ -174,6 +201,9 @@ impl Scan {
                     Err(error) => self.note(&entry.path(), &error, false),
                 }
             }
+            if empty {
+                self.end.hollow.insert(directory);
+            }
         }
         Ok(())
     }
@@ -186,6 +216,28 @@ impl Scan {
         if self.found.len() >= BATCH { self.tell() } else { Ok(()) }
     }
 
+    /// A file that was about to be deleted when a run was killed is still there.
+    fn put_back(&mut self, directory: &Path, name: &OsStr) -> Result<(), Deserted> {
+        if self.remains == Remains::LeftAlone {
+            return Ok(());
+        }
+        let path = self.root.join(directory);
+        let found = leaving::put_back(&path, name).and_then(|name| {
+            let metadata = std::fs::symlink_metadata(path.join(&name))?;
+            Ok((directory.join(name), metadata))
+        });
+        match found {
+            Ok((below, metadata)) if metadata.is_file() && self.selection.takes_file(&below) => {
+                self.find(below, &Ok(metadata))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.note(&path.join(name), &error, false);
+                Ok(())
+            }
+        }
+    }
+
     fn tell(&mut self) -> Result<(), Deserted> {
         let found = std::mem::take(&mut self.found);
         self.reports.blocking_send(Report::Found(found)).map_err(|_| Deserted)
@@ -196,7 +248,7 @@ impl Scan {
         if error.kind() == io::ErrorKind::NotFound && !needed {
             return;
         }
-        self.outcome = ScanOutcome::Partial;
+        self.end.outcome = ScanOutcome::Partial;
         if self.said().insert(path.into()) {
             tracing::warn!("cannot look at {}: {error}", path.display());
         }

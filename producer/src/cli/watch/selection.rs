@@ -5,6 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use natsfer_common::STAGING_DIRECTORY;
 
+use super::leaving;
+
 /// What is looked at, by paths relative to the outbox.
 #[derive(Debug, Clone)]
 pub(super) struct Selection {
@@ -43,10 +45,12 @@ impl Selection {
     /// Whether a directory is looked into.
     pub(super) fn looks_into(&self, path: &Path) -> bool {
         let mut components = path.components().map(Component::as_os_str);
-        // No name may begin with it.
-        let staging = components.clone().next().is_some_and(|first| first.eq_ignore_ascii_case(STAGING_DIRECTORY));
+        // Anywhere: what is watched may have outboxes and inboxes below it.
+        let ours = components.clone().any(|name| {
+            name.eq_ignore_ascii_case(STAGING_DIRECTORY) || leaving::name_before(name).is_some()
+        });
         let hidden = self.hidden == Hidden::LeftOut && components.any(|name| name.as_encoded_bytes().starts_with(b"."));
-        !staging && !hidden && !self.own.iter().any(|own| path.starts_with(own))
+        !ours && !hidden && !self.own.iter().any(|own| path.starts_with(own))
     }
 }
 
@@ -89,6 +93,8 @@ mod tests {
             (".d/a", true),
             (".natsfer/x", false),
             (".NATSFER/x", false),
+            ("d/e/.natsfer/x", false),
+            ("d/.natsfer-leaving.x", false),
             ("sent/a", false),
             ("sent", false),
         ] {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use natsfer_common::{blocking, cli::Progresses};
-use natsfer_producer::{FileName, Producer, ProducerError, SendOptions, Sent, TransferId};
+use natsfer_producer::{Digest, FileName, Producer, ProducerError, SendOptions, Sent, TransferId};
 
 use super::{
+    content::{self, Comparison},
     look::{Seen, look},
     version::Version,
 };
@@ -15,8 +16,10 @@ use crate::cli::{send_options::followed, sources::unfit};
 /// How it ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// What was there was sent.
-    Sent(Box<Sent>, Now),
+    /// What was there was sent. It looked like this before.
+    Sent(Box<Sent>, Version, Now),
+    /// It was not sent: it has the bytes that were sent before, and looks like this.
+    Same(Version),
     /// It was not sent: it is another version now.
     Changed(Version),
     /// It was not sent: it is gone.
@@ -25,8 +28,8 @@ pub(super) enum End {
     Failed(anyhow::Error),
     /// It was not sent, and will not be as it is.
     Refused(anyhow::Error),
-    /// Somebody cancelled this transfer meanwhile, and does not want it sent again.
-    TakenBack(TransferId, anyhow::Error),
+    /// Somebody cancelled this transfer meanwhile, and does not want these bytes sent again.
+    TakenBack(TransferId, Option<Digest>, anyhow::Error),
 }
 
 /// What is there now.
@@ -38,16 +41,34 @@ pub(super) enum Now {
     Gone,
 }
 
-/// Sends it if it is still that version. What is sent is only known for certain if it is that version afterwards, too.
+/// Sends it if it is still that version, and has other bytes than are expected, if any are. What is sent is only known for certain if
+/// it is that version afterwards, too.
 pub(super) async fn ship(
-    producer: Producer, progresses: Progresses, path: PathBuf, name: FileName, version: Version, options: SendOptions,
+    producer: Producer, progresses: Progresses, path: PathBuf, name: FileName, (version, expected): (Version, Option<Digest>),
+    options: SendOptions,
 ) -> End {
-    match now(&path, version).await {
-        Ok(Now::Same) => {}
+    let version = match now(&path, version).await {
+        Ok(Now::Same) => version,
+        // Of the same file: its rights have changed, or whatever else the times of its bytes do not tell of.
+        Ok(Now::Changed(now)) if now.resembles(&version) && now.inode == version.inode => now,
         Ok(Now::Changed(version)) => return End::Changed(version),
         Ok(Now::Gone) => return End::Gone,
         Err(error) => return End::Failed(error),
+    };
+    if let Some(digest) = expected {
+        let read = {
+            let path = path.clone();
+            blocking(move || content::read(&path, digest)).await
+        };
+        match read.with_context(|| format!("cannot read {}", path.display())) {
+            Ok(Some((Comparison::Same, now))) if version.is_still(&now) => return End::Same(now),
+            Ok(Some((Comparison::Same, now))) => return End::Changed(now),
+            Ok(Some(_)) => tracing::info!("{} looks as it did when it was sent, and is another file", path.display()),
+            Ok(None) => return End::Gone,
+            Err(error) => return End::Failed(error),
+        }
     }
+    let algorithm = options.digest;
     let sending = producer.send_file(&path, options.with_name(name.clone()));
     let sent = followed(sending, &name, &producer, &progresses).await;
     let now = match now(&path, version).await {
@@ -55,7 +76,7 @@ pub(super) async fn ship(
         Err(error) => return End::Failed(error),
     };
     match (sent, now) {
-        (Ok(sent), now) => End::Sent(Box::new(sent), now),
+        (Ok(sent), now) => End::Sent(Box::new(sent), version, now),
         (Err(_), Now::Gone) => End::Gone,
         (Err(_), Now::Changed(version)) => End::Changed(version),
         (Err(error), Now::Same) => {
@@ -64,7 +85,10 @@ pub(super) async fn ship(
             match kind {
                 Kind::Passing => End::Failed(error),
                 Kind::Final => End::Refused(error),
-                Kind::TakenBack(transfer) => End::TakenBack(transfer, error),
+                Kind::TakenBack(transfer) => {
+                    let digest = blocking(move || content::digest(&path, algorithm)).await;
+                    End::TakenBack(transfer, digest.ok().flatten(), error)
+                }
             }
         }
     }
@@ -94,7 +118,7 @@ async fn now(path: &Path, version: Version) -> anyhow::Result<Now> {
         blocking(move || look(&path)).await
     };
     match seen {
-        Seen::File(now) if now == version => Ok(Now::Same),
+        Seen::File(now) if version.is_still(&now) => Ok(Now::Same),
         Seen::File(now) => Ok(Now::Changed(now)),
         Seen::Directory | Seen::Other | Seen::Nothing => Ok(Now::Gone),
         Seen::Unknown(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),

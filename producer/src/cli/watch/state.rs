@@ -5,17 +5,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use natsfer_producer::{FileName, ReceiverName, Sent, TransferId};
+use natsfer_producer::{Digest, FileName, ReceiverName, Sent, TransferId};
 use serde::{Deserialize, Serialize};
 
-use super::{version::Version, writers::Completion};
+use super::{content::Content, home::Identity, version::Version, writers::Completion};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Record {
     /// A version of a file was sent, and nothing more is to happen to it.
-    Sent { name: FileName, version: Version, transfer: TransferId },
+    Sent {
+        name: FileName,
+        version: Version,
+        transfer: TransferId,
+        /// Earlier programs did not note it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<Digest>,
+    },
+    /// A file looks otherwise now, and is what was sent all the same.
+    Same { name: FileName, version: Version },
     /// A version of a file was sent. Receivers are waited for, or it is to be deleted or moved.
     Open {
         version: Version,
@@ -32,6 +41,8 @@ pub(super) enum Record {
     Done { transfer: TransferId },
     /// There is no such file any more.
     Gone { name: FileName },
+    /// The directory that all of this is about.
+    Outbox(Identity),
 }
 
 /// What was heard of a receiver.
@@ -57,9 +68,11 @@ pub(super) struct Open {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     /// Each file's version that was sent last.
-    pub(super) sent: HashMap<FileName, (Version, TransferId)>,
+    pub(super) sent: HashMap<FileName, Content>,
     /// Also of files that have gone or changed since.
     pub(super) open: BTreeMap<TransferId, Open>,
+    /// The directory that was watched.
+    pub(super) outbox: Option<Identity>,
 }
 
 const BEGIN: &str = "{\"crc32\":\"";
@@ -86,13 +99,21 @@ impl State {
     /// Takes the next record into account.
     pub(super) fn take(&mut self, record: Record) {
         match record {
-            Record::Sent { name, version, transfer } => {
+            Record::Sent { name, version, transfer, digest } => {
                 self.open.remove(&transfer);
-                self.sent.insert(name, (version, transfer));
+                self.sent.insert(name, Content { version, transfer, digest });
             }
             Record::Open { version, completion, receivers, sent } => {
-                self.sent.insert(sent.name.clone(), (version, sent.transfer));
+                let content = Content { version, transfer: sent.transfer, digest: Some(sent.digest) };
+                self.sent.insert(sent.name.clone(), content);
                 self.open.insert(sent.transfer, Open { version, completion, receivers, sent, heard: BTreeMap::new() });
+            }
+            Record::Same { name, version } => {
+                let Some(content) = self.sent.get_mut(&name) else { return };
+                content.version = version;
+                if let Some(open) = self.open.get_mut(&content.transfer).filter(|open| open.sent.name == name) {
+                    open.version = version;
+                }
             }
             Record::Heard { transfer, receiver, word } => {
                 if let Some(open) = self.open.get_mut(&transfer) {
@@ -101,6 +122,7 @@ impl State {
             }
             Record::Done { transfer } => _ = self.open.remove(&transfer),
             Record::Gone { name } => _ = self.sent.remove(&name),
+            Record::Outbox(identity) => self.outbox = Some(identity),
         }
     }
 
@@ -109,7 +131,7 @@ impl State {
         let is_current = |open: &Open| {
             self.sent
                 .get(&open.sent.name)
-                .is_some_and(|(version, id)| (*version, *id) == (open.version, open.sent.transfer))
+                .is_some_and(|content| (content.version, content.transfer) == (open.version, open.sent.transfer))
         };
         // Of a file that was sent again, the last version counts.
         let superseded = self.open.values().filter(move |open| !is_current(open)).flat_map(|open| {
@@ -118,14 +140,16 @@ impl State {
             open.records().chain(gone)
         });
         let current = self.open.values().filter(move |open| is_current(open)).flat_map(Open::records);
-        let closed = self.sent.iter().filter(move |(name, (_, transfer))| {
-            !self.open.get(transfer).is_some_and(|open| is_current(open) && open.sent.name == **name)
+        let closed = self.sent.iter().filter(move |(name, content)| {
+            !self.open.get(&content.transfer).is_some_and(|open| is_current(open) && open.sent.name == **name)
         });
-        superseded.chain(current).chain(closed.map(|(name, (version, transfer))| Record::Sent {
+        let closed = closed.map(|(name, Content { version, transfer, digest })| Record::Sent {
             name: name.clone(),
             version: *version,
             transfer: *transfer,
-        }))
+            digest: *digest,
+        });
+        superseded.chain(current).chain(closed).chain(self.outbox.map(Record::Outbox))
     }
 }
 

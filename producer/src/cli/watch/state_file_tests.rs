@@ -12,8 +12,8 @@ const NAME: &str = "watch.default.jsonl";
 
 fn record(name: u8, version: u8) -> Record {
     let sent = sent(name, version);
-    let version = Version { size: 9, modified: Modified(version.into(), 0), inode: 1 };
-    Record::Sent { name: sent.name.clone(), version, transfer: sent.transfer }
+    let version = Version { size: 9, modified: Modified(version.into(), 0), inode: 1, changed: None };
+    Record::Sent { name: sent.name.clone(), version, transfer: sent.transfer, digest: Some(sent.digest) }
 }
 
 async fn keep(directory: &Path, records: impl IntoIterator<Item = Record>) {

@@ -26,16 +26,18 @@ pub(in crate::cli::watch) fn record() -> impl Strategy<Value = Record> {
     let completion = prop_oneof![Just(Completion::Settled), Just(Completion::Told)];
     let receivers = prop::sample::subsequence(vec!["a", "b"], 0..=2)
         .prop_map(|names| names.iter().map(|name| name.parse().unwrap()).collect());
-    (0u8..4, 0u8..3, 0u8..6, receiver, word, completion, receivers).prop_map(
-        |(name, version, kind, receiver, word, completion, receivers)| {
+    let changed = prop_oneof![Just(None), (0i64..3).prop_map(|seconds| Some(Modified(seconds, 0)))];
+    (0u8..4, 0u8..3, 0u8..8, receiver, word, completion, receivers, changed).prop_map(
+        |(name, version, kind, receiver, word, completion, receivers, changed)| {
             let sent = sent(name, version);
             let transfer = sent.transfer;
-            let version = Version { size: 9, modified: Modified(version.into(), 5), inode: 7 };
+            let version = Version { size: 9, modified: Modified(version.into(), 5), inode: 7, changed };
             match kind {
-                0 => Record::Sent { name: sent.name.clone(), version, transfer },
+                0 => Record::Sent { name: sent.name.clone(), version, transfer, digest: Some(sent.digest) },
                 1 | 2 => Record::Open { version, completion, receivers, sent },
                 3 => Record::Heard { transfer, receiver, word },
                 4 => Record::Done { transfer },
+                5 | 6 => Record::Same { name: sent.name.clone(), version },
                 _ => Record::Gone { name: sent.name.clone() },
             }
         },
@@ -92,7 +94,7 @@ proptest! {
 fn a_line_without_receivers_is_read() {
     let sent = sent(1, 2);
     let transfer = sent.transfer;
-    let version = Version { size: 9, modified: Modified(1, 5), inode: 7 };
+    let version = Version { size: 9, modified: Modified(1, 5), inode: 7, changed: None };
     let (completion, receivers) = (Completion::Told, BTreeSet::new());
     let line = Record::Open { version, completion, receivers, sent }.to_line().unwrap();
     let text =
