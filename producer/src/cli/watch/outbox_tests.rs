@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use natsfer_producer::DigestAlgorithm;
+
 use super::*;
 use crate::cli::watch::version::Modified;
 
@@ -12,7 +14,16 @@ fn path(name: u8) -> Arc<Path> {
 }
 
 fn version(number: u64) -> Version {
-    Version { size: number, modified: Modified(1_000_000 - number as i64, 0), inode: 1 }
+    Version { size: number, modified: Modified(1_000_000 - number as i64, 0), inode: 1, changed: Some(Modified(0, 0)) }
+}
+
+/// The digest of bytes that are told from all others by a number.
+fn digest(number: u64) -> Digest {
+    DigestAlgorithm::Blake3.digest(&number.to_le_bytes())
+}
+
+fn content(version: Version, number: u64) -> Content {
+    Content { version, transfer: format!("{number:032x}").parse().unwrap(), digest: Some(digest(number)) }
 }
 
 /// What happens in the directory, to one of a few files.
@@ -23,6 +34,10 @@ enum Happening {
     /// Somebody closes, or renames in, a new version.
     Complete(u8),
     Remove(u8),
+    /// Somebody sets a new version's times back, or not even its times tell of it, and closes it.
+    Disguise(u8, Trace),
+    /// Its rights change.
+    Alter(u8),
     /// Nobody is told of the next changes, until a scan.
     Lose,
     Scan,
@@ -31,14 +46,37 @@ enum Happening {
     Fail(u8),
     /// The file changes while it is sent, or has changed before.
     ChangeUnderWay(u8),
+    /// It changes after it was sent, and that is told of before the send's end is.
+    ChangeAtTheEnd(u8, Late),
+}
+
+/// What tells of a version that has the size and time of the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trace {
+    ChangeTime,
+    /// As of a write through a mapping.
+    Nothing,
+}
+
+/// What happens late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    NewVersion,
+    Disguise,
+    Removal,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     let file = 0u8..6;
+    let trace = prop_oneof![Just(Trace::ChangeTime), Just(Trace::Nothing)];
+    let late = prop_oneof![Just(Late::NewVersion), Just(Late::Disguise), Just(Late::Removal)];
     prop_oneof![
         4 => file.clone().prop_map(Happening::Write),
         6 => file.clone().prop_map(Happening::Complete),
         1 => file.clone().prop_map(Happening::Remove),
+        2 => (file.clone(), trace).prop_map(|(name, trace)| Happening::Disguise(name, trace)),
+        1 => file.clone().prop_map(Happening::Alter),
+        2 => (file.clone(), late).prop_map(|(name, late)| Happening::ChangeAtTheEnd(name, late)),
         1 => Just(Happening::Lose),
         1 => Just(Happening::Scan),
         6 => (1u16..3_000).prop_map(Happening::Wait),
@@ -51,15 +89,26 @@ fn happening() -> impl Strategy<Value = Happening> {
 struct World {
     outbox: Outbox,
     now: Instant,
-    /// The version of each file, since when it is that, and whether somebody was told that it is complete.
-    files: BTreeMap<Arc<Path>, (Version, Instant, Completion)>,
-    /// All versions ever sent, and how often, since they came.
+    files: BTreeMap<Arc<Path>, Present>,
+    /// All bytes ever sent, and how often, since they came.
     sent: BTreeMap<(Arc<Path>, u64), u32>,
     order: Vec<(Arc<Path>, u64)>,
     versions: u64,
     told: bool,
     failing: BTreeSet<Arc<Path>>,
     changing: BTreeSet<Arc<Path>>,
+    late: BTreeMap<Arc<Path>, Late>,
+}
+
+/// A file that is there.
+#[derive(Debug, Clone, Copy)]
+struct Present {
+    version: Version,
+    /// What tells its bytes from all others.
+    bytes: u64,
+    since: Instant,
+    /// Whether somebody was told that this version is complete.
+    completion: Completion,
 }
 
 impl World {
@@ -74,6 +123,7 @@ impl World {
             told: true,
             failing: BTreeSet::new(),
             changing: BTreeSet::new(),
+            late: BTreeMap::new(),
         }
     }
 
@@ -81,19 +131,54 @@ impl World {
         self.versions += 1;
         let version = version(self.versions);
         let completion = if complete && self.told { Completion::Told } else { Completion::Settled };
-        self.files.insert(path.clone(), (version, self.now, completion));
+        let present = Present { version, bytes: self.versions, since: self.now, completion };
+        self.files.insert(path.clone(), present);
         if self.told {
             let hint = if complete { Hint::Complete } else { Hint::Touched };
             self.outbox.looked(path.clone(), version, Some(hint), self.now);
         }
     }
 
+    /// The rights, if the bytes stay.
+    fn alter(&mut self, path: &Path, trace: Trace, bytes: Option<u64>) {
+        self.versions += 1;
+        let Some(file) = self.files.get_mut(path) else { return };
+        if trace == Trace::ChangeTime {
+            file.version.changed = Some(Modified(self.versions as i64, 0));
+            file.completion = Completion::Settled;
+            file.since = self.now;
+        }
+        let hint = if let Some(bytes) = bytes {
+            file.bytes = bytes;
+            // That nothing tells of is not seen by looking.
+            let is_told = self.told || trace == Trace::Nothing;
+            file.completion = if is_told { Completion::Told } else { file.completion };
+            is_told.then_some(Hint::Complete)
+        } else {
+            self.told.then_some(Hint::Touched)
+        };
+        if hint.is_some() {
+            self.outbox.looked(path.into(), file.version, hint, self.now);
+        }
+    }
+
+    fn disguise(&mut self, path: &Path, trace: Trace) {
+        self.alter(path, trace, Some(self.versions + 1));
+    }
+
+    fn remove(&mut self, path: &Path) {
+        self.files.remove(path);
+        if self.told {
+            self.outbox.gone(path);
+        }
+    }
+
     fn scan(&mut self) {
         self.outbox.scan_begins(Extent::Everything);
-        for (path, (version, ..)) in &self.files {
-            self.outbox.found(path.clone(), *version, self.now);
+        for (path, file) in &self.files {
+            self.outbox.found(path.clone(), file.version, self.now);
         }
-        self.outbox.scan_ends(Extent::Everything, ScanOutcome::Whole);
+        self.outbox.scan_ends(Extent::Everything, ScanOutcome::Whole, &BTreeSet::new());
         self.told = true;
     }
 
@@ -101,12 +186,10 @@ impl World {
         match happening {
             Happening::Write(name) => self.change(&path(*name), false),
             Happening::Complete(name) => self.change(&path(*name), true),
-            Happening::Remove(name) => {
-                self.files.remove(&path(*name));
-                if self.told {
-                    self.outbox.gone(&path(*name));
-                }
-            }
+            Happening::Remove(name) => self.remove(&path(*name)),
+            Happening::Disguise(name, trace) => self.disguise(&path(*name), *trace),
+            Happening::Alter(name) => self.alter(&path(*name), Trace::ChangeTime, None),
+            Happening::ChangeAtTheEnd(name, late) => _ = self.late.insert(path(*name), *late),
             Happening::Lose => self.told = false,
             Happening::Scan => self.scan(),
             Happening::Wait(milliseconds) => self.wait(Duration::from_millis((*milliseconds).into())),
@@ -130,33 +213,48 @@ impl World {
         loop {
             if let Some(path) = self.outbox.next_look(self.now) {
                 match self.files.get(&path) {
-                    Some((version, ..)) => self.outbox.looked(path, *version, None, self.now),
+                    Some(file) => self.outbox.looked(path, file.version, None, self.now),
                     None => _ = self.outbox.gone(&path),
                 }
-            } else if let Some((path, version)) = self.outbox.next_send() {
-                self.send(path, version);
+            } else if let Some(errand) = self.outbox.next_send() {
+                self.send(errand);
             } else {
                 return;
             }
         }
     }
 
-    fn send(&mut self, path: Arc<Path>, version: Version) {
+    fn send(&mut self, Errand { path, version, expected }: Errand) {
         if self.changing.remove(&path) {
             self.change(&path, true);
         }
-        match self.files.get(&path) {
-            None => self.outbox.vanished(&path),
-            Some((now, ..)) if *now != version => self.outbox.changed(&path, *now, self.now),
-            Some(_) if self.failing.remove(&path) => _ = self.outbox.failed(&path, self.now),
-            Some((version, since, completion)) => {
-                assert_eq!(self.outbox.completion(&path, version), *completion, "{path:?}");
-                let settled = self.now - *since >= SETTLE;
-                assert!(*completion == Completion::Told || settled, "{path:?} was sent while it was written");
-                *self.sent.entry((path.clone(), version.size)).or_default() += 1;
-                self.order.push((path.clone(), version.size));
-                self.outbox.sent(&path);
-            }
+        let Some(file) = self.files.get(&path).copied() else { return self.outbox.vanished(&path) };
+        if file.version != version {
+            return self.outbox.changed(&path, file.version, self.now);
+        }
+        if self.failing.remove(&path) {
+            _ = self.outbox.failed(&path, self.now);
+            return;
+        }
+        let same = expected == Some(digest(file.bytes));
+        if !same {
+            assert_eq!(self.outbox.completion(&path, &version), file.completion, "{path:?}");
+            let settled = self.now - file.since >= SETTLE;
+            assert!(file.completion == Completion::Told || settled, "{path:?} was sent while it was written");
+            *self.sent.entry((path.clone(), file.bytes)).or_default() += 1;
+            self.order.push((path.clone(), version.size));
+        }
+        // It was sent, or needed not to be, and its end is told of late.
+        match self.late.remove(&path) {
+            Some(Late::NewVersion) => self.change(&path, true),
+            Some(Late::Disguise) => self.disguise(&path, Trace::Nothing),
+            Some(Late::Removal) => self.remove(&path),
+            None => {}
+        }
+        if same {
+            self.outbox.same(&path, version, self.now);
+        } else {
+            self.outbox.sent(&path, content(version, file.bytes), self.now);
         }
     }
 
@@ -180,11 +278,11 @@ proptest! {
             world.happen(happening);
         }
         world.rest();
-        for (path, (version, ..)) in &world.files {
-            prop_assert!(world.sent.contains_key(&(path.clone(), version.size)), "{path:?} was forgotten");
-            prop_assert!(world.outbox.is_sent(path, version));
+        for (path, file) in &world.files {
+            prop_assert!(world.sent.contains_key(&(path.clone(), file.bytes)), "{path:?} was forgotten");
+            prop_assert!(world.outbox.is_sent(path, content(file.version, file.bytes).transfer));
         }
-        // Versions are never used again, so that one that is sent twice was sent twice as what it was.
+        // Bytes are never used again, so that those that are sent twice were sent twice as what they were.
         prop_assert!(world.sent.values().all(|times| *times == 1), "{:?}", world.sent);
         prop_assert_eq!(world.outbox.len(), world.files.len());
         let agenda = &world.outbox.agenda;
@@ -201,9 +299,10 @@ proptest! {
         world.outbox.scan_begins(Extent::Everything);
         let mut expected = Vec::new();
         for (name, age) in &before {
-            world.files.insert(path(*name), (version(*age), world.now, Completion::Settled));
-            world.outbox.found(path(*name), version(*age), world.now);
-            expected.push((version(*age).modified, path(*name), *age));
+            let (version, bytes, since) = (version(*age), *age, world.now);
+            world.files.insert(path(*name), Present { version, bytes, since, completion: Completion::Settled });
+            world.outbox.found(path(*name), version, world.now);
+            expected.push((version.modified, path(*name), *age));
         }
         expected.sort();
         let mut expected: Vec<_> = expected.into_iter().map(|(_, path, size)| (path, size)).collect();
@@ -218,7 +317,7 @@ proptest! {
         let mut later: Vec<_> = last.into_iter().collect();
         later.sort_by_key(|(_, version)| *version);
         expected.extend(later);
-        world.outbox.scan_ends(Extent::Everything, ScanOutcome::Whole);
+        world.outbox.scan_ends(Extent::Everything, ScanOutcome::Whole, &BTreeSet::new());
         world.work();
         world.wait(Duration::from_secs(60));
         prop_assert_eq!(world.order, expected);
@@ -250,22 +349,77 @@ fn what_fails_is_tried_again_ever_more_rarely() {
 #[test]
 fn what_a_scan_could_not_see_is_not_taken_for_gone() {
     let mut world = World::new(Order::Free);
-    world.outbox.remember(path(1), version(1));
+    world.outbox.remember(path(1), content(version(1), 1));
     world.outbox.scan_begins(Extent::Everything);
-    assert!(world.outbox.scan_ends(Extent::Everything, ScanOutcome::Partial).is_empty());
+    assert!(world.outbox.scan_ends(Extent::Everything, ScanOutcome::Partial, &BTreeSet::new()).is_empty());
     world.outbox.scan_begins(Extent::Part);
-    assert!(world.outbox.scan_ends(Extent::Part, ScanOutcome::Whole).is_empty());
+    assert!(world.outbox.scan_ends(Extent::Part, ScanOutcome::Whole, &BTreeSet::new()).is_empty());
     world.outbox.scan_begins(Extent::Everything);
-    assert_eq!(world.outbox.scan_ends(Extent::Everything, ScanOutcome::Whole), [path(1)]);
+    assert_eq!(world.outbox.scan_ends(Extent::Everything, ScanOutcome::Whole, &BTreeSet::new()), [path(1)]);
 }
 
 #[test]
 fn a_directory_takes_what_is_in_it_along() {
     let mut outbox = Outbox::new(Order::Free, SETTLE, 1);
     for name in ["a", "a.b", "d/x", "d/y/z", "d.e", "dd"] {
-        outbox.remember(Path::new(name).into(), version(1));
+        outbox.remember(Path::new(name).into(), content(version(1), 1));
     }
     let gone = outbox.gone_below(Path::new("d"));
     assert_eq!(gone, [Arc::from(Path::new("d/x")), Arc::from(Path::new("d/y/z"))]);
     assert_eq!(outbox.len(), 4);
+}
+
+/// A mount may be missing, of the outbox or below it.
+#[test]
+fn nothing_is_taken_for_gone_from_a_directory_with_nothing_at_all_in_it() {
+    for (hollow, gone) in [(&[""][..], &[][..]), (&["d"], &["a", "e/x"]), (&["d", "e"], &["a"]), (&["d/y"], &["a", "d/x", "e/x"])]
+    {
+        let mut outbox = Outbox::new(Order::Free, SETTLE, 1);
+        for name in ["a", "d/x", "d/y/z", "e/x"] {
+            outbox.remember(Path::new(name).into(), content(version(1), 1));
+        }
+        outbox.scan_begins(Extent::Everything);
+        let hollow = hollow.iter().map(PathBuf::from).collect();
+        let found = outbox.scan_ends(Extent::Everything, ScanOutcome::Whole, &hollow);
+        assert_eq!(found, gone.iter().map(|name| Arc::from(Path::new(name))).collect::<Vec<_>>(), "{hollow:?}");
+    }
+}
+
+#[test]
+fn a_directory_is_recognised_by_what_was_sent_from_it_and_not_by_a_name() {
+    let mut outbox = Outbox::new(Order::Free, SETTLE, 1);
+    outbox.remember(path(1), content(version(1), 1));
+    outbox.scan_begins(Extent::Everything);
+    outbox.found(path(1), version(2), Instant::now());
+    outbox.found(path(2), version(1), Instant::now());
+    assert_eq!(outbox.recognition(), Recognition::OfNothing);
+    outbox.found(path(1), Version { inode: 9, ..version(1) }, Instant::now());
+    assert_eq!(outbox.recognition(), Recognition::OfSome);
+}
+
+/// Earlier programs noted neither the time of the last change nor the digest: what they sent is not sent again for that.
+#[test]
+fn what_an_earlier_program_has_sent_is_taken_as_it_is_found() {
+    let (mut outbox, now) = (Outbox::new(Order::Free, SETTLE, 1), Instant::now());
+    let old = Content { digest: None, ..content(Version { changed: None, ..version(1) }, 1) };
+    outbox.remember(path(1), old);
+    outbox.found(path(1), version(1), now);
+    assert!(outbox.next_look(now).is_none() && outbox.is_sent(&path(1), old.transfer));
+    // From here on, the time counts.
+    outbox.found(path(1), Version { changed: Some(Modified(1, 0)), ..version(1) }, now);
+    assert_eq!(outbox.next_look(now), Some(path(1)));
+}
+
+#[test]
+fn what_was_found_to_have_other_bytes_is_sent_unless_that_has_been_done() {
+    let (mut outbox, now) = (Outbox::new(Order::Free, SETTLE, 1), Instant::now());
+    let sent = content(version(1), 1);
+    outbox.remember(path(1), sent);
+    outbox.altered(&path(1), content(version(1), 2).transfer, now);
+    assert!(outbox.wakes_at().is_none());
+    outbox.altered(&path(1), sent.transfer, now);
+    let due = outbox.wakes_at().unwrap();
+    let look = outbox.next_look(due).unwrap();
+    outbox.looked(look, version(1), None, due);
+    assert_eq!(outbox.next_send(), Some(Errand { path: path(1), version: version(1), expected: None }));
 }
