@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use natsfer_tests::steps::{drain, list, nothing_left_but, number, receipts, receiving, stream, text};
 use natsfer_tests::{
-    Address, Command, Output, Proxy, Running, Server, eventually, files, our_binary, producer, program,
+    Address, Command, Mapping, Output, Proxy, Running, Server, eventually, files, our_binary, producer, program,
 };
 use serde_json::Value;
 
@@ -387,6 +387,245 @@ async fn a_source_is_not_taken_away_under_its_writer() {
     assert_eq!(fs::read(inbox.join("slow")).unwrap(), b"one half, and the other");
 }
 
+/// Neither its size nor, until the system feels like it, its times change; nobody has a descriptor of it.
+#[tokio::test]
+async fn what_is_written_through_a_mapping_is_not_lost() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    // In memory, where times never change for that; and wherever temporary files are.
+    let memory = tempfile::tempdir_in("/dev/shm").ok();
+    for (number, home) in [Some(&home), memory.as_ref()].into_iter().flatten().enumerate() {
+        let (outbox, channel) = (outbox(home), format!("c{number}"));
+        let options = ["-c", &channel, "--settle", "100ms", "--then", "delete"];
+        let watcher = watch(&server, &outbox, &options).await;
+        let file = File::options().read(true).write(true).create_new(true).open(outbox.join("mapped")).unwrap();
+        file.set_len(8192).unwrap();
+        let mut mapping = Mapping::of(file, 8192).unwrap();
+        mapping.write(b"first");
+        let first = event(&watcher, "sent", "mapped").await;
+        watcher.log_line(SOON, |line| line.contains("open for writing")).await;
+        mapping.write(b"later");
+        drop(mapping);
+        let second = watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
+        assert_eq!(event(&watcher, "deleted", "mapped").await["transfer"], second["transfer"]);
+        is_gone(&outbox.join("mapped")).await;
+        assert_eq!(names(&stop(watcher).await, "deleted"), ["mapped"]);
+        let inbox = home.path().join("inbox");
+        let policy = ["-c", &channel, "--on-conflict", "overwrite", "--concurrency", "1"];
+        drain(&server, &format!("r{number}"), &inbox, &policy).await;
+        assert!(fs::read(inbox.join("mapped")).unwrap().starts_with(b"later"));
+    }
+}
+
+/// Writes in place, of the same size, and sets the time back, as `rsync --inplace --times` and `cp -p` do.
+fn disguise(path: &Path, content: &str) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let mut file = File::options().write(true).open(path).unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+#[tokio::test]
+async fn a_version_that_looks_like_the_last_one_is_sent_and_what_was_not_sent_is_not_removed() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let sent = home.path().join("moved");
+    let moving = ["--then", "move", "--move-to", sent.to_str().unwrap()];
+    let ways: [&[&str]; 3] = [&["--then", "keep"], &["--then", "delete"], &moving];
+    for (number, then) in ways.into_iter().enumerate() {
+        let (outbox, channel) = (home.path().join(format!("outbox{number}")), format!("c{number}"));
+        fs::create_dir(&outbox).unwrap();
+        let options = [&["-c", &channel, "--after-delivery", "r"], then].concat();
+        let watcher = watch(&server, &outbox, &options).await;
+        put(&outbox, "a", "AAAA");
+        let first = event(&watcher, "sent", "a").await;
+        disguise(&outbox.join("a"), "BBBB");
+        let second = watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
+        assert_ne!(first["digest"], second["digest"]);
+        let _ = stop(watcher).await;
+        // While nobody watches, too.
+        disguise(&outbox.join("a"), "CCCC");
+        let watcher = watch(&server, &outbox, &[&options[..], &["--settle", "100ms"]].concat()).await;
+        let third = event(&watcher, "sent", "a").await;
+        assert!(third["digest"] != first["digest"] && third["digest"] != second["digest"]);
+        let inbox = home.path().join(format!("inbox{number}"));
+        let policy = ["-c", &channel, "--on-conflict", "overwrite", "--concurrency", "1"];
+        drain(&server, "r", &inbox, &policy).await;
+        let last = |event: &Value| event["event"] == "landed" && event["transfer"] == third["transfer"];
+        watcher.event(SOON, last).await;
+        if number > 0 {
+            is_gone(&outbox.join("a")).await;
+        }
+        let _ = stop(watcher).await;
+        assert_eq!(fs::read(inbox.join("a")).unwrap(), b"CCCC");
+        assert_eq!(outbox.join("a").exists(), number == 0);
+        let _ = natsfer_tests::consumer(["forget", "-n", "r"]).server(&server).run().await.success();
+    }
+    assert_eq!(fs::read(sent.join("a")).unwrap(), b"CCCC");
+}
+
+/// The rights are no content, and reading tells: also where the stream has nothing to compare with any more.
+#[tokio::test]
+async fn what_has_the_bytes_that_were_sent_is_not_sent_again() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let outbox = outbox(&home);
+    let settle = ["--settle", "100ms"];
+    let watcher = watch(&server, &outbox, &settle).await;
+    for name in ["rights", "closed", "copied", "linked"] {
+        put(&outbox, name, name);
+        event(&watcher, "sent", name).await;
+    }
+    let _ = stop(watcher).await;
+    prune_everything(&server).await;
+    let watcher = watch(&server, &outbox, &settle).await;
+    set_mode(&outbox.join("rights"), 0o600);
+    drop(File::options().append(true).open(outbox.join("closed")).unwrap());
+    fs::hard_link(outbox.join("linked"), home.path().join("link")).unwrap();
+    let modified = fs::metadata(outbox.join("copied")).unwrap().modified().unwrap();
+    fs::write(outbox.join(".copied"), "copied").unwrap();
+    File::options().write(true).open(outbox.join(".copied")).unwrap().set_modified(modified).unwrap();
+    fs::rename(outbox.join(".copied"), outbox.join("copied")).unwrap();
+    let state = || fs::read_to_string(outbox.join(".natsfer/watch.default.jsonl")).unwrap();
+    let found = |name: &str| state().contains(&format!("{{\"same\":{{\"name\":\"{name}\""));
+    eventually("all were read", SOON, || async {
+        ["rights", "closed", "copied"].iter().all(|name| found(name)).then_some(())
+    })
+    .await;
+    assert_eq!(names(&stop(watcher).await, "sent"), [""; 0]);
+    // What nobody tells of, as of the link, is seen by looking; and what was compared is not read again.
+    let watcher = watch(&server, &outbox, &settle).await;
+    eventually("it was read, too", SOON, || async { found("linked").then_some(()) }).await;
+    assert_eq!(names(&stop(watcher).await, "sent"), [""; 0]);
+    assert!(list(&server, &[]).await.is_empty());
+    assert_eq!(state().matches("\"same\"").count(), 4);
+}
+
+/// Killed between losing its name and being deleted: the name begins with a dot, and nobody would look for it.
+#[tokio::test]
+async fn a_file_that_was_about_to_be_deleted_when_a_run_was_killed_has_its_name_again() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let outbox = outbox(&home);
+    fs::create_dir(outbox.join("d")).unwrap();
+    fs::write(outbox.join("d/.natsfer-leaving.a"), "sent before, or not").unwrap();
+    let watcher = watch(&server, &outbox, &["--settle", "100ms", "--then", "delete", "--hidden"]).await;
+    event(&watcher, "deleted", "d/a").await;
+    assert_eq!(names(&stop(watcher).await, "sent"), ["d/a"]);
+    assert_eq!(fs::read_dir(outbox.join("d")).unwrap().count(), 0);
+}
+
+/// Its file system is not mounted, whatever is in the directory where it should be.
+#[tokio::test]
+async fn a_watcher_that_starts_without_its_mount_forgets_nothing() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, aside, state) = (outbox(&home), home.path().join("aside"), home.path().join("state"));
+    let options = ["--settle", "100ms", "--state", state.to_str().unwrap()];
+    for name in ["a", "d/b"] {
+        fs::create_dir_all(outbox.join("d")).unwrap();
+        fs::write(outbox.join(name), name).unwrap();
+    }
+    let watcher = watch(&server, &outbox, &options).await;
+    event(&watcher, "sent", "a").await;
+    event(&watcher, "sent", "d/b").await;
+    let _ = stop(watcher).await;
+    prune_everything(&server).await;
+    for placeholder in [None, Some("README")] {
+        fs::rename(&outbox, &aside).unwrap();
+        fs::create_dir(&outbox).unwrap();
+        if let Some(name) = placeholder {
+            fs::write(outbox.join(name), "not mounted").unwrap();
+        }
+        let watcher = watch(&server, &outbox, &options).await;
+        watcher.log_line(SOON, |line| line.contains("2 files") && line.contains("not forgotten")).await;
+        let _ = stop(watcher).await;
+        fs::remove_dir_all(&outbox).unwrap();
+        fs::rename(&aside, &outbox).unwrap();
+        let watcher = watch(&server, &outbox, &options).await;
+        watcher.log_line(SOON, |line| line.contains("files there: 2, to send: 0")).await;
+        assert_eq!(names(&stop(watcher).await, "sent"), [""; 0]);
+    }
+    // The same goes for a mount below.
+    fs::rename(outbox.join("d"), &aside).unwrap();
+    fs::create_dir(outbox.join("d")).unwrap();
+    let watcher = watch(&server, &outbox, &options).await;
+    let _ = stop(watcher).await;
+    fs::remove_dir(outbox.join("d")).unwrap();
+    fs::rename(&aside, outbox.join("d")).unwrap();
+    let watcher = watch(&server, &outbox, &options).await;
+    watcher.log_line(SOON, |line| line.contains("files there: 2, to send: 0")).await;
+    assert_eq!(names(&stop(watcher).await, "sent"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_link_that_comes_to_lead_elsewhere_ends_it() {
+    use std::os::unix::fs::symlink;
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    for release in ["1", "2"] {
+        fs::create_dir_all(home.path().join(release).join("outbox")).unwrap();
+    }
+    let (current, new) = (home.path().join("current"), home.path().join("new"));
+    // The last part of the path, or one before, of which nobody tells.
+    for watched in ["current", "current/outbox"] {
+        let _ = fs::remove_file(&current);
+        symlink("1", &current).unwrap();
+        let watcher = watch(&server, &home.path().join(watched), &["--rescan", "1h"]).await;
+        symlink("2", &new).unwrap();
+        fs::rename(&new, &current).unwrap();
+        let output = watcher.wait().await.exited(1);
+        assert!(output.errors().contains("leads to") && output.errors().contains("/2"), "{}", output.errors());
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_mounted_over_or_unmounted_ends_it() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, state) = (outbox(&home), home.path().join("state"));
+    let ours = our_binary("natsfer-producer").unwrap();
+    let within = "mount -t tmpfs tmpfs \"$1\"; exec \"$0\" watch --json --rescan 1h --state \"$2\" \"$1\"";
+    for end in ["mount -t tmpfs tmpfs \"$0\"", "umount -l \"$0\""] {
+        let arguments = ["--map-root-user", "--mount", "sh", "-c", within].map(std::path::PathBuf::from);
+        let arguments = arguments.into_iter().chain([ours.clone(), outbox.clone(), state.clone()]);
+        let watcher = program("unshare", arguments).server(&server).spawn().await;
+        watcher.log_line(SOON, |line| line.contains("files there")).await;
+        let id = watcher.id().to_string();
+        let inside = ["--target", &id, "--user", "--mount", "--preserve-credentials", "sh", "-c", end];
+        let _ = program("nsenter", inside).arg(&outbox).run().await.success();
+        let output = watcher.wait().await.exited(1);
+        assert!(output.errors().contains("outbox was removed"), "{}", output.errors());
+    }
+}
+
+/// It may be written to, and looks empty to whoever may not look.
+#[tokio::test]
+async fn a_directory_that_cannot_be_listed_is_refused() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let outbox = outbox(&home);
+    let state = home.path().join("state");
+    fs::create_dir(&state).unwrap();
+    for (path, mode) in [(home.path(), 0o755), (&state, 0o777), (&outbox, 0o333)] {
+        set_mode(path, mode);
+    }
+    let watch = ["watch", "--state", state.to_str().unwrap()];
+    let refused = unprivileged(home.path(), &server, &watch, &outbox).run().await.exited(1);
+    let errors = refused.errors();
+    assert!(errors.contains("cannot watch") && errors.contains("Permission denied"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_move_that_fails_says_where_to() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, sent) = (outbox(&home), home.path().join("sent"));
+    let options = ["--rescan", "1s", "--then", "move", "--move-to", sent.to_str().unwrap()];
+    let watcher = watch(&server, &outbox, &options).await;
+    fs::remove_dir(&sent).unwrap();
+    fs::write(&sent, "a file").unwrap();
+    put(&outbox, "a", "a");
+    let wanted = |line: &str| line.contains("cannot be moved to") && line.contains("sent is not a directory");
+    watcher.log_line(SOON, wanted).await;
+    assert!(outbox.join("a").exists());
+    fs::remove_file(&sent).unwrap();
+    event(&watcher, "moved", "a").await;
+    assert_eq!(fs::read(sent.join("a")).unwrap(), b"a");
+    let _ = stop(watcher).await;
+}
+
 #[tokio::test]
 async fn a_writer_is_waited_for_also_after_a_restart() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
@@ -441,7 +680,8 @@ async fn globs_and_dots_select_what_is_sent() {
     let outbox = outbox(&home);
     fs::create_dir_all(outbox.join("in/deep")).unwrap();
     fs::create_dir_all(outbox.join(".hidden")).unwrap();
-    for name in ["a.csv", "a.txt", "in/deep/b", "in/deep/b.tmp", ".c.csv", ".hidden/d.csv", "in/deep/.e"] {
+    fs::create_dir_all(outbox.join("in/deep/.natsfer")).unwrap();
+    for name in ["a.csv", "a.txt", "in/deep/b", "in/deep/b.tmp", ".c.csv", ".hidden/d.csv", "in/deep/.e", "in/deep/.natsfer/x"] {
         fs::write(outbox.join(name), name).unwrap();
     }
     std::os::unix::fs::symlink("a.csv", outbox.join("link.csv")).unwrap();

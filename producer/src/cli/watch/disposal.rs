@@ -190,11 +190,12 @@ impl<'a> Aside<'a> {
 
     /// To the directory that it is moved to. Replaces nothing: a name that is taken gets a number.
     fn moved(parent: &'a File, file: &'a str, to: &Path, name: &FileName) -> io::Result<Self> {
-        let path = to.join(name.split().0.unwrap_or_default());
+        let path = name.split().0.map_or_else(|| to.to_owned(), |directories| to.join(directories));
         let failed = |error: io::Error| {
             let shown = path.display();
             let why = match Errno::from_io_error(&error) {
                 Some(Errno::XDEV) => format!("{shown} is on another mount than the file"),
+                Some(Errno::EXIST | Errno::NOTDIR) => format!("{shown} is not a directory"),
                 _ => format!("{shown}: {error}"),
             };
             io::Error::new(error.kind(), why)
