@@ -136,7 +136,7 @@ impl Held {
         match change {
             Change::Complete => _ = self.paths.insert(path, (self.count, Hint::Complete)),
             Change::Touched => _ = self.paths.insert(path, (self.count, Hint::Touched)),
-            Change::Attributes => _ = self.paths.entry(path).or_insert((self.count, Hint::Touched)),
+            Change::Attributes => _ = self.paths.entry(path).or_insert((self.count, Hint::Attributes)),
         }
     }
 }
@@ -216,6 +216,8 @@ mod tests {
         assert_eq!(held(&[create, write]), Some(Hint::Touched));
         assert_eq!(held(&[create, write, close]), Some(Hint::Complete));
         assert_eq!(held(&[close, attributes]), Some(Hint::Complete));
+        assert_eq!(held(&[attributes]), Some(Hint::Attributes));
+        assert_eq!(held(&[attributes, write]), Some(Hint::Touched));
         assert_eq!(held(&[close, write]), Some(Hint::Touched));
         assert_eq!(held(&[EventKind::Modify(ModifyKind::Name(RenameMode::To))]), Some(Hint::Complete));
         assert_eq!(held(&[EventKind::Remove(RemoveKind::File)]), Some(Hint::Touched));

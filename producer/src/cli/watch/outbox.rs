@@ -49,6 +49,8 @@ pub(super) struct Outbox {
 /// How a file was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hint {
+    /// Its rights or times have changed, and nothing else: it is as complete as it was.
+    Attributes,
     /// Something happens to it.
     Touched,
     /// A writer has closed it, or it was renamed in.
@@ -173,12 +175,24 @@ impl Outbox {
             file.version = version;
             file.completion = file.completion.max(completion);
         }
+        let kept = hint == Some(Hint::Attributes) && file.version.is_alike(&version);
+        let completion = if kept { file.completion } else { completion };
         if let State::Sending { seen } = &mut file.state {
             match seen {
                 Sight::Version(last, known) if *last == version => *known = completion.max(*known),
                 _ if hint.is_some() || !is_still => *seen = Sight::Version(version, completion),
                 _ => {}
             }
+            return;
+        }
+        if !is_still && kept && file.state.is_pending() {
+            // In its place in the order. Where it could not be read, it may be readable now.
+            self.alter(&path, |file| {
+                file.version = version;
+                if let State::Resting { .. } = file.state {
+                    file.state = State::Ready;
+                }
+            });
             return;
         }
         if !is_still {
@@ -194,7 +208,7 @@ impl Outbox {
             (State::Looking | State::Settling { .. }, _) => match hint {
                 Some(Hint::Complete) => State::Ready,
                 Some(Hint::Touched) => State::Settling { due: now + self.settle },
-                None => return,
+                Some(Hint::Attributes) | None => return,
             },
             // Its rights may have changed.
             (State::Resting { .. }, Some(_)) => State::Ready,

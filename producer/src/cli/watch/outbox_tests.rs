@@ -139,31 +139,32 @@ impl World {
         }
     }
 
-    /// The rights, if the bytes stay.
-    fn alter(&mut self, path: &Path, trace: Trace, bytes: Option<u64>) {
+    /// The bytes stay, and it is as complete as it was.
+    fn alter(&mut self, path: &Path) {
         self.versions += 1;
         let Some(file) = self.files.get_mut(path) else { return };
+        // Otherwise that would tell of more.
+        let is_known = self.outbox.files.get(path).is_some_and(|known| known.version.is_still(&file.version));
+        if self.told && is_known {
+            file.version.changed = Some(Modified(self.versions as i64, 0));
+            self.outbox.looked(path.into(), file.version, Some(Hint::Attributes), self.now);
+        }
+    }
+
+    fn disguise(&mut self, path: &Path, trace: Trace) {
+        self.versions += 1;
+        let Some(file) = self.files.get_mut(path) else { return };
+        file.bytes = self.versions;
         if trace == Trace::ChangeTime {
             file.version.changed = Some(Modified(self.versions as i64, 0));
             file.completion = Completion::Settled;
             file.since = self.now;
         }
-        let hint = if let Some(bytes) = bytes {
-            file.bytes = bytes;
-            // That nothing tells of is not seen by looking.
-            let is_told = self.told || trace == Trace::Nothing;
-            file.completion = if is_told { Completion::Told } else { file.completion };
-            is_told.then_some(Hint::Complete)
-        } else {
-            self.told.then_some(Hint::Touched)
-        };
-        if hint.is_some() {
-            self.outbox.looked(path.into(), file.version, hint, self.now);
+        // Of what leaves no trace, looking would tell nothing.
+        if self.told || trace == Trace::Nothing {
+            file.completion = Completion::Told;
+            self.outbox.looked(path.into(), file.version, Some(Hint::Complete), self.now);
         }
-    }
-
-    fn disguise(&mut self, path: &Path, trace: Trace) {
-        self.alter(path, trace, Some(self.versions + 1));
     }
 
     fn remove(&mut self, path: &Path) {
@@ -188,7 +189,7 @@ impl World {
             Happening::Complete(name) => self.change(&path(*name), true),
             Happening::Remove(name) => self.remove(&path(*name)),
             Happening::Disguise(name, trace) => self.disguise(&path(*name), *trace),
-            Happening::Alter(name) => self.alter(&path(*name), Trace::ChangeTime, None),
+            Happening::Alter(name) => self.alter(&path(*name)),
             Happening::ChangeAtTheEnd(name, late) => _ = self.late.insert(path(*name), *late),
             Happening::Lose => self.told = false,
             Happening::Scan => self.scan(),
@@ -340,10 +341,13 @@ fn what_fails_is_tried_again_ever_more_rarely() {
     }
     assert_eq!(rests, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
     // Its rights have changed, perhaps: at once.
-    assert!(world.outbox.next_send().is_some());
-    world.outbox.failed(&path(1), world.now);
-    world.outbox.looked(path(1), version(1), Some(Hint::Touched), world.now);
-    assert!(world.outbox.next_send().is_some());
+    let readable = Version { changed: Some(Modified(1, 0)), ..version(1) };
+    for (version, hint) in [(version(1), Hint::Touched), (readable, Hint::Attributes)] {
+        assert!(world.outbox.next_send().is_some());
+        world.outbox.failed(&path(1), world.now);
+        world.outbox.looked(path(1), version, Some(hint), world.now);
+    }
+    assert_eq!(world.outbox.next_send().map(|errand| errand.version), Some(readable));
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) async fn ship(
     let version = match now(&path, version).await {
         Ok(Now::Same) => version,
         // Of the same file: its rights have changed, or whatever else the times of its bytes do not tell of.
-        Ok(Now::Changed(now)) if now.resembles(&version) && now.inode == version.inode => now,
+        Ok(Now::Changed(now)) if now.is_alike(&version) => now,
         Ok(Now::Changed(version)) => return End::Changed(version),
         Ok(Now::Gone) => return End::Gone,
         Err(error) => return End::Failed(error),

@@ -31,6 +31,11 @@ impl Version {
     pub(super) fn resembles(&self, other: &Self) -> bool {
         (self.size, self.modified) == (other.size, other.modified)
     }
+
+    /// Whether it is the same file, and neither its size nor the time of its bytes differ.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        self.resembles(other) && self.inode == other.inode
+    }
 }
 
 impl From<&Metadata> for Version {
