@@ -417,6 +417,39 @@ async fn what_is_written_through_a_mapping_is_not_lost() {
     }
 }
 
+/// On an overlay, as in a container, leases know nothing of mappings.
+#[tokio::test]
+async fn a_mapping_on_an_overlay_is_waited_for() {
+    // Nobody else sees the mappings of a process outside of its own user namespace.
+    if !rustix_is_root() {
+        return;
+    }
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (base, state) = (home.path().join("base"), home.path().join("state"));
+    fs::create_dir(&base).unwrap();
+    let ours = our_binary("natsfer-producer").unwrap();
+    let within = "mount -t tmpfs tmpfs \"$1\" && cd \"$1\" && mkdir lower upper work outbox && \
+                  mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work outbox && \
+                  exec \"$0\" watch --json --settle 100ms --state \"$2\" --then delete outbox";
+    let arguments = ["--mount", "sh", "-c", within].map(std::path::PathBuf::from);
+    let arguments = arguments.into_iter().chain([ours, base, state]);
+    let watcher = program("unshare", arguments).server(&server).spawn().await;
+    watcher.log_line(SOON, |line| line.contains("files there")).await;
+    // Its own root is what the watcher sees: where it was mounted, from inside.
+    let outbox = std::path::PathBuf::from(format!("/proc/{}/cwd/outbox", watcher.id()));
+    let file = File::options().read(true).write(true).create_new(true).open(outbox.join("mapped")).unwrap();
+    file.set_len(8192).unwrap();
+    let mut mapping = Mapping::of(file, 8192).unwrap();
+    mapping.write(b"first");
+    let first = event(&watcher, "sent", "mapped").await;
+    watcher.log_line(SOON, |line| line.contains("open for writing")).await;
+    mapping.write(b"later");
+    drop(mapping);
+    let second = watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
+    assert_eq!(event(&watcher, "deleted", "mapped").await["transfer"], second["transfer"]);
+    let _ = stop(watcher).await;
+}
+
 /// Writes in place, of the same size, and sets the time back, as `rsync --inplace --times` and `cp -p` do.
 fn disguise(path: &Path, content: &str) {
     let modified = fs::metadata(path).unwrap().modified().unwrap();

@@ -4,12 +4,21 @@
 
 use std::{fs::File, io};
 
-use super::writers::{Why, Writers};
+use super::{
+    mappings,
+    writers::{Why, Writers},
+};
 
 /// Asks for a file that is open for reading alone. If the answer is nobody, that stays so until the file is closed, which ends
 /// the lease: who opens it for writing meanwhile, or cuts it short, waits.
 pub(super) fn ask(file: &File) -> Writers {
-    answer(take(file), sharing(file))
+    let sharing = sharing(file);
+    match answer(take(file), sharing) {
+        // A second witness, where the lease is none.
+        Writers::Nobody if sharing == Sharing::Layered && mappings::are_seen(file) => Writers::Somebody,
+        Writers::Unknown(_) if mappings::are_seen(file) => Writers::Somebody,
+        writers => writers,
+    }
 }
 
 /// Whether nobody has opened the file for writing since that was said, nor waits to.
@@ -23,6 +32,8 @@ pub(super) fn is_held(file: &File) -> bool {
 enum Sharing {
     /// Nobody: the system here knows of all who write.
     Local,
+    /// Nobody else, but the lease knows nothing of mappings: they are of the file below an overlay.
+    Layered,
     /// Others, of whom the system here does not know.
     Unseen,
     /// Others, and the server vouches for a lease. It may refuse one for other reasons than a writer.
@@ -31,8 +42,8 @@ enum Sharing {
 
 fn answer(taken: io::Result<()>, sharing: Sharing) -> Writers {
     match (taken.map_err(|error| error.kind()), sharing) {
-        (Ok(()), Sharing::Local | Sharing::Vouched) => Writers::Nobody,
-        (Err(io::ErrorKind::WouldBlock), Sharing::Local | Sharing::Unseen) => Writers::Somebody,
+        (Ok(()), Sharing::Local | Sharing::Layered | Sharing::Vouched) => Writers::Nobody,
+        (Err(io::ErrorKind::WouldBlock), Sharing::Local | Sharing::Layered | Sharing::Unseen) => Writers::Somebody,
         (Ok(()) | Err(io::ErrorKind::WouldBlock), _) => Writers::Unknown(Why::Shared),
         (Err(io::ErrorKind::PermissionDenied), _) => Writers::Unknown(Why::NotOwner),
         (Err(_), _) => Writers::Unknown(Why::Unsupported),
@@ -72,6 +83,8 @@ fn sharing(file: &File) -> Sharing {
     match rustix::fs::fstatfs(file).map(|found| found.f_type as u32) {
         // NFS; SMB, CIFS and SMB 2.
         Ok(0x6969 | 0x517b | 0xff53_4d42 | 0xfe53_4d42) => Sharing::Vouched,
+        // Overlays.
+        Ok(0x794c_7630) => Sharing::Layered,
         // FUSE and virtiofs, 9P, shared folders of VirtualBox and Parallels, AFS (two), OCFS2, GFS2, Lustre, OrangeFS, Coda, GPFS, BeeGFS.
         Ok(
             0x6573_5546 | 0x0102_1997 | 0x786f_4256 | 0x7c7c_6673 | 0x6b41_4653 | 0x5346_414f | 0x7461_636f
@@ -107,7 +120,7 @@ mod tests {
         let refused = |kind: io::ErrorKind| Err(kind.into());
         let shared = Unknown(Why::Shared);
         for (sharing, granted, blocked) in
-            [(Local, Nobody, Somebody), (Unseen, shared, Somebody), (Vouched, Nobody, shared)]
+            [(Local, Nobody, Somebody), (Layered, Nobody, Somebody), (Unseen, shared, Somebody), (Vouched, Nobody, shared)]
         {
             assert_eq!(answer(Ok(()), sharing), granted);
             assert_eq!(answer(refused(io::ErrorKind::WouldBlock), sharing), blocked);

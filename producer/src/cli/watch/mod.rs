@@ -12,6 +12,7 @@ mod lease;
 mod leaving;
 mod listening;
 mod look;
+mod mappings;
 mod outbox;
 mod pump;
 mod repairs;
