@@ -406,7 +406,8 @@ async fn what_is_written_through_a_mapping_is_not_lost() {
         watcher.log_line(SOON, |line| line.contains("open for writing")).await;
         mapping.write(b"later");
         drop(mapping);
-        let second = watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
+        let second =
+            watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
         assert_eq!(event(&watcher, "deleted", "mapped").await["transfer"], second["transfer"]);
         is_gone(&outbox.join("mapped")).await;
         assert_eq!(names(&stop(watcher).await, "deleted"), ["mapped"]);
@@ -472,7 +473,8 @@ async fn a_version_that_looks_like_the_last_one_is_sent_and_what_was_not_sent_is
         put(&outbox, "a", "AAAA");
         let first = event(&watcher, "sent", "a").await;
         disguise(&outbox.join("a"), "BBBB");
-        let second = watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
+        let second =
+            watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
         assert_ne!(first["digest"], second["digest"]);
         let _ = stop(watcher).await;
         // While nobody watches, too.
@@ -715,7 +717,9 @@ async fn globs_and_dots_select_what_is_sent() {
     fs::create_dir_all(outbox.join("in/deep")).unwrap();
     fs::create_dir_all(outbox.join(".hidden")).unwrap();
     fs::create_dir_all(outbox.join("in/deep/.natsfer")).unwrap();
-    for name in ["a.csv", "a.txt", "in/deep/b", "in/deep/b.tmp", ".c.csv", ".hidden/d.csv", "in/deep/.e", "in/deep/.natsfer/x"] {
+    for name in
+        ["a.csv", "a.txt", "in/deep/b", "in/deep/b.tmp", ".c.csv", ".hidden/d.csv", "in/deep/.e", "in/deep/.natsfer/x"]
+    {
         fs::write(outbox.join(name), name).unwrap();
     }
     std::os::unix::fs::symlink("a.csv", outbox.join("link.csv")).unwrap();

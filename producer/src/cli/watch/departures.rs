@@ -113,7 +113,9 @@ impl Departures {
             Ok(Disposed::Moved(to)) => told = said::moved(self.json, transfer, name, &to),
             Ok(Disposed::Changed) => tracing::info!("{name} has changed since it was sent ({transfer}): it stays"),
             Ok(Disposed::Altered) => {
-                tracing::info!("{name} looks as it did when it was sent ({transfer}), and is another file: it stays, and is sent");
+                tracing::info!(
+                    "{name} looks as it did when it was sent ({transfer}), and is another file: it stays, and is sent"
+                );
             }
             // Which ends the watcher.
             Ok(Disposed::Astray) => return Departure::PutOff,

@@ -119,9 +119,12 @@ mod tests {
         use {Sharing::*, Writers::*};
         let refused = |kind: io::ErrorKind| Err(kind.into());
         let shared = Unknown(Why::Shared);
-        for (sharing, granted, blocked) in
-            [(Local, Nobody, Somebody), (Layered, Nobody, Somebody), (Unseen, shared, Somebody), (Vouched, Nobody, shared)]
-        {
+        for (sharing, granted, blocked) in [
+            (Local, Nobody, Somebody),
+            (Layered, Nobody, Somebody),
+            (Unseen, shared, Somebody),
+            (Vouched, Nobody, shared),
+        ] {
             assert_eq!(answer(Ok(()), sharing), granted);
             assert_eq!(answer(refused(io::ErrorKind::WouldBlock), sharing), blocked);
             assert_eq!(answer(refused(io::ErrorKind::PermissionDenied), sharing), Unknown(Why::NotOwner));

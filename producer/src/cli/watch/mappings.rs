@@ -66,7 +66,8 @@ fn writable<'a>(maps: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = Mapping<
         let (range, rights) = (fields.next()?, fields.next()?);
         let inode = fields.nth(2)?;
         let path = Path::new(std::ffi::OsStr::from_bytes(fields.next()?.trim_ascii_start()));
-        let wanted = rights.get(1) == Some(&b'w') && rights.get(3) == Some(&b's') && path.file_name()?.as_bytes() == name;
+        let wanted =
+            rights.get(1) == Some(&b'w') && rights.get(3) == Some(&b's') && path.file_name()?.as_bytes() == name;
         let inode = str::from_utf8(inode).ok()?.parse().ok()?;
         wanted.then_some(Mapping { range: str::from_utf8(range).ok()?, inode })
     })

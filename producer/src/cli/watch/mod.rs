@@ -192,7 +192,9 @@ impl Watch {
         let state = self.state.as_deref().and_then(|state| std::path::absolute(state).ok());
         for path in state.iter().chain(if let Disposal::Move(to) = &disposal { Some(to) } else { None }) {
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-            own.extend(path.strip_prefix(&**root).ok().filter(|below| !below.as_os_str().is_empty()).map(Path::to_owned));
+            own.extend(
+                path.strip_prefix(&**root).ok().filter(|below| !below.as_os_str().is_empty()).map(Path::to_owned),
+            );
         }
         let hidden = if self.hidden { Hidden::Taken } else { Hidden::LeftOut };
         let selection = Selection::new(&self.matching, &self.exclude, hidden, own).context("cannot use the globs")?;

@@ -166,7 +166,10 @@ impl Outbox {
         };
         let Some(file) = self.files.get_mut(&path) else {
             let turn = self.next_turn();
-            self.insert(path, File { version, turn, scan: self.scan, failures: 0, completion, sent: None, state: fresh });
+            self.insert(
+                path,
+                File { version, turn, scan: self.scan, failures: 0, completion, sent: None, state: fresh },
+            );
             return;
         };
         file.scan = self.scan;
@@ -386,7 +389,10 @@ impl Outbox {
 
     /// How this version of a file is known to be complete, if it is.
     pub(super) fn completion(&self, path: &Path, version: &Version) -> Completion {
-        self.files.get(path).filter(|file| file.version.resembles(version)).map_or(Completion::Settled, |file| file.completion)
+        self.files
+            .get(path)
+            .filter(|file| file.version.resembles(version))
+            .map_or(Completion::Settled, |file| file.completion)
     }
 
     /// How many files there are, and are remembered.

@@ -376,7 +376,8 @@ fn a_directory_takes_what_is_in_it_along() {
 /// A mount may be missing, of the outbox or below it.
 #[test]
 fn nothing_is_taken_for_gone_from_a_directory_with_nothing_at_all_in_it() {
-    for (hollow, gone) in [(&[""][..], &[][..]), (&["d"], &["a", "e/x"]), (&["d", "e"], &["a"]), (&["d/y"], &["a", "d/x", "e/x"])]
+    for (hollow, gone) in
+        [(&[""][..], &[][..]), (&["d"], &["a", "e/x"]), (&["d", "e"], &["a"]), (&["d/y"], &["a", "d/x", "e/x"])]
     {
         let mut outbox = Outbox::new(Order::Free, SETTLE, 1);
         for name in ["a", "d/x", "d/y/z", "e/x"] {

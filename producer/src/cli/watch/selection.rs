@@ -46,9 +46,9 @@ impl Selection {
     pub(super) fn looks_into(&self, path: &Path) -> bool {
         let mut components = path.components().map(Component::as_os_str);
         // Anywhere: what is watched may have outboxes and inboxes below it.
-        let ours = components.clone().any(|name| {
-            name.eq_ignore_ascii_case(STAGING_DIRECTORY) || leaving::name_before(name).is_some()
-        });
+        let ours = components
+            .clone()
+            .any(|name| name.eq_ignore_ascii_case(STAGING_DIRECTORY) || leaving::name_before(name).is_some());
         let hidden = self.hidden == Hidden::LeftOut && components.any(|name| name.as_encoded_bytes().starts_with(b"."));
         !ours && !hidden && !self.own.iter().any(|own| path.starts_with(own))
     }

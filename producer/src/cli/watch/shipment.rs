@@ -44,8 +44,8 @@ pub(super) enum Now {
 /// Sends it if it is still that version, and has other bytes than are expected, if any are. What is sent is only known for certain if
 /// it is that version afterwards, too.
 pub(super) async fn ship(
-    producer: Producer, progresses: Progresses, path: PathBuf, name: FileName, (version, expected): (Version, Option<Digest>),
-    options: SendOptions,
+    producer: Producer, progresses: Progresses, path: PathBuf, name: FileName,
+    (version, expected): (Version, Option<Digest>), options: SendOptions,
 ) -> End {
     let version = match now(&path, version).await {
         Ok(Now::Same) => version,
