@@ -589,6 +589,36 @@ async fn a_watcher_that_starts_without_its_mount_forgets_nothing() {
     assert_eq!(names(&stop(watcher).await, "sent"), [""; 0]);
 }
 
+/// That a file is not there says nothing of it while the mount is missing: it is to go all the same.
+#[tokio::test]
+async fn what_is_to_go_goes_when_its_mount_is_there_again() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, aside, state) = (outbox(&home), home.path().join("aside"), home.path().join("state"));
+    let options = ["--state", state.to_str().unwrap(), "--then", "delete", "--after-delivery", "r"];
+    let watcher = watch(&server, &outbox, &options).await;
+    put(&outbox, "a", "a");
+    event(&watcher, "sent", "a").await;
+    let _ = stop(watcher).await;
+    fs::rename(&outbox, &aside).unwrap();
+    fs::create_dir(&outbox).unwrap();
+    put(&outbox, "README", "not mounted");
+    let watcher = watch(&server, &outbox, &[&options[..], &["--exclude", "README"]].concat()).await;
+    drain(&server, "r", home.path().join("r"), &[]).await;
+    event(&watcher, "landed", "a").await;
+    // Behind it, in its turn.
+    put(&outbox, "b", "b");
+    event(&watcher, "sent", "b").await;
+    drain(&server, "r", home.path().join("r"), &[]).await;
+    event(&watcher, "deleted", "b").await;
+    let _ = stop(watcher).await;
+    fs::remove_dir_all(&outbox).unwrap();
+    fs::rename(&aside, &outbox).unwrap();
+    let watcher = watch(&server, &outbox, &options).await;
+    event(&watcher, "deleted", "a").await;
+    is_gone(&outbox.join("a")).await;
+    assert_eq!(names(&stop(watcher).await, "sent"), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_link_that_comes_to_lead_elsewhere_ends_it() {
     use std::os::unix::fs::symlink;

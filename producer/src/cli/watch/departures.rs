@@ -104,6 +104,11 @@ impl Departures {
         Some(self.under_way.join_next().await?.context("a task failed"))
     }
 
+    /// That it is not there, or is another file, proves nothing: it is looked for again.
+    pub(super) fn put_off(&mut self, transfer: TransferId) {
+        self.stuck.insert(transfer);
+    }
+
     /// Says what became of a source.
     pub(super) fn take(&mut self, transfer: TransferId, name: &FileName, disposed: io::Result<Disposed>) -> Departure {
         let mut told = Ok(());

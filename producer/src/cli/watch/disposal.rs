@@ -107,8 +107,8 @@ impl Disposal {
             return Ok(disposed);
         }
         let aside = match self {
-            Self::Delete => match leaving::name_meanwhile(file) {
-                Some(meanwhile) => Aside::beside(&parent, file, meanwhile)?,
+            Self::Delete => match Aside::beside(&parent, file)? {
+                Some(aside) => aside,
                 None => return Ok(unlinkat(&parent, file, AtFlags::empty()).map(|()| Disposed::Deleted)?),
             },
             Self::Move(to) => Aside::moved(&parent, file, to, name)?,
@@ -181,11 +181,17 @@ struct Aside<'a> {
 }
 
 impl<'a> Aside<'a> {
-    /// To a name in the same directory.
-    fn beside(parent: &'a File, file: &'a str, name: String) -> io::Result<Self> {
-        leaving::rename(parent, file.as_ref(), parent, &name)?;
+    /// To a name in the same directory; `None` where there is no room for one: to delete makes room.
+    fn beside(parent: &'a File, file: &'a str) -> io::Result<Option<Self>> {
+        let Some(name) = leaving::name_meanwhile(file) else { return Ok(None) };
+        let directory = parent.try_clone()?;
+        match leaving::rename(parent, file.as_ref(), parent, &name) {
+            Ok(()) => {}
+            Err(Errno::NOSPC | Errno::DQUOT | Errno::NAMETOOLONG) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
         let path = PathBuf::from(&name);
-        Ok(Self { parent, file, directory: parent.try_clone()?, name, path })
+        Ok(Some(Self { parent, file, directory, name, path }))
     }
 
     /// To the directory that it is moved to. Replaces nothing: a name that is taken gets a number.

@@ -11,7 +11,7 @@ use std::{
 
 use natsfer_producer::FileName;
 use rustix::{
-    fs::{AtFlags, RenameFlags, linkat, renameat_with, unlinkat},
+    fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, statat, unlinkat},
     io::Errno,
 };
 
@@ -59,12 +59,20 @@ pub(super) fn rename_beside(from: &File, file: impl AsRef<OsStr>, to: &File, nam
 /// Renames a file, and replaces nothing.
 pub(super) fn rename(from: &File, file: &OsStr, to: &File, name: &str) -> rustix::io::Result<()> {
     match renameat_with(from, file, to, name, RenameFlags::NOREPLACE) {
-        // File systems without it: a hard link does not replace either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            linkat(from, file, to, name, AtFlags::empty())?;
-            unlinkat(from, file, AtFlags::empty())
-        }
-        result => result,
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        result => return result,
+    }
+    // File systems without it: a hard link does not replace either.
+    match linkat(from, file, to, name, AtFlags::empty()) {
+        Ok(()) => return unlinkat(from, file, AtFlags::empty()),
+        Err(Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::MLINK) => {}
+        Err(error) => return Err(error),
+    }
+    // Nor have they links: a look has to do.
+    match statat(to, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Err(Errno::EXIST),
+        Err(Errno::NOENT) => renameat(from, file, to, name),
+        Err(error) => Err(error),
     }
 }
 

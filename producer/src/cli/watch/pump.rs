@@ -2,7 +2,7 @@
 //! done.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -69,6 +69,8 @@ pub(super) struct Pump<'a> {
     repairs: Repairs,
     departures: Departures,
     kinship: Kinship,
+    /// What an earlier run has sent, and something is still to happen to.
+    earlier: BTreeSet<TransferId>,
     greeting: Greeting,
     gauges: Gauges,
 }
@@ -127,6 +129,7 @@ impl<'a> Pump<'a> {
             repairs: Repairs::default(),
             departures: Departures::new(setting, watch.sending.json),
             kinship,
+            earlier: state.open.keys().copied().collect(),
             greeting: Greeting::Due,
             gauges: Gauges { pending: metrics::gauge!(OUTBOX_FILES), held: metrics::gauge!(HELD_FILES) },
         };
@@ -478,15 +481,26 @@ impl<'a> Pump<'a> {
 
     async fn take_disposal(&mut self, transfer: TransferId, disposed: std::io::Result<Disposed>) -> anyhow::Result<()> {
         let Some(Held { name, .. }) = self.handover.get(transfer).cloned() else { return Ok(()) };
-        match disposed {
-            Ok(Disposed::Astray | Disposed::Gone) => self.check_home().await?,
-            _ => {}
+        if let Ok(Disposed::Astray | Disposed::Gone) = disposed {
+            self.check_home().await?;
+        }
+        let path = Path::new(name.as_str());
+        let is_believed = match disposed {
+            // A scan or an event says so, too, unless a mount is missing.
+            Ok(Disposed::Gone) => !self.outbox.is_sent(path, transfer),
+            Ok(Disposed::Changed | Disposed::Altered) => {
+                self.kinship == Kinship::Same || !self.earlier.contains(&transfer)
+            }
+            _ => true,
+        };
+        if !is_believed {
+            self.departures.put_off(transfer);
+            return Ok(());
         }
         let altered = matches!(disposed, Ok(Disposed::Altered));
         if self.departures.take(transfer, &name, disposed) == Departure::PutOff {
             return Ok(());
         }
-        let path = Path::new(name.as_str());
         // Otherwise a look tells, which sees what is there now.
         if self.outbox.is_sent(path, transfer) && (altered || self.is_removed(path).await) {
             if altered {
