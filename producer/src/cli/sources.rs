@@ -40,9 +40,13 @@ fn file(path: PathBuf, name: Option<&FileName>) -> anyhow::Result<Item> {
 fn directory(root: PathBuf) -> impl Iterator<Item = anyhow::Result<Item>> {
     let nameless = root.as_os_str().to_string_lossy().ends_with("/.");
     let prefix = if nameless { None } else { root.file_name().map(PathBuf::from) };
-    // What natsfer keeps in a directory that it watches or fills is nobody's file, however deep that directory lies.
-    let own = |entry: &walkdir::DirEntry| {
-        entry.depth() > 0 && entry.file_type().is_dir() && entry.file_name().eq_ignore_ascii_case(STAGING_DIRECTORY)
+    // What natsfer keeps in a directory that it watches or fills is nobody's file, however deep that directory lies. Right in a nameless
+    // directory it is refused by its name.
+    let highest = if prefix.is_some() { 1 } else { 2 };
+    let own = move |entry: &walkdir::DirEntry| {
+        entry.depth() >= highest
+            && entry.file_type().is_dir()
+            && entry.file_name().eq_ignore_ascii_case(STAGING_DIRECTORY)
     };
     let entries = WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(move |entry| !own(entry));
     entries.filter_map(move |entry| {
@@ -119,7 +123,7 @@ mod tests {
             std::fs::write(outbox.join(file), "").unwrap();
         }
         assert_eq!(names(std::slice::from_ref(&outbox)), ["outbox/a", "outbox/deeper/b"]);
-        assert_eq!(names(&[outbox.join(".")]), ["a", "deeper/b"]);
+        assert_eq!(names(&[outbox.join(".")]), ["error", "a", "deeper/b"]);
     }
 
     #[test]
