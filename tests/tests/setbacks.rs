@@ -111,7 +111,7 @@ async fn a_log_that_cannot_be_written_holds_up_nothing() {
         natsfer_tests::program("/bin/sh", ["-c", line]).arg(ours).current_dir(home.path()).server(&server)
     };
     for pipe in ["gone", "unread"] {
-        natsfer_tests::program("mkfifo", [home.path().join(pipe)]).run().await.success();
+        let _ = natsfer_tests::program("mkfifo", [home.path().join(pipe)]).run().await.success();
     }
     for (name, log) in [
         ("on-a-full-disk", "exec 2> /dev/full"),
@@ -123,7 +123,7 @@ async fn a_log_that_cannot_be_written_holds_up_nothing() {
         let sent = shell(&send, &sender).run().await.exited(1);
         assert_eq!(sent.text().lines().count(), 1, "{name}: {}", sent.text());
         let receive = format!("{log}; exec \"$0\" receive -vv -n {name} -c {name} --into {name} --drain");
-        shell(&receive, &receiver).run().await.success();
+        let _ = shell(&receive, &receiver).run().await.success();
         assert_eq!(fs::read_to_string(home.path().join(name).join("a")).unwrap(), "a");
     }
 }
