@@ -52,7 +52,7 @@ pub use natsfer_common::{
         StreamsReport, SubjectPrefix, SubjectPrefixError, Tls, TransferState, standings,
     },
 };
-pub use options::SendOptions;
+pub use options::{Evidence, SendOptions};
 pub use producer::Producer;
 pub use pruning::{CarelessPruning, PruneState, Pruning};
 pub use removal::{Cancellation, Remover, cancel, remove};

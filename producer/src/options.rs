@@ -27,6 +27,18 @@ pub struct SendOptions {
     pub transfer: Option<TransferId>,
     /// How long nothing may move before the send fails; 5 minutes by default. There is no limit on how long it takes.
     pub stall_timeout: Duration,
+    /// What shows that a small file is stored.
+    pub evidence: Evidence,
+}
+
+/// What shows that a small file is stored where receivers look for it. Chunks are looked at in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Evidence {
+    /// The server's acknowledgement, with how the streams were set up some seconds ago.
+    #[default]
+    Acknowledgement,
+    /// The message itself: for a source that will be removed. A round trip more.
+    Message,
 }
 
 impl Default for SendOptions {
@@ -41,6 +53,7 @@ impl Default for SendOptions {
             media_type: None,
             transfer: None,
             stall_timeout: Duration::from_secs(300),
+            evidence: Evidence::default(),
         }
     }
 }
@@ -106,6 +119,13 @@ impl SendOptions {
     #[must_use]
     pub fn with_stall_timeout(mut self, after: Duration) -> Self {
         self.stall_timeout = after;
+        self
+    }
+
+    /// With this evidence that a small file is stored.
+    #[must_use]
+    pub fn with_evidence(mut self, evidence: Evidence) -> Self {
+        self.evidence = evidence;
         self
     }
 }

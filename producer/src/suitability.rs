@@ -7,7 +7,7 @@ use natsfer_common::{
     broker::{Broker, BrokerError, Capacity, StreamPair},
 };
 
-use crate::ProducerError;
+use crate::{Evidence, ProducerError};
 
 /// A look at the streams is good for so long, for all that is sent over the connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -105,12 +105,14 @@ pub(crate) async fn ensure_suitable(broker: &Broker) -> Result<Suitable, Produce
 
 /// Makes sure that a small file which the server has acknowledged is where receivers look for it: by what the streams are seen to be,
 /// or, for who may not see that, by the message itself.
-pub(crate) async fn ensure_found(broker: &Broker, manifest: &Manifest, sequence: u64) -> Result<(), ProducerError> {
+pub(crate) async fn ensure_found(
+    broker: &Broker, manifest: &Manifest, sequence: u64, evidence: Evidence,
+) -> Result<(), ProducerError> {
     if let Ok(pair) = broker.stream_pair(LOOK_AGAIN).await {
         if let Some(difference) = pair.obstacle() {
             return Err(ProducerError::Unsuitable { difference: Box::new(difference.clone()) });
         }
-        if pair.is_sound() {
+        if pair.is_sound() && evidence == Evidence::Acknowledgement {
             return Ok(());
         }
     }

@@ -195,7 +195,7 @@ impl Upload {
         let stored = match (opening, inline) {
             (Opening::Unreadable, _) => return Ok(None),
             (Opening::New(sequence), Some(file)) => {
-                ensure_found(&self.broker, &file.manifest, sequence).await?;
+                ensure_found(&self.broker, &file.manifest, sequence, self.options.evidence).await?;
                 return Ok(Some(file.sent(sequence)));
             }
             (Opening::New(sequence), None) => StoredTransfer::new(manifest, sequence),

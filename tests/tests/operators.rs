@@ -54,6 +54,26 @@ async fn a_stream_that_renames_subjects_is_refused_before_anything_is_sent() {
     }
 }
 
+/// Also while it is at work: before a source goes, its message is looked for where receivers look.
+#[tokio::test]
+async fn a_source_goes_only_if_its_message_is_found() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let outbox = home.path().join("outbox");
+    let (first, second) = (outbox.join("first"), outbox.join("second"));
+    files::random_file(&first, 100, 1);
+    init(&server, &[]).await;
+    let watching = producer(["watch", "--json", "--then", "delete", "--settle", "0s"]).arg(&outbox).server(&server);
+    let watching = watching.spawn().await;
+    watching.event(SOON, |event| event["event"] == "deleted").await;
+    edit(&server, "NATSFER", |config| config.subject_transform = renamed("natsfer.>", "site1.natsfer.>")).await;
+    files::random_file(&second, 100, 2);
+    let is_told = |line: &str| line.contains("where receivers look for it") || line.contains("subject_transform");
+    watching.log_line(SOON, is_told).await;
+    watching.terminate();
+    let _ = watching.wait().await;
+    assert!(second.exists() && !first.exists());
+}
+
 /// Who may not look at streams looks at the message.
 #[tokio::test]
 async fn an_acknowledgement_alone_is_not_believed() {

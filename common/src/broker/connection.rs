@@ -112,7 +112,7 @@ impl Broker {
             login => login.clone(),
         };
         let tls = options.encrypted(servers.encrypted);
-        let encrypted = tls.is_demanded();
+        let encrypted = tls.is_demanded() || servers.is_wrapped;
         let (login, tls) = blocking(move || {
             // The client's own errors would not say which file is wrong.
             login.answer(&[])?;

@@ -273,9 +273,17 @@ impl BrokerError {
     }
 }
 
-/// What TLS says is wrong, if it is that: the client has it inside an error of its stream.
+/// What TLS says is wrong, if it is that: the client has it inside an error of its stream, and that may be inside another one.
 fn tls_error(error: &ConnectError) -> Option<&rustls::Error> {
-    error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref()) {
+            return Some(found);
+        }
+        next = cause.source();
+    }
+    None
 }
 
 /// Where to look when no connection comes about.

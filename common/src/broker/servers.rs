@@ -11,6 +11,8 @@ pub(super) struct Servers {
     pub(super) login: Login,
     /// Whether one of them is `tls://`. What it leads to is then encrypted, too, when the servers name others.
     pub(super) encrypted: bool,
+    /// Whether all of them are `wss://`: TLS is then around the WebSocket, and the server need not know of it.
+    pub(super) is_wrapped: bool,
 }
 
 impl Servers {
@@ -20,9 +22,11 @@ impl Servers {
         // One that cannot be read is reported by connecting to it.
         let addresses = given().filter_map(|url| url.parse::<async_nats::ServerAddr>().ok());
         let mut login = Login::AsUrl;
-        let mut encrypted = false;
+        let (mut encrypted, mut only_secure_websockets, mut any) = (false, true, false);
         for address in addresses {
             encrypted |= address.tls_required();
+            only_secure_websockets &= address.scheme() == "wss";
+            any = true;
             if let (Login::AsUrl, Some(user)) = (&login, address.username()) {
                 let user = percent_decoded(user);
                 login = match address.password().map(percent_decoded) {
@@ -31,7 +35,7 @@ impl Servers {
                 };
             }
         }
-        Self { urls: given().map(without_login).collect(), login, encrypted }
+        Self { urls: given().map(without_login).collect(), login, encrypted, is_wrapped: any && only_secure_websockets }
     }
 
     /// For errors.
@@ -99,5 +103,7 @@ mod tests {
         assert_eq!(Servers::read("nats://u:p,ss@a,nats://v:w@b,c").shown(), "nats://a, nats://b, c");
         assert_eq!(Servers::read("b,nats://u:p,ss@a").shown(), "b, nats://a");
         assert!(servers.encrypted && !Servers::read("nats://a").encrypted);
+        assert!(Servers::read("wss://a,wss://b").is_wrapped && !Servers::read("wss://a,ws://b").is_wrapped);
+        assert!(!Servers::read("").is_wrapped);
     }
 }

@@ -16,7 +16,7 @@ use natsfer_common::{
     cli::{Outcome, Progresses, count, report},
     metrics::{HELD_FILES, OUTBOX_FILES},
 };
-use natsfer_producer::{Producer, ReceiverName, Sent, TransferId, Word};
+use natsfer_producer::{Evidence, Producer, ReceiverName, Sent, TransferId, Word};
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 
 use super::{
@@ -221,7 +221,11 @@ impl<'a> Pump<'a> {
                 }
             };
             let (producer, progresses) = (self.producer.clone(), self.progresses.clone());
-            let options = self.watch.sending.options(name.clone());
+            let evidence = match self.setting.disposal {
+                Disposal::Keep => Evidence::Acknowledgement,
+                Disposal::Delete | Disposal::Move(_) => Evidence::Message,
+            };
+            let options = self.watch.sending.options(name.clone()).with_evidence(evidence);
             let file = self.setting.home.path().join(&path);
             self.sends.spawn(async move {
                 let end = ship(producer, progresses, file, name, (version, expected), options).await;
