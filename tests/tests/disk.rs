@@ -25,8 +25,10 @@ fn outbox(home: &Path) -> PathBuf {
     outbox
 }
 
-/// Ways for a directory to go while it is in use: another one stands at its path then.
-const WAYS: [(&str, fn(&Path)); 3] = [
+/// A way for a directory to go while it is in use, by name: another one stands at its path then.
+type Way = (&'static str, fn(&Path));
+
+const WAYS: [Way; 3] = [
     ("moved", |inbox| {
         fs::rename(inbox, inbox.with_extension("old")).unwrap();
         fs::create_dir(inbox).unwrap();
@@ -302,4 +304,26 @@ async fn files_get_group_and_rights_from_the_directory_that_they_land_in() {
         assert_eq!(of(&format!("group/{name}")), (0o664, group, Vec::new()));
         assert_eq!(of(&format!("plain/{name}")), (0o664, rustix::process::getegid().as_raw(), Vec::new()));
     }
+}
+
+/// A mount of its own below the target, as the receiver's process sees it: nothing can be renamed into it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_directory_on_another_file_system_below_the_target_is_landed_in() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    files::random_file(outbox.join("below/small"), 1_000, 1);
+    files::random_file(outbox.join("below/large"), 3 * MIB, 2);
+    fs::create_dir_all(inbox.join("below")).unwrap();
+    send(&server, &[], &[outbox.join(".")]).await;
+    let script = "mount -t tmpfs tmpfs \"$2/below\" && \"$1\" receive --drain -n r --into \"$2\" && cp -p \"$2\"/below/* \"$3\" \
+                  && test \"$(ls -A \"$2/below\" | wc -l)\" = 2";
+    let consumer = our_binary("natsfer-consumer").unwrap();
+    let copied = home.path().join("copied");
+    fs::create_dir(&copied).unwrap();
+    let arguments = ["--map-root-user", "--mount", "sh", "-c", script, "sh"].map(Into::into);
+    let arguments: Vec<PathBuf> = arguments.into_iter().chain([consumer, inbox.clone(), copied.clone()]).collect();
+    let _ = program("unshare", arguments).server(&server).run().await.success();
+    files::assert_same(outbox.join("below"), copied);
+    assert!(staged_files(&inbox, "r").is_empty());
 }
