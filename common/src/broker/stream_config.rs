@@ -398,12 +398,12 @@ mod tests {
         let settings = StreamSettings::default()
             .with_replicas(3)
             .with_max_bytes(Some(5))
-            .with_max_age(Some(Duration::from_secs(60)));
+            .with_max_age(Some(Duration::from_secs(172_800)));
         let differing = found(|_| (), &settings);
         assert!(differing.len() == 3 && differing.iter().all(|(importance, _)| *importance == Importance::Asked));
         assert!(differing[0].1.contains("nats stream edit NATSFER_DATA --replicas=3"), "{differing:?}");
         let agree = |config: &mut StreamConfig| {
-            (config.num_replicas, config.max_bytes, config.max_age) = (3, 5, 60_000_000_000);
+            (config.num_replicas, config.max_bytes, config.max_age) = (3, 5, 172_800_000_000_000);
         };
         assert_eq!(found(agree, &settings), []);
     }
