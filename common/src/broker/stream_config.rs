@@ -255,7 +255,7 @@ impl StreamConfig {
             let found = "has 'allow_rollup_hdrs': whoever may publish can remove everything with one message";
             add(Advised, found.into(), edit("--no-allow-rollup".into()));
         }
-        if self.max_age > 0 && u128::from(self.max_age) < SHORT_AGE.as_nanos() {
+        if settings.max_age.is_none() && self.max_age > 0 && u128::from(self.max_age) < SHORT_AGE.as_nanos() {
             let found = format!(
                 "removes messages after {} s: a receiver that is away for longer misses files",
                 self.max_age / 1_000_000_000
