@@ -359,7 +359,9 @@ pub(crate) fn sync_file(synced: io::Result<()>) -> io::Result<()> {
 fn make_private(dir: &Dir) {
     let Ok(metadata) = dir.dir_metadata() else { return };
     let mode = metadata.permissions().mode();
+    // Who shares it with a group does so on purpose: what each receiver has below it is private.
     if mode & 0o077 != 0
+        && mode & 0o020 == 0
         && let Ok(readable) = openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     {
         let _ = fchmod(readable, Mode::from(mode & 0o7700));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use natsfer_common::{
     Manifest,
-    broker::{Broker, BrokerError, Capacity, StreamPair},
+    broker::{Broker, BrokerError, Capacity, StoredMessage, StreamPair},
 };
 
 use crate::{Evidence, ProducerError};
@@ -41,12 +41,16 @@ pub(crate) struct Growth {
     pub(crate) size: Option<u64>,
 }
 
+/// Bytes of a file that tell how the rest is compressed.
+const ENOUGH: u64 = 256 << 20;
+
 impl Growth {
     /// What all of it will take, if the rest is like what was stored so far; what is stored and is known to come, at least.
     pub(crate) fn expected(self, next: u64) -> u64 {
         let least = self.stored.saturating_add(next);
         match self.size {
-            Some(size) if self.read > 0 => {
+            // A beginning says little: a text may begin with a picture.
+            Some(size) if self.read >= (size / 8).min(ENOUGH) && self.read > 0 => {
                 let all = u128::from(size) * u128::from(self.stored) / u128::from(self.read);
                 u64::try_from(all).unwrap_or(u64::MAX).max(least)
             }
@@ -116,12 +120,29 @@ pub(crate) async fn ensure_found(
             return Ok(());
         }
     }
+    // One that was found shows where all are stored, as long as the connection stands; before a source goes, each is looked for.
+    if evidence == Evidence::Acknowledgement && broker.has_found_small_file() {
+        return Ok(());
+    }
     let subject = broker.subjects().open(&manifest.channel, manifest.transfer);
-    match broker.known_message(broker.stream().control(), &subject).await {
-        Ok(Some(message)) if message.sequence >= sequence => Ok(()),
-        Ok(_) => Err(ProducerError::Misplaced { transfer: manifest.transfer }),
+    let is_there = |message: &Option<StoredMessage>| message.as_ref().is_some_and(|message| message.sequence >= sequence);
+    match broker.last_message(broker.stream().control(), &subject).await {
+        Ok(message) if is_there(&message) => {
+            broker.note_found_small_file();
+            return Ok(());
+        }
         // Who may not look there either believes the server.
+        Err(BrokerError::Denied { .. }) => return Ok(()),
+        Err(_) if evidence == Evidence::Acknowledgement => return Ok(()),
+        Err(error) => return Err(error.into()),
+        Ok(_) => {}
+    }
+    // A replica that lags does not show it yet: only the leader can say that it is not there.
+    match broker.opened(&manifest.channel, manifest.transfer).await {
+        Ok(message) if is_there(&message) => Ok(()),
+        Ok(_) => Err(ProducerError::Misplaced { transfer: manifest.transfer }),
         Err(BrokerError::Denied { .. }) => Ok(()),
+        Err(_) if evidence == Evidence::Acknowledgement => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -134,7 +155,8 @@ mod tests {
     fn what_a_file_will_take_is_told_from_what_it_took() {
         let growth = |read, stored, size| Growth { read, stored, size };
         assert_eq!(growth(0, 0, Some(1_000)).expected(10), 10);
-        assert_eq!(growth(100, 50, Some(1_000)).expected(10), 500);
+        assert_eq!(growth(200, 100, Some(1_000)).expected(10), 500);
+        assert_eq!(growth(100, 50, Some(1_000)).expected(10), 60, "a beginning says little");
         assert_eq!((growth(100, 50, None).expected(10), growth(1, u64::MAX, Some(2)).expected(1)), (60, u64::MAX));
     }
 

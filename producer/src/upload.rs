@@ -280,7 +280,10 @@ impl Upload {
                 Outcome::TooLarge(source) => {
                     let given = self.options.transfer.is_some();
                     if !given && again.is_some() {
-                        self.take_back_chunks(transfer, &source).await?;
+                        // It stands in nobody's way: what is sent now has another id.
+                        if let Err(error) = self.take_back_chunks(transfer, &source).await {
+                            tracing::warn!(%transfer, %error, "what was sent of it before could not be taken back");
+                        }
                     }
                     return Err(ProducerError::ChunksTooLarge { transfer, given, source });
                 }

@@ -64,6 +64,8 @@ pub struct Broker {
     pub(super) grants: Grants,
     /// Whether the streams have been there since this connected first.
     streams_seen: Arc<AtomicBool>,
+    /// The connection over which a small file was found where receivers look; 0 before that.
+    small_file_found: Arc<AtomicU64>,
     /// Whether it was told that nothing can be said on this connection.
     silence_told: Arc<AtomicBool>,
     lost_consumers: Arc<AtomicU64>,
@@ -212,6 +214,7 @@ impl Broker {
             last_look: LastLook::default(),
             grants: Grants::default(),
             streams_seen: Arc::default(),
+            small_file_found: Arc::default(),
             silence_told: Arc::default(),
             lost_consumers,
             making_streams: Arc::default(),
@@ -294,9 +297,21 @@ impl Broker {
         !self.silence_told.swap(true, Ordering::Relaxed)
     }
 
-    /// The streams are there.
-    pub(super) fn note_streams(&self) {
-        self.streams_seen.store(true, Ordering::Relaxed);
+    /// Whether a small file was found where receivers look for it, over this connection.
+    pub fn has_found_small_file(&self) -> bool {
+        self.small_file_found.load(Ordering::Relaxed) == self.connects()
+    }
+
+    /// One was.
+    pub fn note_found_small_file(&self) {
+        self.small_file_found.store(self.connects(), Ordering::Relaxed);
+    }
+
+    /// This stream is there. The control stream is made last: where it is, both were.
+    pub(super) fn note_stream(&self, name: &str) {
+        if name == self.stream().control() {
+            self.streams_seen.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether the streams have been there since this connected first.

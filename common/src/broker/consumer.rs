@@ -288,7 +288,7 @@ impl Broker {
             let request = json!({ "stream_name": stream, "config": spec.config(grant), "action": "" });
             match self.api::<ConsumerInfo>(&what, &subject, &request).await {
                 Ok(info) => {
-                    self.note_streams();
+                    self.note_stream(stream);
                     return Ok(info.into());
                 }
                 // Tried again within the limit that the server names, if that is news.

@@ -8,6 +8,9 @@ use std::{
 
 use async_nats::HeaderMap;
 
+/// No limit is below this, in bytes: without it, not even requests would be taken.
+const SMALL: usize = 1_024;
+
 /// What is known of the limit, and the messages that are on their way. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct MessageLimit(Arc<Mutex<State>>);
@@ -49,7 +52,8 @@ impl MessageLimit {
             state.lost = 0;
             // All that were on their way may have been lost, and have been told so.
             let most = (largest / 2).min(state.most.unwrap_or(usize::MAX));
-            (largest > 0).then(|| *state.most.insert(most))
+            // A request is never what was too large.
+            (largest > SMALL).then(|| *state.most.insert(most))
         })
     }
 
@@ -96,17 +100,20 @@ mod tests {
     fn the_limit_is_looked_for_below_the_largest_that_can_have_been_refused() {
         let limit = MessageLimit::default();
         assert_eq!((limit.refused(), limit.most()), (None, usize::MAX));
-        let (large, small) = (limit.send(1_000), limit.send(10));
-        assert_eq!((limit.refused(), limit.most()), (Some(500), 500));
+        let (large, small) = (limit.send(100_000), limit.send(1_000));
+        assert_eq!((limit.refused(), limit.most()), (Some(50_000), 50_000));
         drop((large, small));
         // It is heard of after the connection was seen to end.
-        let next = limit.send(400);
+        let next = limit.send(40_000);
         next.lost();
         drop(next);
-        assert_eq!(limit.refused(), Some(200));
+        assert_eq!(limit.refused(), Some(20_000));
         // What says less than is known does not raise it.
-        let _twice = (limit.send(900), limit.send(900));
-        assert_eq!((limit.refused(), limit.most()), (Some(200), 200));
+        let twice = (limit.send(90_000), limit.send(90_000));
+        assert_eq!((limit.refused(), limit.most()), (Some(20_000), 20_000));
+        drop(twice);
+        let _request = limit.send(SMALL);
+        assert_eq!((limit.refused(), limit.most()), (None, 20_000));
     }
 
     #[test]

@@ -80,7 +80,9 @@ impl Broker {
         let counts = Counts::Message { order, bytes };
         let answer = self.exchange(&what, Outgoing { subject, headers: Some(map), payload, counts }).await?;
         let answer: Answer = read_answer(&what, &answer)?;
-        self.note_streams();
+        if order == Order::Any {
+            self.note_stream(self.stream().control());
+        }
         match &self.domain {
             // A stream here that takes the same subjects was faster, or there is none in that domain.
             Some(domain) if answer.domain.as_deref() != Some(domain.as_str()) => {

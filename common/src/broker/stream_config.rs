@@ -157,6 +157,8 @@ const FEW_UNACKNOWLEDGED: i64 = 10_000;
 
 /// An age below which it is thought that nobody meant it.
 const SHORT_AGE: Duration = Duration::from_secs(600);
+/// Messages on a subject that no file needs: it has as many as chunks.
+const ENOUGH_MESSAGES: i64 = 1_000_000;
 
 impl StreamConfig {
     /// What is otherwise than natsfer needs it in a stream that should take these subjects, or than it is asked for.
@@ -199,7 +201,9 @@ impl StreamConfig {
                 true => format!("takes {most} on a subject: files have more chunks"),
                 false => format!("keeps {most} on a subject: files lose chunks"),
             };
-            add(Needed, found, edit("--max-msgs-per-subject=-1".into()));
+            // A file has as many messages as chunks on its subject.
+            let importance = if self.max_msgs_per_subject < ENOUGH_MESSAGES { Needed } else { Advised };
+            add(importance, found, edit("--max-msgs-per-subject=-1".into()));
         }
         if self.no_ack {
             add(Needed, "acknowledges nothing: what is sent is never known to be stored".into(), anew());

@@ -143,21 +143,40 @@ struct Look {
     pair: Arc<StreamPair>,
     /// Bytes of what was opened since, over this connection.
     opened: u64,
+    outcome: LookOutcome,
 }
+
+/// What came of asking the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LookOutcome {
+    Answered,
+    /// It did not say: as good as hidden, and asked again only after a while.
+    Unanswered,
+}
+
+/// How long a server that has not answered is not asked again: sending must not wait for it with each file.
+const UNANSWERED_REST: Duration = Duration::from_secs(60);
 
 impl Look {
     /// Whether it is good still: who may not look is told so by the server once for each connection, whose log is for real attempts.
     fn is_good(&self, connection: u64, age: Duration) -> bool {
         let is_hidden = matches!((&self.pair.control, &self.pair.data), (Seen::Hidden, Seen::Hidden));
-        self.connection == connection && (is_hidden || self.at.elapsed() < age)
+        let age = match self.outcome {
+            LookOutcome::Answered if is_hidden => Duration::MAX,
+            LookOutcome::Answered => age,
+            LookOutcome::Unanswered => UNANSWERED_REST,
+        };
+        self.connection == connection && self.at.elapsed() < age
     }
 }
 
 impl Broker {
     /// Both streams, looked at no longer ago than this, over this connection.
     ///
+    /// A server that does not answer is taken for one that does not let this user look.
+    ///
     /// # Errors
-    /// When the server does not answer. It is asked once.
+    /// None yet.
     pub async fn stream_pair(&self, age: Duration) -> Result<Arc<StreamPair>, BrokerError> {
         let mut last = self.last_look.0.lock().await;
         let connection = self.connects();
@@ -165,8 +184,16 @@ impl Broker {
             return Ok(look.pair.clone());
         }
         let (control, data) = (self.stream().control().to_owned(), self.stream().data());
-        let (control, data) = tokio::join!(self.seen(&control), self.seen(&data));
-        let (control, data) = (control?, data?);
+        // What is hidden is not asked for again over the same connection.
+        let before =
+            last.as_ref().filter(|look| look.connection == connection && look.outcome == LookOutcome::Answered);
+        let hidden = |seen: Option<&Seen>| matches!(seen, Some(Seen::Hidden));
+        let (no_control, no_data) =
+            (hidden(before.map(|look| &look.pair.control)), hidden(before.map(|look| &look.pair.data)));
+        let look = async |name: &str, hidden| if hidden { Ok(Seen::Hidden) } else { self.seen(name).await };
+        let (control, data) = tokio::join!(look(&control, no_control), look(&data, no_data));
+        let outcome = if control.is_ok() && data.is_ok() { LookOutcome::Answered } else { LookOutcome::Unanswered };
+        let (control, data) = (control.unwrap_or(Seen::Hidden), data.unwrap_or(Seen::Hidden));
         let subjects = [self.subjects().control_stream(), self.subjects().data_stream()];
         let differences = [&control, &data].into_iter().zip(subjects).flat_map(|(seen, subjects)| {
             let facts = seen.facts();
@@ -174,7 +201,7 @@ impl Broker {
         });
         let differences = differences.flatten().collect();
         let pair = Arc::new(StreamPair { control, data, differences });
-        *last = Some(Look { at: Instant::now(), connection, pair: pair.clone(), opened: 0 });
+        *last = Some(Look { at: Instant::now(), connection, pair: pair.clone(), opened: 0, outcome });
         Ok(pair)
     }
 

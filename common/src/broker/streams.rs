@@ -137,7 +137,7 @@ impl Broker {
 
     pub(super) async fn stream_info(&self, name: &str) -> Result<StreamInfo, BrokerError> {
         let info = self.api(&format!("reading stream {name}"), &format!("STREAM.INFO.{name}"), &json!({})).await?;
-        self.note_streams();
+        self.note_stream(name);
         Ok(info)
     }
 

@@ -30,10 +30,13 @@ pub(crate) fn is_first() -> bool {
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn stand_in() -> io::Result<i32> {
     let mut ended = signal(SignalKind::child())?;
+    let mut signals = Vec::new();
+    for (kind, handed_on) in HANDED_ON {
+        signals.push((signal(kind)?, handed_on));
+    }
     let program = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).spawn()?;
     let child = Pid::from_child(&program);
-    for (kind, handed_on) in HANDED_ON {
-        let mut came = signal(kind)?;
+    for (mut came, handed_on) in signals {
         tokio::spawn(async move {
             while came.recv().await.is_some() {
                 // One that has ended needs no signal.

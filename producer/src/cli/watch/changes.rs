@@ -12,7 +12,7 @@ use notify::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use super::{home::Home, outbox::Hint};
+use super::{home::Home, leaving::name_before, outbox::Hint};
 
 /// Changes that are held until they are taken. More of them are not, and everything is looked at instead.
 const MOST_HELD: usize = 50_000;
@@ -88,6 +88,10 @@ impl Changes {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Ok(event) if event.need_rescan() => held.lost = Lost::Some,
+            // A file of ours that was on its way out, and has its name again: whoever writes to it has not closed it.
+            Ok(event) if is_put_back(&event) => {
+                event.paths.into_iter().skip(1).for_each(|path| held.note(path, Change::Touched));
+            }
             Ok(event) => {
                 let Some(change) = Change::of(event.kind) else { return };
                 event.paths.into_iter().for_each(|path| held.note(path, change));
@@ -124,6 +128,12 @@ impl Change {
             _ => Some(Self::Touched),
         }
     }
+}
+
+/// Whether it tells of both names of a rename that gives a file its name back.
+fn is_put_back(event: &notify::Event) -> bool {
+    let from = event.paths.first().and_then(|path| path.file_name());
+    event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::Both)) && from.and_then(name_before).is_some()
 }
 
 impl Held {

@@ -121,7 +121,10 @@ impl Disposal {
         };
         match (hindrance, self) {
             (Ok(None), Self::Move(_)) => Ok(Disposed::Moved(aside.path)),
-            (Ok(None), _) => aside.delete().map(|()| Disposed::Deleted),
+            (Ok(None), _) => match aside.delete() {
+                Ok(()) => Ok(Disposed::Deleted),
+                Err(error) => aside.put_back().and(Err(error)),
+            },
             (Ok(Some(disposed)), _) => aside.put_back().map(|()| disposed),
             (Err(error), _) => aside.put_back().and(Err(error)),
         }
@@ -213,7 +216,7 @@ impl<'a> Aside<'a> {
         Ok(Self { parent, file, directory, name, path })
     }
 
-    fn delete(self) -> io::Result<()> {
+    fn delete(&self) -> io::Result<()> {
         Ok(unlinkat(&self.directory, &self.name, AtFlags::empty())?)
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use natsfer_common::{blocking, cli::Progresses};
+use natsfer_common::{blocking, broker::BrokerError, cli::Progresses};
 use natsfer_producer::{Digest, FileName, Producer, ProducerError, SendOptions, Sent, TransferId};
 
 use super::{
@@ -107,7 +107,10 @@ fn kind(error: &ProducerError) -> Kind {
         ProducerError::Manifest { .. }
         | ProducerError::Name { .. }
         | ProducerError::NotUnicode { .. }
-        | ProducerError::NotAFile { .. } => Kind::Final,
+        | ProducerError::NotAFile { .. }
+        // It would fill the stream again and again, or push out what others have sent.
+        | ProducerError::PushedOut { .. }
+        | ProducerError::Broker(BrokerError::NeverFits { .. }) => Kind::Final,
         _ => Kind::Passing,
     }
 }
