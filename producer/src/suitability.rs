@@ -125,7 +125,8 @@ pub(crate) async fn ensure_found(
         return Ok(());
     }
     let subject = broker.subjects().open(&manifest.channel, manifest.transfer);
-    let is_there = |message: &Option<StoredMessage>| message.as_ref().is_some_and(|message| message.sequence >= sequence);
+    let is_there =
+        |message: &Option<StoredMessage>| message.as_ref().is_some_and(|message| message.sequence >= sequence);
     match broker.last_message(broker.stream().control(), &subject).await {
         Ok(message) if is_there(&message) => {
             broker.note_found_small_file();
