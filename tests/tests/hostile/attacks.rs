@@ -193,6 +193,8 @@ fn chunks(list: &mut List) {
     list.chunked("a file of unknown size that grows beyond the limit", Rejected("too_large"), |forged| {
         forged.manifest.as_object_mut().unwrap().remove("size");
         forged.chunks.push(Chunk::new(200_000, &[7; 1_000]));
+        // With an end, the file may be whole, and land, before that chunk is seen.
+        forged.closing = Value::Null;
     });
 }
 
