@@ -470,7 +470,11 @@ impl Broker {
                 Loss::Unanswered(after) => BrokerError::TimedOut { what: what(), after },
             }),
         };
-        on_its_way.answered(answer.as_ref().map_or(Answer::AtOnce, said_of_others));
+        on_its_way.answered(match (&answer, counts) {
+            (Ok(answer), Counts::Message { order: Order::AsSent, .. }) => said_of_others(answer),
+            // Of what comes in no order, and may be as large as a chunk, nothing follows.
+            _ => Answer::AtOnce,
+        });
         answer.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => BrokerError::NoResponders { what: what() },
             // The connection was made anew meanwhile, to a server that takes less.
