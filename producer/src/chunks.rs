@@ -201,7 +201,7 @@ impl<'a> Chunks<'a> {
     async fn ensure_can_fit(
         &self, only: Option<Discard>, plan: &SharedPlan, next: usize, age: Duration,
     ) -> Result<(), BrokerError> {
-        let Ok(pair) = self.upload.broker.stream_pair(age).await else { return Ok(()) };
+        let pair = self.upload.broker.stream_pair(age).await;
         let Some(most) = pair.data_capacity().filter(|most| only.is_none_or(|only| only == most.discard)) else {
             return Ok(());
         };
@@ -211,10 +211,7 @@ impl<'a> Chunks<'a> {
             let read = progress.bytes_stored.saturating_sub(progress.bytes_found);
             Growth { read, stored: published.bytes, size: progress.size }
         };
-        match most.refuses(growth.expected(next as u64), published.chunks) {
-            Some(why) => Err(BrokerError::NeverFits { what: "the file".into(), why }),
-            None => Ok(()),
-        }
+        most.ensure_fits(growth.expected(next as u64), published.chunks)
     }
 
     /// Publishes one chunk until it is stored.

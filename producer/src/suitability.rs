@@ -23,10 +23,7 @@ pub(crate) struct Suitable {
 impl Suitable {
     /// Fails if a file of this size, in chunks that are not compressed, can never be stored whole.
     pub(crate) fn ensure_fits(&self, size: u64, chunks: u64) -> Result<(), ProducerError> {
-        match self.capacity.as_ref().and_then(|capacity| capacity.refuses(size, chunks)) {
-            Some(why) => Err(BrokerError::NeverFits { what: "the file".into(), why }.into()),
-            None => Ok(()),
-        }
+        Ok(self.capacity.as_ref().map_or(Ok(()), |capacity| capacity.ensure_fits(size, chunks))?)
     }
 }
 
@@ -98,9 +95,7 @@ const LARGEST: usize = 600 << 10;
 /// Looks whether both streams can take files, at the first send of a run and every few seconds, and says how large a message they take.
 /// Who may not look sends all the same; so does whoever gets no answer, and publishing says why.
 pub(crate) async fn ensure_suitable(broker: &Broker) -> Result<Suitable, ProducerError> {
-    let Ok(pair) = broker.stream_pair(LOOK_AGAIN).await else {
-        return Ok(Suitable { room: MessageRoom { chunk: usize::MAX, inline: usize::MAX }, capacity: None });
-    };
+    let pair = broker.stream_pair(LOOK_AGAIN).await;
     match pair.obstacle() {
         Some(difference) => Err(ProducerError::Unsuitable { difference: Box::new(difference.clone()) }),
         None => Ok(Suitable { room: MessageRoom::of(&pair), capacity: pair.data_capacity() }),
@@ -112,13 +107,12 @@ pub(crate) async fn ensure_suitable(broker: &Broker) -> Result<Suitable, Produce
 pub(crate) async fn ensure_found(
     broker: &Broker, manifest: &Manifest, sequence: u64, evidence: Evidence,
 ) -> Result<(), ProducerError> {
-    if let Ok(pair) = broker.stream_pair(LOOK_AGAIN).await {
-        if let Some(difference) = pair.obstacle() {
-            return Err(ProducerError::Unsuitable { difference: Box::new(difference.clone()) });
-        }
-        if pair.is_sound() && evidence == Evidence::Acknowledgement {
-            return Ok(());
-        }
+    let pair = broker.stream_pair(LOOK_AGAIN).await;
+    if let Some(difference) = pair.obstacle() {
+        return Err(ProducerError::Unsuitable { difference: Box::new(difference.clone()) });
+    }
+    if pair.is_sound() && evidence == Evidence::Acknowledgement {
+        return Ok(());
     }
     // One that was found shows where all are stored, as long as the connection stands; before a source goes, each is looked for.
     if evidence == Evidence::Acknowledgement && broker.has_found_small_file() {
@@ -127,21 +121,18 @@ pub(crate) async fn ensure_found(
     let subject = broker.subjects().open(&manifest.channel, manifest.transfer);
     let is_there =
         |message: &Option<StoredMessage>| message.as_ref().is_some_and(|message| message.sequence >= sequence);
-    match broker.last_message(broker.stream().control(), &subject).await {
+    let found = match broker.last_message(broker.stream().control(), &subject).await {
+        // A replica that lags does not show it yet: only the leader can say that it is not there.
+        Ok(message) if !is_there(&message) => broker.opened(&manifest.channel, manifest.transfer).await,
+        found => found,
+    };
+    match found {
         Ok(message) if is_there(&message) => {
             broker.note_found_small_file();
-            return Ok(());
+            Ok(())
         }
-        // Who may not look there either believes the server.
-        Err(BrokerError::Denied { .. }) => return Ok(()),
-        Err(_) if evidence == Evidence::Acknowledgement => return Ok(()),
-        Err(error) => return Err(error.into()),
-        Ok(_) => {}
-    }
-    // A replica that lags does not show it yet: only the leader can say that it is not there.
-    match broker.opened(&manifest.channel, manifest.transfer).await {
-        Ok(message) if is_there(&message) => Ok(()),
         Ok(_) => Err(ProducerError::Misplaced { transfer: manifest.transfer }),
+        // Who may not look there either believes the server.
         Err(BrokerError::Denied { .. }) => Ok(()),
         Err(_) if evidence == Evidence::Acknowledgement => Ok(()),
         Err(error) => Err(error.into()),

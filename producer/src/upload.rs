@@ -305,7 +305,7 @@ impl Upload {
     /// Whether the data stream removes what is old to take what is new.
     async fn pushes_out(&self) -> bool {
         let pair = self.broker.stream_pair(Duration::MAX).await;
-        pair.ok().and_then(|pair| pair.data_capacity()).is_some_and(|most| most.discard == Discard::Old)
+        pair.data_capacity().is_some_and(|most| most.discard == Discard::Old)
     }
 
     /// Fails as for a full stream where the control stream has too little left for what receivers are to say; and for good where the
@@ -315,9 +315,7 @@ impl Upload {
             return Ok(());
         }
         let pair = self.broker.stream_pair(Duration::MAX).await;
-        if let Some(why) = pair.ok().and_then(|pair| pair.control_capacity()).and_then(|most| most.refuses(bytes, 1)) {
-            return Err(BrokerError::NeverFits { what: "the file".into(), why });
-        }
+        pair.control_capacity().map_or(Ok(()), |most| most.ensure_fits(bytes, 1))?;
         let description = "the control stream keeps its last quarter for what receivers say".to_owned();
         Err(BrokerError::Refused { what: "opening a transfer".into(), code: code::STREAM_FULL[0], description })
     }

@@ -43,8 +43,19 @@ impl Capacity {
         Some(Self { bytes, discard, stream: facts.name.clone() })
     }
 
+    /// Fails if so many bytes of a file, in so many messages, can never be in it at once.
+    ///
+    /// # Errors
+    /// [`BrokerError::NeverFits`], then.
+    pub fn ensure_fits(&self, bytes: u64, messages: u64) -> Result<(), BrokerError> {
+        match self.refuses(bytes, messages) {
+            Some(why) => Err(BrokerError::NeverFits { what: "the file".into(), why }),
+            None => Ok(()),
+        }
+    }
+
     /// Why so many bytes in so many messages can never be in it at once; `None` if they can.
-    pub fn refuses(&self, bytes: u64, messages: u64) -> Option<String> {
+    fn refuses(&self, bytes: u64, messages: u64) -> Option<String> {
         let Self { bytes: most, discard, stream } = self;
         let taken = bytes.saturating_add(messages.saturating_mul(AROUND_MESSAGE));
         let comes = match discard {
@@ -174,14 +185,11 @@ impl Broker {
     /// Both streams, looked at no longer ago than this, over this connection.
     ///
     /// A server that does not answer is taken for one that does not let this user look.
-    ///
-    /// # Errors
-    /// None yet.
-    pub async fn stream_pair(&self, age: Duration) -> Result<Arc<StreamPair>, BrokerError> {
+    pub async fn stream_pair(&self, age: Duration) -> Arc<StreamPair> {
         let mut last = self.last_look.0.lock().await;
         let connection = self.connects();
         if let Some(look) = last.as_ref().filter(|look| look.is_good(connection, age)) {
-            return Ok(look.pair.clone());
+            return look.pair.clone();
         }
         let (control, data) = (self.stream().control().to_owned(), self.stream().data());
         // What is hidden is not asked for again over the same connection.
@@ -202,14 +210,14 @@ impl Broker {
         let differences = differences.flatten().collect();
         let pair = Arc::new(StreamPair { control, data, differences });
         *last = Some(Look { at: Instant::now(), connection, pair: pair.clone(), opened: 0, outcome });
-        Ok(pair)
+        pair
     }
 
     /// Whether the control stream has room for an opening message of so many bytes, and for what receivers are to say of what is
     /// there: what frees room needs some. Nothing is known to who may not look at it, or gets no answer.
     pub async fn has_room_to_open(&self, bytes: u64) -> bool {
         for age in [LOOK_AGAIN, TIGHT_LOOK] {
-            let Ok(pair) = self.stream_pair(age).await else { return true };
+            let pair = self.stream_pair(age).await;
             let (Some(facts), Some(capacity)) = (pair.control.facts(), pair.control_capacity()) else { return true };
             let mut last = self.last_look.0.lock().await;
             let Some(look) = last.as_mut() else { continue };
