@@ -12,7 +12,7 @@ use tracing_subscriber::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::standard_error::{self, Log};
+use super::standard_error;
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -71,7 +71,7 @@ impl LoggingArguments {
             filter_fn(|about| !(about.target().starts_with("async_nats") && *about.level() == tracing::Level::TRACE));
         FORMAT.get_or_init(|| self.log_format);
         // What cannot be written is lost, and not said on standard error, where it cannot be written.
-        let lines = fmt::layer().with_writer(Log).log_internal_errors(false);
+        let lines = fmt::layer().with_writer(standard_error::lines()).log_internal_errors(false);
         let lines = match self.log_format {
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
             // Where in the program it was said helps who looks for a fault in it.

@@ -9,7 +9,6 @@ use std::{
 };
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::terminal;
 
@@ -20,10 +19,6 @@ const MOST_LINES: usize = 4_096;
 static LINES: OnceLock<NonBlocking> = OnceLock::new();
 /// Ends the thread once what waits is written.
 static THREAD: Mutex<Option<WorkerGuard>> = Mutex::new(None);
-
-/// Standard error for the log: each event is one line.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Log;
 
 /// Says one line.
 pub(super) fn say(line: &str) {
@@ -36,7 +31,8 @@ pub(super) fn finish() {
     drop(THREAD.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
 
-fn lines() -> NonBlocking {
+/// What takes lines: for the log, each event is one.
+pub(super) fn lines() -> NonBlocking {
     let begin = || {
         let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MOST_LINES);
         let (lines, thread) = builder.thread_name("standard-error").finish(AboveBars);
@@ -56,13 +52,5 @@ impl Write for AboveBars {
 
     fn flush(&mut self) -> io::Result<()> {
         stderr().flush()
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = NonBlocking;
-
-    fn make_writer(&self) -> NonBlocking {
-        lines()
     }
 }
