@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use natsfer_tests::steps::{drain, list, number, receipts, receiving, send, sending, text};
-use natsfer_tests::{Server, consumer, eventually, files, producer};
+use natsfer_tests::{Running, Server, consumer, eventually, files, producer};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -22,6 +22,17 @@ async fn edit(server: &Server, name: &str, change: impl FnOnce(&mut stream::Conf
 
 async fn init(server: &Server, options: &[&str]) {
     let _ = producer(["init"]).args(options).server(server).run().await.success();
+}
+
+/// Kills a sender once some of its file is stored.
+async fn kill_half_way(server: &Server, sender: Running) {
+    eventually("some of it is stored", SOON, || async {
+        let stream = server.jetstream().await.get_stream("NATSFER_DATA").await.ok()?;
+        (stream.cached_info().state.messages > 3).then_some(())
+    })
+    .await;
+    sender.kill();
+    let _ = sender.end().await;
 }
 
 fn renamed(from: &str, to: &str) -> Option<stream::SubjectTransform> {
@@ -155,13 +166,7 @@ async fn a_transfer_whose_chunks_do_not_fit_any_more_is_sent_anew() {
     let server = Server::builder().max_payload(2 << 20).start().await;
     let slow = ["--rate", "4MiB", "--compression", "none", "--chunk-size", "1MiB"];
     let sender = sending(&server, &slow, &[&source]).spawn().await;
-    eventually("some of it is stored", SOON, || async {
-        let stream = server.jetstream().await.get_stream("NATSFER_DATA").await.ok()?;
-        (stream.cached_info().state.messages > 3).then_some(())
-    })
-    .await;
-    sender.kill();
-    let _ = sender.end().await;
+    kill_half_way(&server, sender).await;
     server.set_config_lines(&["max_payload: 262144"]);
     server.restart().await;
     let sent = send(&server, &["--compression", "none"], &[&source]).await;
@@ -195,13 +200,7 @@ async fn a_transfer_whose_chunks_do_not_fit_any_more_is_sent_anew() {
     init(&server, &[]).await;
     let sender = sending(&server, &[&given[..], &["--rate", "2MiB"]].concat(), &["-"]);
     let sender = sender.stdin_bytes(std::fs::read(&source).unwrap()).spawn().await;
-    eventually("some of it is stored", SOON, || async {
-        let stream = server.jetstream().await.get_stream("NATSFER_DATA").await.ok()?;
-        (stream.cached_info().state.messages > 3).then_some(())
-    })
-    .await;
-    sender.kill();
-    let _ = sender.end().await;
+    kill_half_way(&server, sender).await;
     edit(&server, "NATSFER_DATA", |config| config.max_message_size = 262_144).await;
     let given = [&given[..2], &given[4..]].concat();
     let refused = sending(&server, &given, &["-"]).stdin_bytes(std::fs::read(&source).unwrap()).run().await.exited(1);

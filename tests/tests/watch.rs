@@ -388,6 +388,20 @@ async fn a_source_is_not_taken_away_under_its_writer() {
     assert_eq!(fs::read(inbox.join("slow")).unwrap(), b"one half, and the other");
 }
 
+/// Writes a file through a mapping, and again once it was sent: it is waited for, sent anew, and only then deleted.
+async fn goes_once_no_longer_mapped(watcher: &Running, outbox: &Path) {
+    let file = File::options().read(true).write(true).create_new(true).open(outbox.join("mapped")).unwrap();
+    file.set_len(8192).unwrap();
+    let mut mapping = Mapping::of(file, 8192).unwrap();
+    mapping.write(b"first");
+    let first = event(watcher, "sent", "mapped").await;
+    watcher.log_line(SOON, |line| line.contains("open for writing")).await;
+    mapping.write(b"later");
+    drop(mapping);
+    let second = watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
+    assert_eq!(event(watcher, "deleted", "mapped").await["transfer"], second["transfer"]);
+}
+
 /// Neither its size nor, until the system feels like it, its times change; nobody has a descriptor of it.
 #[tokio::test]
 async fn what_is_written_through_a_mapping_is_not_lost() {
@@ -398,17 +412,7 @@ async fn what_is_written_through_a_mapping_is_not_lost() {
         let (outbox, channel) = (outbox(home), format!("c{number}"));
         let options = ["-c", &channel, "--settle", "100ms", "--then", "delete"];
         let watcher = watch(&server, &outbox, &options).await;
-        let file = File::options().read(true).write(true).create_new(true).open(outbox.join("mapped")).unwrap();
-        file.set_len(8192).unwrap();
-        let mut mapping = Mapping::of(file, 8192).unwrap();
-        mapping.write(b"first");
-        let first = event(&watcher, "sent", "mapped").await;
-        watcher.log_line(SOON, |line| line.contains("open for writing")).await;
-        mapping.write(b"later");
-        drop(mapping);
-        let second =
-            watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
-        assert_eq!(event(&watcher, "deleted", "mapped").await["transfer"], second["transfer"]);
+        goes_once_no_longer_mapped(&watcher, &outbox).await;
         is_gone(&outbox.join("mapped")).await;
         assert_eq!(names(&stop(watcher).await, "deleted"), ["mapped"]);
         let inbox = home.path().join("inbox");
@@ -438,16 +442,7 @@ async fn a_mapping_on_an_overlay_is_waited_for() {
     watcher.log_line(SOON, |line| line.contains("files there")).await;
     // Its own root is what the watcher sees: where it was mounted, from inside.
     let outbox = std::path::PathBuf::from(format!("/proc/{}/cwd/outbox", watcher.id()));
-    let file = File::options().read(true).write(true).create_new(true).open(outbox.join("mapped")).unwrap();
-    file.set_len(8192).unwrap();
-    let mut mapping = Mapping::of(file, 8192).unwrap();
-    mapping.write(b"first");
-    let first = event(&watcher, "sent", "mapped").await;
-    watcher.log_line(SOON, |line| line.contains("open for writing")).await;
-    mapping.write(b"later");
-    drop(mapping);
-    let second = watcher.event(SOON, |event| event["event"] == "sent" && event["transfer"] != first["transfer"]).await;
-    assert_eq!(event(&watcher, "deleted", "mapped").await["transfer"], second["transfer"]);
+    goes_once_no_longer_mapped(&watcher, &outbox).await;
     let _ = stop(watcher).await;
 }
 

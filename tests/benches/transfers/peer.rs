@@ -62,10 +62,10 @@ pub(crate) enum Durability {
 /// Bytes of a drain that are synced at once, beside writing.
 const SYNC_BYTES: usize = 64 << 20;
 
-/// This program again, as a peer.
+/// This program again, as a peer. Its last word is to be why it failed, and not where.
 pub(crate) fn command<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     // A program that runs has a path.
-    program(std::env::current_exe().unwrap_or_default(), ["peer"]).args(args)
+    program(std::env::current_exe().unwrap_or_default(), ["peer"]).args(args).env("RUST_BACKTRACE", "0")
 }
 
 impl Peer {

@@ -6,7 +6,7 @@ use natsfer_tests::{Command, Proxy, consumer, producer};
 use serde::Serialize;
 
 use super::Place;
-use crate::{peer::command, rsync};
+use crate::{peer, rsync};
 
 /// What the daemon calls the file that is pulled.
 pub(super) const STORED: &str = "stored";
@@ -78,10 +78,10 @@ impl Mover {
         let (source, url) = (place.scene.source(), proxy.url());
         match self {
             Self::Send => producer(["send"]).arg(source).server(proxy),
-            Self::Put => peer("put", &[&url, "1", "1"]).arg(source),
+            Self::Put => peer::command(["put", &url, "1", "1"]).arg(source),
             Self::Push => rsync::push(proxy.port(), source, name),
             Self::Receive => consumer(["receive", "--drain", "-n", name, "--into"]).arg(into).server(proxy),
-            Self::Get => peer("get", &[&url, "1"]).arg(into),
+            Self::Get => peer::command(["get", &url, "1"]).arg(into),
             Self::Pull => rsync::pull(proxy.port(), STORED, into),
         }
     }
@@ -95,9 +95,4 @@ impl Mover {
             Self::Pull => Some(into.join(STORED)),
         }
     }
-}
-
-/// One of this program's peers. Its last word is to be why it failed.
-fn peer(what: &str, args: &[&str]) -> Command {
-    command([&[what], args].concat()).env("RUST_BACKTRACE", "0")
 }
