@@ -12,8 +12,9 @@ const MAX: u32 = 64 * 1024 * KIB;
 /// nats-server's file store takes only messages below this, headers included, whatever its `max_payload` is (`rlBadThresh` in
 /// `server/filestore.go`).
 pub const MOST_STORED: u32 = 32 * 1024 * KIB;
-/// `auto` never leaves this range, except where `max_payload` is too small for it. What is larger costs the server no less.
-const AUTO: std::ops::RangeInclusive<u32> = 16 * KIB..=512 * KIB;
+/// `auto` never leaves this range, except where `max_payload` is too small for it. What is larger costs the server no less. With its headers, the
+/// largest fits within 512 KiB: buffers that messages are read into double, and half of a larger one would be copied once more.
+const AUTO: std::ops::RangeInclusive<u32> = 16 * KIB..=512 * KIB - MESSAGE_OVERHEAD;
 /// `auto` takes what the line moves in this time, in seconds: a part of a second, because the line may become slower than it was when
 /// the transfer began.
 const AUTO_SECONDS: f64 = 0.25;
@@ -57,7 +58,7 @@ pub enum ChunkSizeError {
 /// How the producer chooses: `auto`, or a given size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChunkSizing {
-    /// Within 16 KiB to 512 KiB, from what is known of the line.
+    /// Within 16 KiB to 508 KiB, from what is known of the line.
     #[default]
     Auto,
     /// This many bytes.
@@ -239,9 +240,9 @@ mod tests {
         assert_eq!(by_rate(64_000.0), 28 * KIB);
         assert_eq!(by_rate(100_000.0), 32 * KIB);
         assert_eq!(by_rate(1e6), 244 * KIB);
-        assert_eq!(by_rate(1e9), 512 * KIB);
+        assert_eq!(by_rate(1e9), 508 * KIB);
         assert_eq!(choose(LinkEstimate { round_trip: Duration::from_millis(80), rate: None }), 16 * KIB);
-        assert_eq!(choose(LinkEstimate::default()), 512 * KIB);
+        assert_eq!(choose(LinkEstimate::default()), 508 * KIB);
         let fixed = ChunkSizing::Fixed(ChunkSize::new(1 << 20).unwrap());
         assert!(matches!(fixed.choose(LinkEstimate::default(), 1 << 20), Err(ChunkSizeError::OverMaxPayload { .. })));
         let most = MOST_STORED - MESSAGE_OVERHEAD;

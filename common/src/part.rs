@@ -9,6 +9,10 @@ use crate::{
     JournalHeader, Manifest, Placement, Progress, Totals, TransferId,
 };
 
+/// Bytes of chunks that follow each other and are given to the store in one call, at most, but for one that is larger by itself: each call
+/// costs, and the digest of what was given is made while it is written.
+const TOGETHER: u64 = 1 << 20;
+
 /// Where a part and its journal are kept. The order of calls is the part's business, their effect the store's: what was
 /// written and not synced may be lost, wholly or in pieces, in a crash.
 pub trait PartStore: Sized {
@@ -22,11 +26,12 @@ pub trait PartStore: Sized {
     /// # Errors
     /// When the part ends before, or cannot be read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
-    /// Writes to this place in the part, or begins to: it is written once [`PartStore::settle`] says so.
+    /// Writes these bytes, one behind the other, from this place in the part on, or begins to: they are written once
+    /// [`PartStore::settle`] says so.
     ///
     /// # Errors
-    /// When it cannot be written, or only in part.
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// When they cannot be written, or only in part.
+    fn write_at(&mut self, bytes: &[Bytes], offset: u64) -> io::Result<()>;
     /// Waits until everything is written that was begun, not synced. Whatever it says, nothing is under way afterwards.
     ///
     /// # Errors
@@ -272,19 +277,25 @@ impl<S: PartStore> Part<S> {
 
     /// Begins to write a new chunk, and those that follow it, digested meanwhile; how many.
     fn write_run(&mut self, first: &ChunkHeader, raw: Bytes, rest: &[(ChunkHeader, Bytes)]) -> io::Result<usize> {
-        let (mut run, mut last, mut raw) = (1, first, raw);
+        let (mut run, mut begin, mut end, mut together) = (1, first.offset, first.end(), vec![raw]);
         loop {
-            self.store.write_at(&raw, last.offset)?;
-            if last.offset == self.hashed {
-                self.hasher.update(&raw);
-                self.hashed += u64::from(last.length);
-            }
-            let Some((next, payload)) = rest.get(run - 1).filter(|(next, _)| next.offset == last.end()) else {
-                return Ok(run);
-            };
             // Whatever else there is to say about it is said when it is the first one.
-            let Ok(Examined::New(next_raw)) = self.examine(next, payload.clone()) else { return Ok(run) };
-            (run, last, raw) = (run + 1, next, next_raw);
+            let next = rest.get(run - 1).filter(|(next, _)| next.offset == end);
+            let next = next.and_then(|(next, payload)| match self.examine(next, payload.clone()) {
+                Ok(Examined::New(raw)) => Some((next, raw)),
+                _ => None,
+            });
+            if next.as_ref().is_none_or(|(next, _)| next.end() - begin > TOGETHER) {
+                self.store.write_at(&together, begin)?;
+                if begin == self.hashed {
+                    together.iter().for_each(|raw| self.hasher.update(raw));
+                    self.hashed = end;
+                }
+                (begin, together) = (end, Vec::new());
+            }
+            let Some((next, raw)) = next else { return Ok(run) };
+            (run, end) = (run + 1, next.end());
+            together.push(raw);
         }
     }
 

@@ -7,11 +7,12 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io,
+    io::{self, IoSlice},
     os::unix::fs::FileExt as _,
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use tokio::{runtime::Handle, task::JoinHandle};
 
 /// What begins, ends and lies in memory at multiples of this can be written directly: a page, and no smaller than most disks' blocks.
@@ -72,22 +73,24 @@ impl Direct {
         Some(Self { files, pieces: pieces.clone(), runtime, under_way: VecDeque::new() })
     }
 
-    /// Begins to write: it is written once [`Direct::settle`] says so.
+    /// Begins to write these bytes, one behind the other: they are written once [`Direct::settle`] says so.
     ///
     /// # Errors
-    /// When it, or something before it, cannot be written.
-    pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    /// When they, or something before them, cannot be written.
+    pub(crate) fn write_at(&mut self, bytes: &[Bytes], offset: u64) -> io::Result<()> {
+        let (mut at, mut left) = (offset, bytes.iter().map(Bytes::len).sum());
         // Only whole blocks can be written directly.
-        let whole = if offset.is_multiple_of(BLOCK as u64) { bytes.len() / BLOCK * BLOCK } else { 0 };
-        let mut at = offset;
-        for piece in bytes[..whole].chunks(PIECE_BYTES) {
-            let (mut room, files, length) = (self.pieces.take(), self.files.clone(), piece.len());
-            room.buffer.blocks(length).copy_from_slice(piece);
+        left = if offset.is_multiple_of(BLOCK as u64) { left / BLOCK * BLOCK } else { 0 };
+        let mut bytes = Vec::from_iter(bytes.iter().map(|bytes| IoSlice::new(bytes)));
+        let mut bytes = bytes.as_mut_slice();
+        while left > 0 {
+            let (mut room, files, length) = (self.pieces.take(), self.files.clone(), left.min(PIECE_BYTES));
+            gather(&mut bytes, room.buffer.blocks(length));
             let write = move || files.write_at(room.buffer.blocks(length), at);
             self.under_way.push_back(self.runtime.spawn_blocking(write));
-            at += length as u64;
+            (at, left) = (at + length as u64, left - length);
         }
-        self.files.cached.write_all_at(&bytes[whole..], at)
+        bytes.iter().try_fold(at, |at, bytes| write_behind(&self.files.cached, bytes, at)).map(drop)
     }
 
     /// Waits until everything is written that was begun.
@@ -146,6 +149,22 @@ impl Buffer {
     }
 }
 
+/// Moves as many bytes as there is room for from the beginning of these.
+fn gather(from: &mut &mut [IoSlice<'_>], mut room: &mut [u8]) {
+    while let Some(first) = from.first().filter(|_| !room.is_empty()) {
+        let (here, beyond) = room.split_at_mut(first.len().min(room.len()));
+        here.copy_from_slice(&first[..here.len()]);
+        IoSlice::advance_slices(from, here.len());
+        room = beyond;
+    }
+}
+
+/// Writes them through the page cache; where they end.
+pub(crate) fn write_behind(file: &File, bytes: &[u8], offset: u64) -> io::Result<u64> {
+    file.write_all_at(bytes, offset)?;
+    Ok(offset + bytes.len() as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
@@ -171,6 +190,7 @@ mod tests {
         #[test]
         fn what_is_written_is_there(
             writes in proptest::collection::vec((0u64..8, 0u64..3, 0usize..3 * PIECE_BYTES / 2, any::<u8>(), any::<bool>()), 1..12),
+            cut in 500usize..2 * PIECE_BYTES,
         ) {
             let home = tempfile::tempdir().unwrap();
             let (direct, cached) = files(home.path());
@@ -186,8 +206,11 @@ mod tests {
                 }
                 // Two that are under way at once are never of the same place.
                 direct.settle().unwrap();
-                direct.write_at(&bytes, offset).unwrap();
-                model[offset as usize..].iter_mut().zip(&bytes).for_each(|(there, byte)| *there = *byte);
+                // In one piece, or in several that are cut anywhere.
+                let whole = Bytes::from(bytes);
+                let cut: Vec<Bytes> = whole.chunks(cut).map(|bytes| whole.slice_ref(bytes)).collect();
+                direct.write_at(&cut, offset).unwrap();
+                model[offset as usize..].iter_mut().zip(&whole).for_each(|(there, byte)| *there = *byte);
                 if settle {
                     direct.settle().unwrap();
                     prop_assert!(std::fs::read(home.path().join("file")).unwrap() == model);
@@ -214,7 +237,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _within = runtime.enter();
         let mut direct = Direct::new(unwritable(), unwritable(), &Arc::default()).unwrap();
-        direct.write_at(&[1; BLOCK], 0).unwrap();
+        direct.write_at(&[Bytes::from_static(&[1; BLOCK])], 0).unwrap();
         direct.settle().unwrap_err();
         direct.settle().unwrap();
         drop(cached);

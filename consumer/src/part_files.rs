@@ -8,12 +8,13 @@ use std::{
     time::SystemTime,
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{ChunkSet, Journal, Manifest, PartStore};
 
 use crate::{
     Ability, Limits, ReceiveError, TargetDirectory,
-    direct::Direct,
+    direct::{Direct, write_behind},
     lock::Locked,
     quota::Reservation,
     rights::Inheritance,
@@ -118,13 +119,14 @@ impl PartStore for PartFiles {
         self.part.read_exact_at(buffer, offset)
     }
 
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&mut self, bytes: &[Bytes], offset: u64) -> io::Result<()> {
         if let Some(reservation) = &self.reservation {
-            reservation.cover(offset.saturating_add(bytes.len() as u64))?;
+            let length = bytes.iter().map(|bytes| bytes.len() as u64).sum();
+            reservation.cover(offset.saturating_add(length))?;
         }
         match &mut self.direct {
             Some(direct) => direct.write_at(bytes, offset),
-            None => self.part.write_all_at(bytes, offset),
+            None => bytes.iter().try_fold(offset, |offset, bytes| write_behind(&self.part, bytes, offset)).map(drop),
         }
     }
 
@@ -210,7 +212,7 @@ mod tests {
         let manifest = Manifest::new(id, "a".parse().unwrap(), "b".parse().unwrap(), ChunkSize::new(65_536).unwrap());
         let open = || PartFiles::open(&target, &Owner::Replay, &manifest, &Limits::default()).unwrap();
         let mut files = open();
-        files.write_at(b"received", 0).unwrap();
+        files.write_at(&[Bytes::from_static(b"received")], 0).unwrap();
         files.append_journal(b"noted").unwrap();
         files.sync().unwrap();
         // A second handle, as a checkpoint has one.

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, io, rc::Rc};
 
+use bytes::Bytes;
 use natsfer_common::PartStore;
 
 /// No write goes beyond.
@@ -109,8 +110,8 @@ impl PartStore for Memory {
         Ok(())
     }
 
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.borrow_mut().part.write(bytes, usize::try_from(offset).unwrap_or(usize::MAX))
+    fn write_at(&mut self, bytes: &[Bytes], offset: u64) -> io::Result<()> {
+        self.0.borrow_mut().part.write(&bytes.concat(), usize::try_from(offset).unwrap_or(usize::MAX))
     }
 
     fn settle(&mut self) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, io, rc::Rc};
 
+use bytes::Bytes;
 use natsfer_common::PartStore;
 
 use crate::{check::Sabotage, rng::Rng};
@@ -218,8 +219,8 @@ impl PartStore for Access {
         Ok(())
     }
 
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.borrow_mut().write(|disk| &mut disk.part, offset as usize, bytes)
+    fn write_at(&mut self, bytes: &[Bytes], offset: u64) -> io::Result<()> {
+        self.0.borrow_mut().write(|disk| &mut disk.part, offset as usize, &bytes.concat())
     }
 
     fn settle(&mut self) -> io::Result<()> {
