@@ -12,6 +12,10 @@
 //! The window is never more than the line delivers in two seconds, nor more than the bound on memory; one message may always be on
 //! its way, and two unless they take the line more than eight seconds. Times are since any one moment. What is measured belongs to
 //! whole messages, because nothing smaller is acknowledged.
+//!
+//! The beginning knows nothing but what a [`Probe`] has shown. Its window is then what such a line holds, so that no round trip goes by
+//! with one message on its way. A line that takes the first few bytes at once seems faster than it is: hence the window is no more
+//! than a multiple of what was probed with, and each acknowledgement lowers the probe's claim to what it shows.
 
 use std::time::Duration;
 
@@ -19,6 +23,11 @@ use std::time::Duration;
 const INITIAL: u64 = 16 * 1024;
 /// Never more than this time's worth is on its way, so that what is urgent waits no longer behind it.
 const LONGEST_QUEUE: Duration = Duration::from_secs(2);
+/// A probe's window is what the line holds, and what it carries in this time beside: two messages of the size that suits it, because
+/// nothing is acknowledged before the whole of a message has come.
+const OPENING: Duration = Duration::from_millis(500);
+/// It is no more than so many times what was probed with.
+const BELIEVED: u64 = 48;
 /// What is kept on its way beyond what the line holds: a part of that, and so many messages, or what the line carries in this time,
 /// which covers what servers and threads take to answer on a fast network.
 const PROBE: f64 = 1.1;
@@ -52,8 +61,8 @@ pub struct Congestion {
     in_flight: u64,
     /// The largest message of late, in bytes.
     largest: u64,
-    /// Bytes per second that were measured by other means.
-    measured: Option<f64>,
+    /// What was measured by other means before there was anything to measure, as far as it still may be true.
+    probe: Option<Probe>,
     /// Bytes acknowledged, and when the last of them was.
     delivered: u64,
     delivered_at: Duration,
@@ -64,11 +73,24 @@ pub struct Congestion {
     rate: Peak,
     /// The least round trip, without the time that the message itself took on the line.
     base: Option<Duration>,
+    /// Bytes of a message whose own time it includes all the same: the rate was not known yet.
+    base_includes: u64,
     /// The least round trip since the queue was emptied last.
     recent_base: Option<Duration>,
     drained_at: Duration,
     /// The round ends when so many bytes are delivered.
     round_end: u64,
+}
+
+/// What a small amount of data has shown of a line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Probe {
+    /// Bytes per second.
+    pub rate: f64,
+    /// The round trip of a message of no size.
+    pub round_trip: Duration,
+    /// Bytes that were sent to measure the rate.
+    pub bytes: u64,
 }
 
 /// What the window does.
@@ -118,13 +140,14 @@ impl Congestion {
             phase: Phase::Startup { window: INITIAL, full_rate: 0.0, full_rounds: 0 },
             in_flight: 0,
             largest: 0,
-            measured: None,
+            probe: None,
             delivered: 0,
             delivered_at: Duration::ZERO,
             acknowledged_sent_at: Duration::ZERO,
             idle_until: 0,
             rate: Peak::default(),
             base: None,
+            base_includes: 0,
             recent_base: None,
             drained_at: Duration::ZERO,
             round_end: 0,
@@ -136,10 +159,13 @@ impl Congestion {
         self.most = most;
     }
 
-    /// The line was found, by other means, to carry so many bytes per second, and messages are made to suit it: two of them may go at
-    /// once from the beginning.
-    pub fn measured(&mut self, rate: f64) {
-        self.measured = Some(rate);
+    /// Takes what was measured of the line, which messages are made to suit: what it holds may be on its way from the beginning, and two
+    /// messages in any case.
+    pub fn probed(&mut self, probe: Probe) {
+        if let Phase::Startup { window, .. } = &mut self.phase {
+            *window = (*window).max(probe.window());
+            self.probe = Some(probe);
+        }
     }
 
     /// The line is another one: nothing is known of it. What is on its way still counts.
@@ -156,9 +182,9 @@ impl Congestion {
 
     /// Bytes that may be on their way.
     pub fn window(&self) -> u64 {
-        let (one, rate) = (self.largest.max(1), self.rate());
+        let (one, rate) = (self.largest.max(1), self.supposed_rate());
         let wanted = match (self.phase, self.base, rate) {
-            (Phase::Startup { window, .. }, ..) if self.measured.is_some() => window.max(2 * one),
+            (Phase::Startup { window, .. }, ..) if self.probe.is_some() => window.max(2 * one),
             (Phase::Startup { window, .. }, ..) => window,
             (Phase::Steady, Some(base), Some(rate)) => {
                 bytes(rate * PROBE, base) + (QUEUED_MESSAGES * one).max(bytes(rate, QUEUED_TIME))
@@ -166,8 +192,7 @@ impl Congestion {
             (Phase::Drain { .. }, Some(base), Some(rate)) => bytes(rate * DRAIN, base) + one,
             (_, None, _) | (.., None) => INITIAL,
         };
-        let unknown = if self.measured.is_some() { 2 * one } else { INITIAL };
-        let longest = rate.map_or(unknown, |rate| match bytes(rate, LONGEST_QUEUE) {
+        let longest = rate.map_or(INITIAL, |rate| match bytes(rate, LONGEST_QUEUE) {
             // With one alone, the line would be idle for a good part of the time.
             longest if one <= 2 * longest => longest.max(2 * one),
             longest => longest,
@@ -195,12 +220,16 @@ impl Congestion {
         self.rate().filter(|_| !matches!(self.phase, Phase::Startup { .. }))
     }
 
+    /// As [`Congestion::rate`], but in the beginning no less than the probe claims: what was acknowledged may then say more of how
+    /// little there was to send, and how long the first message was alone.
+    fn supposed_rate(&self) -> Option<f64> {
+        let claimed = self.probe.filter(|_| matches!(self.phase, Phase::Startup { .. })).map(|probe| probe.rate);
+        self.rate().into_iter().chain(claimed).reduce(f64::max)
+    }
+
     /// How long what is on its way takes, and the answer to it: nothing where the line is not known yet.
     pub fn backlog(&self) -> Duration {
-        // In the beginning, what was acknowledged may say more of how little there was to send.
-        let measured = self.measured.filter(|_| matches!(self.phase, Phase::Startup { .. }));
-        let rate = self.rate().into_iter().chain(measured).reduce(f64::max);
-        let queue = rate.map_or(Duration::ZERO, |rate| seconds(self.in_flight as f64 / rate));
+        let queue = self.supposed_rate().map_or(Duration::ZERO, |rate| seconds(self.in_flight as f64 / rate));
         queue + self.base.unwrap_or_default()
     }
 
@@ -239,6 +268,9 @@ impl Congestion {
         self.delivered += flight.bytes;
         self.delivered_at = now;
         self.acknowledged_sent_at = flight.sent_at;
+        if let Some(probe) = &mut self.probe {
+            probe.lower(self.delivered - flight.delivered, now.saturating_sub(flight.delivered_at));
+        }
         self.note_rate(now, flight);
         self.note_round_trip(now, flight);
         self.advance(now, flight);
@@ -271,12 +303,15 @@ impl Congestion {
     }
 
     fn note_round_trip(&mut self, now: Duration, flight: Flight) {
-        let own = match (self.phase, self.rate()) {
+        let (own, included) = match (self.phase, self.rate()) {
             // The rate is still too low: too much would be taken for the message's own time.
-            (Phase::Startup { .. }, _) | (_, None) => Duration::ZERO,
-            (_, Some(rate)) => seconds(flight.bytes as f64 / rate),
+            (Phase::Startup { .. }, _) | (_, None) => (Duration::ZERO, flight.bytes),
+            (_, Some(rate)) => (seconds(flight.bytes as f64 / rate), 0),
         };
         let round_trip = now.saturating_sub(flight.sent_at).saturating_sub(own);
+        if self.base.is_none_or(|base| round_trip < base) {
+            self.base_includes = included;
+        }
         self.base = Some(self.base.map_or(round_trip, |base| base.min(round_trip)));
         self.recent_base = Some(self.recent_base.map_or(round_trip, |base| base.min(round_trip)));
     }
@@ -301,7 +336,7 @@ impl Congestion {
                 if *full_rounds >= FULL_ROUNDS
                     || (*full_rate > 0.0 && queued > base.clamp(QUEUE_SHOWS.0, QUEUE_SHOWS.1))
                 {
-                    self.phase = Phase::Drain { until: None };
+                    self.end_startup(now);
                 }
             }
             Phase::Steady if now.saturating_sub(self.drained_at) >= BASE_MEMORY.max((base + own) * BASE_ROUNDS) => {
@@ -323,16 +358,41 @@ impl Congestion {
         }
     }
 
+    /// The rate is known. So is the base, if the first message found no queue: it took no longer than that and its own time.
+    fn end_startup(&mut self, now: Duration) {
+        let own = seconds(std::mem::take(&mut self.base_includes) as f64 / self.rate.highest().max(1.0));
+        self.base = self.base.map(|base| base.saturating_sub(own));
+        self.drained_at = now;
+        self.phase = Phase::Steady;
+    }
+
     /// The line was seen without a queue of ours.
     fn end_drain(&mut self, now: Duration) {
         let (before, seen) = (self.base, self.recent_base.or(self.base));
-        self.base = seen;
+        (self.base, self.base_includes) = (seen, 0);
         self.drained_at = now;
         let longer = seen.unwrap_or_default().as_secs_f64() > before.unwrap_or_default().as_secs_f64() * OTHER_PATH;
         self.phase = match longer {
             true => Phase::Startup { window: self.window(), full_rate: 0.0, full_rounds: 0 },
             false => Phase::Steady,
         };
+    }
+}
+
+impl Probe {
+    /// What may be on its way before anything was acknowledged.
+    fn window(self) -> u64 {
+        let holds = bytes(self.rate, (self.round_trip + OPENING).min(LONGEST_QUEUE));
+        holds.min(self.bytes.saturating_mul(BELIEVED))
+    }
+
+    /// So many bytes were acknowledged within this time, round trip and all: where they are more than was probed with, the line is no
+    /// faster than they show.
+    fn lower(&mut self, delivered: u64, within: Duration) {
+        let took = within.saturating_sub(self.round_trip).as_secs_f64();
+        if delivered > self.bytes && took > 0.0 {
+            self.rate = self.rate.min(delivered as f64 / took);
+        }
     }
 }
 

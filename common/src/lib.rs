@@ -63,7 +63,7 @@ pub use chunk_size::{
 };
 pub use closing::{Closing, ClosingRecord, Totals};
 pub use compression::{Compression, Compressor};
-pub use congestion::{Congestion, Flight};
+pub use congestion::{Congestion, Flight, Probe};
 pub use digest::{Digest, DigestAlgorithm, DigestAlgorithmError, DigestError, Hasher};
 pub use encoding::{DecodeError, Encoding};
 pub use file_name::{FileName, FileNameError, STAGING_DIRECTORY};

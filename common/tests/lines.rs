@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use natsfer_common::{ChunkSizing, Congestion, Flight, LinkEstimate};
+use natsfer_common::{ChunkSizing, Congestion, Flight, LinkEstimate, Probe};
 use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
@@ -72,6 +72,11 @@ impl Sender {
         let congestion = Congestion::new(most);
         let (arrived, queued, most_in_flight) = (Vec::new(), Vec::new(), Vec::new());
         Self { congestion, message, begins, flights: VecDeque::new(), arrived, queued, most_in_flight }
+    }
+
+    fn probed(mut self, rate: f64, round_trip: Duration, bytes: u64) -> Self {
+        self.congestion.probed(Probe { rate, round_trip, bytes });
+        self
     }
 
     fn delivered(&self, from: Duration, to: Duration) -> u64 {
@@ -147,6 +152,49 @@ proptest! {
         let late: Vec<f64> = sender.queued.iter().filter(|(at, _)| *at > from).map(|(_, queued)| queued.as_secs_f64()).collect();
         let usual = late.iter().sum::<f64>() / late.len() as f64;
         prop_assert!(usual < 0.1 + 3.0 * (message as f64 / rate) + 0.2 * round_trip, "usually a queue of {usual} s");
+    }
+
+    /// Of a line that was measured, no round trip is lost in the beginning: from the first acknowledgement on it is used to nine tenths,
+    /// also while the window is still being found. The estimate may be off by a fifth.
+    #[test]
+    fn a_line_that_was_probed_is_used_at_once(
+        rate in (3.8_f64..6.0).prop_map(|exponent| 10_f64.powf(exponent)),
+        round_trip in 0.001_f64..0.6,
+        error in 0.8_f64..1.25,
+        rounds in 1.0_f64..20.0,
+    ) {
+        let message = message(rate * error);
+        let first = round_trip + message as f64 / rate;
+        let end = seconds(first * (1.0 + rounds));
+        let mut line = Line::new(rate, seconds(round_trip));
+        let mut senders = [Sender::new(message, 4 << 30, Duration::ZERO).probed(rate * error, seconds(round_trip), 32 << 10)];
+        run(&mut line, &mut senders, end);
+        let used = senders[0].delivered(Duration::ZERO, end + Duration::from_nanos(1)) as f64 + message as f64;
+        let could = rate * (end.as_secs_f64() - round_trip);
+        prop_assert!(used >= 0.9 * could, "{used} of {could}");
+    }
+
+    /// A probe that shows a line a hundred times slower or a thousand times faster than it is: no more than 48 times what it was made
+    /// with, or two messages, are on the line before it is known better, and the line is used as any other soon.
+    #[test]
+    fn a_probe_that_was_wrong_is_not_believed_for_long(
+        rate in (3.8_f64..8.0).prop_map(|exponent| 10_f64.powf(exponent)),
+        factor in (-2.0_f64..3.0).prop_map(|exponent| 10_f64.powf(exponent)),
+        round_trip in 0.001_f64..0.6,
+        bytes in 2_u64 << 10..32 << 10,
+    ) {
+        let message = message(rate * factor);
+        let (own, mut line) = (message as f64 / rate, Line::new(rate, seconds(round_trip)));
+        let begun = 20.0 * (round_trip + own) + 48.0 * bytes as f64 / rate;
+        let (from, end) = (seconds(begun), seconds(begun + 40.0 * (round_trip + own).max(0.02)));
+        let mut senders = [Sender::new(message, 4 << 30, Duration::ZERO).probed(rate * factor, seconds(round_trip), bytes)];
+        run(&mut line, &mut senders, end);
+        let [sender] = senders;
+        let most = (48 * bytes).max(2 * message).max((rate * 2.0) as u64 + message);
+        let held = sender.most_in_flight.iter().map(|(_, held)| *held).max().unwrap_or_default();
+        prop_assert!(held <= most, "{held} bytes on their way, and not {most} at most");
+        let used = (sender.delivered(from, end) + message) as f64 / (rate * (end - from).as_secs_f64());
+        prop_assert!(used > 0.9, "used {used}");
     }
 
     /// The bound on memory holds whatever the line does.

@@ -70,13 +70,12 @@ impl Upload {
         let name = self.options.name.clone().ok_or(ProducerError::NoName)?;
         let path = source.path(&name);
         let unreadable = |source| ProducerError::Read { path: path.clone(), source };
-        let estimate = async {
-            match source.version() {
-                Some(version) if version.size <= ALWAYS_INLINE.into() => LinkEstimate::default(),
-                version => self.broker.estimate(version.map_or(UNKNOWN_SIZE, |version| version.size)).await,
-            }
+        let size = source.version().map_or(UNKNOWN_SIZE, |version| version.size);
+        let checking = ensure_suitable(&self.broker);
+        let (link, checked) = match source.version() {
+            Some(_) if size <= ALWAYS_INLINE.into() => (LinkEstimate::default(), checking.await),
+            _ => self.broker.estimate_beside(size, checking).await,
         };
-        let (link, checked) = tokio::join!(estimate, ensure_suitable(&self.broker));
         let suitable = checked?;
         let mut room = suitable.room;
         let version = source.version();

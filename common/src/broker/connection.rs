@@ -14,6 +14,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
 
 use super::{
     AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, Share, code,
@@ -357,10 +358,22 @@ impl Broker {
         self.line.reserve(bytes).await
     }
 
-    /// What is known of the way to the server, for one who has so many bytes to send: the first time, it is measured by a 256th of them, 2
+    /// What is known of the way to the server, for one who has so many bytes to send: the first time, it is measured by a 128th of them, 2
     /// to 32 KiB, that the server throws away.
     pub async fn estimate(&self, to_be_sent: u64) -> LinkEstimate {
-        self.line.estimate(to_be_sent).await
+        self.estimate_beside(to_be_sent, async {}).await.0
+    }
+
+    /// As [`Broker::estimate`], beside something else that asks the server: that begins when what measures the line is on its way, so
+    /// that no answer to it comes before what is timed.
+    pub async fn estimate_beside<T>(&self, to_be_sent: u64, beside: impl Future<Output = T>) -> (LinkEstimate, T) {
+        let (on_its_way, is_on_its_way) = oneshot::channel();
+        let beside = async {
+            // Fails by being dropped, which is how it is told.
+            let _ = is_on_its_way.await;
+            beside.await
+        };
+        tokio::join!(self.line.estimate(to_be_sent, on_its_way), beside)
     }
 
     /// Waits until what was published has been written to the server.

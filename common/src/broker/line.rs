@@ -15,7 +15,10 @@ use std::{
 use async_nats::connection::State as Connection;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -23,7 +26,7 @@ use super::{
     violations::Violations,
 };
 use crate::{
-    Flight, LinkEstimate,
+    Flight, LinkEstimate, Probe,
     in_flight::{Answer, InFlight, Loss, Order, Pulse, Standing, Ticket},
 };
 
@@ -35,8 +38,8 @@ const TICK: Duration = Duration::from_millis(500);
 const DENIED_UNHEARD: Duration = Duration::from_secs(5);
 /// Bytes of the message that measures the rate: a part of what is to be sent, so that it costs little, within these bounds. A line may
 /// take the first few KiB at once, into buffers or because it is allowed bursts.
-const PROBE_PART: u64 = 256;
-const PROBE: std::ops::RangeInclusive<u64> = 2 * 1024..=32 * 1024;
+const PROBE_PART: u64 = 128;
+const PROBE_BYTES: std::ops::RangeInclusive<u64> = 2 * 1024..=32 * 1024;
 /// How long after an empty message it is sent, and the least difference that says anything.
 const APART: Duration = Duration::from_millis(2);
 const SHORTEST: Duration = Duration::from_micros(100);
@@ -153,14 +156,18 @@ impl Line {
         let anew = state.connected(now, connection);
         let expected = state.window.congestion.backlog();
         let ticket = state.in_flight.sent(now, order, expected);
+        let mut admitted = Vec::new();
         let flight = bytes.map(|bytes| {
             let flight = state.window.congestion.sent(now, bytes as u64);
+            // Nothing was known of the size of messages before the first one: there may be room for another.
+            admitted = state.window.admit();
             if state.window.is_idle() {
                 state.window.congestion.idle();
             }
             flight
         });
         drop(state);
+        shared.let_in(admitted);
         if anew {
             shared.changed.send_replace(());
         }
@@ -168,19 +175,26 @@ impl Line {
     }
 
     /// What is known of the line: what transfers have reached, if they filled it; otherwise what two messages measure, the first time,
-    /// for so many bytes that are to be sent.
-    pub(super) async fn estimate(&self, to_be_sent: u64) -> LinkEstimate {
+    /// for so many bytes that are to be sent. `on_its_way` is dropped when nothing stands before what is asked besides: answers
+    /// to that would come before those that are timed.
+    pub(super) async fn estimate(&self, to_be_sent: u64, on_its_way: oneshot::Sender<()>) -> LinkEstimate {
         let _one_at_a_time = self.shared.measuring.lock().await;
         let known = self.shared.lock().known();
         match known {
-            Some(known) => known,
+            Some(known) => {
+                drop(on_its_way);
+                known
+            }
             None => {
-                let measured = self.measure(to_be_sent).await;
-                let mut state = self.shared.lock();
+                let (measured, bytes) = self.measure(to_be_sent, on_its_way).await;
                 // Where the connection ended meanwhile, the next one measures again.
-                if let Some(rate) = measured.rate {
-                    state.window.congestion.measured(rate);
+                if let LinkEstimate { rate: Some(rate), round_trip } = measured {
+                    let mut state = self.shared.lock();
+                    state.window.congestion.probed(Probe { rate, round_trip, bytes });
                     state.measured = Some(measured);
+                    let admitted = state.window.admit();
+                    drop(state);
+                    self.shared.let_in(admitted);
                 }
                 measured
             }
@@ -190,9 +204,10 @@ impl Line {
     /// Waits for a sign, and for another one behind a long message to nobody, which the server throws away. The first shows the round
     /// trip, and by how much the second takes longer, the rate. The second is asked for without waiting for the first, but not together
     /// with it: then the server would give both at a time. Where none comes, because the connection is made anew, the rate is unknown.
-    async fn measure(&self, to_be_sent: u64) -> LinkEstimate {
-        let most = (self.shared.client.max_payload() as u64).min(*PROBE.end()).max(1);
-        let probe = (to_be_sent / PROBE_PART).clamp(*PROBE.start().min(&most), most);
+    /// Also says how many bytes the long message had.
+    async fn measure(&self, to_be_sent: u64, on_its_way: oneshot::Sender<()>) -> (LinkEstimate, u64) {
+        let most = (self.shared.client.max_payload() as u64).min(*PROBE_BYTES.end()).max(1);
+        let probe = (to_be_sent / PROBE_PART).clamp(*PROBE_BYTES.start().min(&most), most);
         let timed = async |bytes| {
             let began = Instant::now();
             (self.reaches(bytes).await, began.elapsed())
@@ -200,14 +215,19 @@ impl Line {
         let mut short = std::pin::pin!(timed(0));
         let first = tokio::time::timeout(APART, &mut short).await.ok();
         let long = timed(probe as usize);
+        // Polled once, it is with the client.
+        let begun = async { drop(on_its_way) };
         let (first, second) = match first {
-            Some(first) => (first, long.await),
-            None => tokio::join!(short, long),
+            Some(first) => (first, tokio::join!(biased; long, begun).0),
+            None => {
+                let (short, long, ()) = tokio::join!(biased; short, long, begun);
+                (short, long)
+            }
         };
         let ((short_came, round_trip), (long_came, longer)) = (first, second);
         // What cannot be told apart is a fast line.
         let took = longer.saturating_sub(round_trip).max(SHORTEST).as_secs_f64();
-        LinkEstimate { round_trip, rate: (short_came && long_came).then(|| probe as f64 / took) }
+        (LinkEstimate { round_trip, rate: (short_came && long_came).then(|| probe as f64 / took) }, probe)
     }
 
     /// Waits until so many bytes have reached the server, which throws them away, also where this user may not send them; `false` if
