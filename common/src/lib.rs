@@ -82,7 +82,7 @@ pub use record::RecordError;
 pub use rejection::{Rejection, RejectionReason, RejectionState};
 pub use repair::RepairRequest;
 pub use send_plan::{Ending, Offer, Published, SendError, SendPlan};
-pub use stored_transfer::{StoredChunk, StoredTransfer, Verdict};
+pub use stored_transfer::{AcknowledgedChunk, StoredChunk, StoredTransfer, Verdict};
 pub use stream_name::{StreamName, StreamNameError};
 pub use subject::{Kind, Subject, SubjectError, Subjects, overlap, selects};
 pub use together::Together;

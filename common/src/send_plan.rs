@@ -160,6 +160,11 @@ impl SendPlan {
         }
     }
 
+    /// Whether the transfer stood closed when this run began.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
     /// Raw bytes that were stored before this run.
     pub fn resumed_from(&self) -> u64 {
         self.resumed_from

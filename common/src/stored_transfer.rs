@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{ChunkSet, Closing, Manifest, Totals};
+use crate::{ChunkHeader, ChunkSet, Closing, Manifest, Totals};
 
 /// What the stream holds of one transfer: the producer's journal.
 #[derive(Debug, Clone)]
@@ -36,6 +36,17 @@ pub struct StoredChunk {
     pub stored_bytes: u64,
     /// When its newest copy was stored.
     pub stored_at: Timestamp,
+}
+
+/// A chunk that the server has acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcknowledgedChunk {
+    /// What its headers say.
+    pub chunk: ChunkHeader,
+    /// Bytes of its payload, as encoded.
+    pub stored_bytes: u64,
+    /// Its place in the stream.
+    pub sequence: u64,
 }
 
 /// What to do about a transfer that the stream knows already.
@@ -89,6 +100,24 @@ impl StoredTransfer {
         unanswered.for_each(|(index, _)| _ = self.wanted.insert(*index));
     }
 
+    /// Adds what the server has acknowledged since this look began. `None` where it shows less than was acknowledged before, up to the
+    /// sequence `known_to`, or not what was: a replica that lags has answered, or something is gone. Then look again.
+    #[must_use]
+    pub fn completed(mut self, known_to: u64, since: &[AcknowledgedChunk]) -> Option<Self> {
+        let shown_to = self.last_sequence;
+        for AcknowledgedChunk { chunk: ChunkHeader { index, crc32, length, .. }, stored_bytes, sequence } in since {
+            if *sequence <= shown_to && !self.chunks.contains_key(index) {
+                return None;
+            }
+            // No request for it is older than its copy, or younger than the look: when it was stored makes no difference.
+            let stored_at = self.chunks.get(index).map_or(Timestamp::MIN, |chunk| chunk.stored_at);
+            let (crc32, length, stored_bytes) = (*crc32, *length, *stored_bytes);
+            self.chunk(*index, StoredChunk { crc32, length, stored_bytes, stored_at });
+            self.message(*sequence);
+        }
+        (shown_to >= known_to).then_some(self)
+    }
+
     /// Its manifest has this sequence in the control stream.
     pub(crate) fn opened_at(self, sequence: u64) -> Self {
         Self { sequence, ..self }
@@ -130,8 +159,100 @@ impl StoredTransfer {
         }
     }
 
+    /// Whether it is whole, and closed with the totals of the same file.
+    pub fn is_closed_as(&self, totals: &Totals) -> bool {
+        matches!(self.verdict(), Verdict::Whole { totals: standing } if standing.same_file(totals))
+    }
+
     /// Whether it can be closed with these totals: every chunk is there, none of them differs, nobody has closed it.
     pub fn can_close(&self, totals: &Totals) -> bool {
         self.verdict() == Verdict::Resume && self.holds(totals.chunks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{ChunkSize, DigestAlgorithm, Encoding};
+
+    const CHUNK: u32 = 10;
+
+    fn header(index: u64) -> ChunkHeader {
+        let offset = index * u64::from(CHUNK);
+        ChunkHeader { index, offset, length: CHUNK, crc32: index as u32, encoding: Encoding::Identity }
+    }
+
+    fn shown(index: u64) -> StoredChunk {
+        let stored_bytes = CHUNK.into();
+        StoredChunk { crc32: index as u32, length: CHUNK, stored_bytes, stored_at: Timestamp::UNIX_EPOCH }
+    }
+
+    fn totals(chunks: u64) -> Totals {
+        let size = chunks * u64::from(CHUNK);
+        Totals { chunks, size, stored_bytes: size, digest: DigestAlgorithm::Blake3.digest(b"") }
+    }
+
+    fn opened() -> StoredTransfer {
+        let (channel, name) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let chunk_size = ChunkSize::new(CHUNK).unwrap();
+        StoredTransfer::new(Manifest::new("0".repeat(32).parse().unwrap(), channel, name, chunk_size), 1)
+    }
+
+    proptest! {
+        /// Chunks are stored in any order, some acknowledged before the look and the others since. It may be a replica's that lags, and a
+        /// chunk may have gone before it. The transfer can be closed just where all is shown or was acknowledged behind what is shown.
+        #[test]
+        fn a_look_beside_the_last_chunks_is_completed_by_their_acknowledgements(
+            order in (1_u64..20).prop_flat_map(|count| Just((0..count).collect::<Vec<_>>()).prop_shuffle()),
+            before in any::<prop::sample::Index>(),
+            seen in any::<prop::sample::Index>(),
+            gone in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let count = order.len();
+            let (before, seen) = (before.index(count + 1), seen.index(count + 1));
+            let gone = gone.map(|gone| gone.index(count));
+            let mut look = opened();
+            for (place, index) in order.iter().enumerate().take(seen).filter(|(place, _)| Some(*place) != gone) {
+                look.chunk(*index, shown(*index));
+                look.message(place as u64 + 1);
+            }
+            let shown_to = look.last_sequence();
+            let since: Vec<_> = order.iter().enumerate().skip(before).map(|(place, index)| {
+                AcknowledgedChunk { chunk: header(*index), stored_bytes: CHUNK.into(), sequence: place as u64 + 1 }
+            }).collect();
+            let completed = look.completed(before as u64, &since);
+            let can_close = completed.as_ref().is_some_and(|look| look.can_close(&totals(count as u64)));
+            let holds = shown_to >= before as u64 && gone.is_none_or(|gone| gone as u64 + 1 > shown_to);
+            prop_assert_eq!(can_close, holds);
+            if let Some(look) = completed {
+                prop_assert_eq!(look.last_sequence(), if before < count { shown_to.max(count as u64) } else { shown_to });
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_is_shown_with_other_bytes_than_were_acknowledged_contradicts() {
+        let mut look = opened();
+        look.chunk(0, StoredChunk { crc32: 7, ..shown(0) });
+        look.message(1);
+        let since = [AcknowledgedChunk { chunk: header(0), stored_bytes: CHUNK.into(), sequence: 2 }];
+        let completed = look.completed(0, &since).unwrap();
+        assert!(!completed.can_close(&totals(1)));
+        assert_eq!(completed.verdict(), Verdict::Abandon);
+    }
+
+    #[test]
+    fn what_this_run_has_closed_is_whole_where_every_chunk_is_there() {
+        let mut stored = opened();
+        stored.chunk(0, shown(0));
+        stored.close(Closing::Complete(totals(2)));
+        assert!(!stored.is_closed_as(&totals(2)), "a chunk is missing");
+        stored.chunk(1, shown(1));
+        assert!(stored.is_closed_as(&totals(2)) && !stored.can_close(&totals(2)));
+        assert!(!stored.is_closed_as(&totals(1)), "it is closed as another file");
+        stored.close(Closing::Cancelled { reason: "x".into() });
+        assert!(!stored.is_closed_as(&totals(2)));
     }
 }

@@ -11,9 +11,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{Fuse, FusedFuture},
+    stream::FuturesUnordered,
+};
 use natsfer_common::{
-    Closing, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, blocking,
+    AcknowledgedChunk, Closing, Digest, Ending, Manifest, SendError, SendPlan, StoredTransfer, blocking,
     broker::{BrokerError, Discard, Stored},
     header,
     metrics::{PUBLISH_SECONDS, PUBLISHED_BYTES, PUBLISHED_CHUNKS},
@@ -79,8 +83,8 @@ impl<'a> Chunks<'a> {
         let plan = Arc::new(Mutex::new(SendPlan::resume(stored)));
         // Of what another run completes meanwhile nothing more is published; but what can be read only once is read to its end.
         let watch = if closed || looked_at.is_none() { Watch::Removal } else { Watch::End };
-        let digest = match self.publish_all(&manifest, &plan, reader, watch).await {
-            Ok(digest) => digest,
+        let Published { digest, seen } = match self.publish_all(&manifest, &plan, reader, watch).await {
+            Ok(published) => published,
             Err(Stop::Foreign) => return Ok(Outcome::Foreign),
             Err(Stop::LookAgain) => return Ok(Outcome::LookAgain),
             Err(Stop::Failed(ProducerError::Broker(error))) if error.is_too_large() => {
@@ -107,7 +111,7 @@ impl<'a> Chunks<'a> {
         let (totals, status) = match ending {
             _ if changed => return Err(end.cancel(self.path, None).await),
             Ok(Ending::Close(totals)) => {
-                if !end.close(totals, acknowledged).await? {
+                if !end.close(totals, acknowledged, seen).await? {
                     return Ok(Outcome::LookAgain);
                 }
                 (totals, if resumed_from > 0 { SentStatus::Resumed } else { SentStatus::Sent })
@@ -132,7 +136,7 @@ impl<'a> Chunks<'a> {
     /// Publishes every chunk that is not stored, until the server has acknowledged all of them.
     async fn publish_all(
         &self, manifest: &Manifest, plan: &SharedPlan, reader: impl io::Read + Send + 'static, watch: Watch,
-    ) -> Result<Digest, Stop> {
+    ) -> Result<Published, Stop> {
         let Upload { broker, lanes, options, progress, buffers, .. } = self.upload;
         let link = broker.estimate(manifest.size.unwrap_or(0)).await;
         let mut prepared = Preparing {
@@ -153,6 +157,10 @@ impl<'a> Chunks<'a> {
         self.begun.send_replace(!first);
         let (mut digest, mut unwanted) = (None, None);
         let mut ended = pin!(self.ended(manifest, watch));
+        // A look at what is stored goes beside the last chunks, where none of them can push out others; what is acknowledged since it
+        // began is added to it.
+        let looks = !lock().is_closed() && broker.stream_pair(Duration::MAX).await.keeps_chunks();
+        let (mut looking, mut look) = (pin!(Fuse::terminated()), Look::default());
         loop {
             let reading = digest.is_none() && unwanted.is_none();
             tokio::select! {
@@ -168,7 +176,13 @@ impl<'a> Chunks<'a> {
                             progress.bytes_stored += u64::from(length);
                             progress.bytes_found += u64::from(length);
                         }),
-                        Some(Preparation::End(found)) => digest = Some(found),
+                        Some(Preparation::End(found)) => {
+                            digest = Some(found);
+                            if looks {
+                                look.known_to = lock().last_sequence();
+                                looking.set(broker.stored_of(manifest).fuse());
+                            }
+                        }
                         Some(Preparation::Foreign) => return Err(Stop::Foreign),
                         Some(Preparation::Unreadable(source)) => return Err(unreadable(source)),
                         None => return Err(unreadable(io::Error::other("the preparing thread died"))),
@@ -178,11 +192,17 @@ impl<'a> Chunks<'a> {
                     let (Prepared { chunk, payload, place }, stored) = published?;
                     self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
                     self.recovery.end(chunk.index);
-                    lock().acknowledge(chunk.index, payload.len() as u64, stored.sequence);
+                    let (stored_bytes, sequence) = (payload.len() as u64, stored.sequence);
+                    lock().acknowledge(chunk.index, stored_bytes, sequence);
+                    if digest.is_some() {
+                        look.since.push(AcknowledgedChunk { chunk, stored_bytes, sequence });
+                    }
                     progress.send_modify(|progress| progress.bytes_stored += u64::from(chunk.length));
                     buffers.give_back(payload);
                     drop(place);
                 }
+                // It is made again where it fails, and tells then why.
+                found = &mut looking, if !looking.is_terminated() => look.found = found.unwrap_or_default(),
                 // What is under way is waited for: it may be stored all the same, and is to be removed.
                 why = &mut ended, if reading => unwanted = Some(why),
                 else => break,
@@ -193,7 +213,8 @@ impl<'a> Chunks<'a> {
         }
         // The channel is empty; its thread drops the plan as it ends.
         while prepared.recv().await.is_some() {}
-        digest.ok_or_else(|| unreadable(io::Error::other("the source has no end")))
+        let digest = digest.ok_or_else(|| unreadable(io::Error::other("the source has no end")))?;
+        Ok(Published { digest, seen: look.complete() })
     }
 
     /// Fails if all of the transfer can never be in the stream at once, by what was stored of it so far and how the stream was seen,
@@ -306,6 +327,29 @@ impl<'a> Chunks<'a> {
         }
         let opened = broker.opened(channel, *transfer).await?;
         Ok(opened.is_none().then_some(Stop::Failed(ProducerError::Removed { transfer: *transfer })))
+    }
+}
+
+/// All chunks are published and acknowledged.
+struct Published {
+    /// The source's digest.
+    digest: Digest,
+    /// A look at what is stored, completed by the last acknowledgements.
+    seen: Option<StoredTransfer>,
+}
+
+/// A look at what is stored while the last chunks are on their way.
+#[derive(Default)]
+struct Look {
+    found: Option<StoredTransfer>,
+    /// All that was acknowledged before it has no higher sequence.
+    known_to: u64,
+    since: Vec<AcknowledgedChunk>,
+}
+
+impl Look {
+    fn complete(self) -> Option<StoredTransfer> {
+        self.found?.completed(self.known_to, &self.since)
     }
 }
 

@@ -3,7 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use natsfer_common::{Closing, ClosingRecord, Manifest, SendError, StoredTransfer, Totals, broker::Broker, header};
+use natsfer_common::{
+    Closing, ClosingRecord, Manifest, SendError, StoredTransfer, Totals,
+    broker::{Broker, Stored},
+    header,
+};
 
 use crate::{ProducerError, attempt::Attempt, patience::Patience, tombstone::Tombstone};
 
@@ -13,6 +17,17 @@ pub(crate) const MOST_LOOKS: u32 = 10;
 
 /// Rests before each further look at a stream that shows less than it has acknowledged: the replica that showed it may lag.
 const LAG: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(2)];
+
+/// What stands on the close subject, as far as a run knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    /// Nothing of this run.
+    No,
+    /// Its closing record, which has this sequence.
+    At(u64),
+    /// Another run's, of the same file.
+    ByAnother,
+}
 
 /// The end of a transfer, to be.
 pub(crate) struct End<'a> {
@@ -24,35 +39,79 @@ pub(crate) struct End<'a> {
 
 impl End<'_> {
     /// Publishes the closing record, behind the chunks and again for lists, after a look at what is stored: the transfer may
-    /// have been removed or cancelled meanwhile, which its last message does not show. `false` if the stream does not hold
-    /// what this run knows of, up to the sequence `acknowledged`: chunks are gone.
+    /// have been removed or cancelled meanwhile, which its last message does not show. `seen` is such a look, if there was one
+    /// already. `false` if the stream does not hold what this run knows of, up to the sequence `acknowledged`: chunks are gone.
+    ///
+    /// Both records go together, and so does the question whether the manifest still stands: each on its own would take a round trip.
     ///
     /// Also when another run has ended the transfer otherwise before; when it does so now, this fails with
-    /// [`ProducerError::IdTaken`] or [`ProducerError::Cancelled`].
-    pub(crate) async fn close(&self, totals: Totals, acknowledged: u64) -> Result<bool, ProducerError> {
-        let Manifest { transfer, channel, .. } = self.manifest;
+    /// [`ProducerError::IdTaken`] or [`ProducerError::Cancelled`]; when it is removed now, with [`ProducerError::Removed`].
+    pub(crate) async fn close(
+        &self, totals: Totals, acknowledged: u64, seen: Option<StoredTransfer>,
+    ) -> Result<bool, ProducerError> {
+        let Manifest { transfer, .. } = self.manifest;
+        let mut seen = seen.filter(|seen| seen.can_close(&totals));
+        let mut listed = Listed::No;
         for _ in 0..MOST_LOOKS {
-            let behind = match self.stored(acknowledged).await? {
-                None => return Ok(false),
-                Some(stored) => match stored.closing() {
-                    // Another run was faster.
-                    Some(Closing::Complete(standing)) if standing.same_file(&totals) => {
-                        self.ensure_listed(*standing).await?;
-                        return Ok(true);
+            let stored = match seen.take() {
+                Some(seen) => seen,
+                None => match self.stored(acknowledged).await? {
+                    Some(stored) => stored,
+                    None => {
+                        self.unlist(listed).await;
+                        return Ok(false);
                     }
-                    _ if !stored.can_close(&totals) => return Ok(false),
-                    _ => stored.last_sequence(),
                 },
             };
-            let data = self.broker.subjects().data(channel, *transfer);
-            let headers = self.headers(totals)?;
-            let publish = || self.broker.publish_behind(data.clone(), &headers, Bytes::new(), behind);
-            if self.patience.until(publish).await?.is_some() {
-                self.list(totals).await?;
+            match (listed, stored.closing()) {
+                // Another run was faster.
+                (Listed::No, Some(Closing::Complete(standing))) if standing.same_file(&totals) => {
+                    self.ensure_listed(*standing).await?;
+                    return Ok(true);
+                }
+                (Listed::No, _) if stored.can_close(&totals) => {}
+                (Listed::At(_) | Listed::ByAnother, _) if stored.is_closed_as(&totals) => {}
+                _ => return Ok(false),
+            }
+            let (said, lists, stands) = tokio::join!(
+                self.say(totals, stored.last_sequence()),
+                async {
+                    match listed {
+                        Listed::No => self.list(totals).await,
+                        listed => Ok(listed),
+                    }
+                },
+                self.broker.stands(self.manifest),
+            );
+            listed = lists?;
+            // Who may not ask believes that it is still there.
+            if matches!(stands, Ok(false)) {
+                self.unlist(listed).await;
+                return Err(ProducerError::Removed { transfer: *transfer });
+            }
+            if said?.is_some() {
                 return Ok(true);
             }
         }
         Err(ProducerError::IdTaken { transfer: *transfer })
+    }
+
+    /// Publishes the closing record behind the chunks; `None` if another message than this is the last one there.
+    async fn say(&self, totals: Totals, last: u64) -> Result<Option<Stored>, ProducerError> {
+        let data = self.broker.subjects().data(&self.manifest.channel, self.manifest.transfer);
+        let headers = self.headers(totals)?;
+        let publish = || self.broker.publish_behind(data.clone(), &headers, Bytes::new(), last);
+        self.patience.until(publish).await
+    }
+
+    /// Removes this run's closing record of a transfer that was removed before it. Best effort: this user may not be allowed to.
+    async fn unlist(&self, listed: Listed) {
+        let (Listed::At(sequence), Manifest { transfer, channel, .. }) = (listed, self.manifest) else { return };
+        let close = self.broker.subjects().close(channel, *transfer);
+        if let Err(error) = self.broker.purge_to(self.broker.stream().control(), &close, sequence).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(%transfer, error, "it was removed, and its closing record may stay in the stream");
+        }
     }
 
     /// What is stored, up to this sequence at least if that is still there.
@@ -74,25 +133,25 @@ impl End<'_> {
     pub(crate) async fn ensure_listed(&self, totals: Totals) -> Result<(), ProducerError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         match self.broker.closing_record_of_leader(channel, *transfer).await?.map(|record| record.closing) {
-            None => self.list(totals).await,
+            None => self.list(totals).await.map(drop),
             Some(Closing::Complete(_)) => Ok(()),
             Some(Closing::Cancelled { reason }) => Err(ProducerError::Cancelled { transfer: *transfer, reason }),
         }
     }
 
-    async fn list(&self, totals: Totals) -> Result<(), ProducerError> {
+    async fn list(&self, totals: Totals) -> Result<Listed, ProducerError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         let subject = self.broker.subjects().close(channel, *transfer);
         let headers = self.headers(totals)?;
         // A transfer ends once: the first record stands.
         let publish = || self.broker.publish_once(subject.clone(), &headers, Bytes::new());
-        if self.patience.until(publish).await?.is_some() {
-            return Ok(());
+        if let Some(Stored { sequence, .. }) = self.patience.until(publish).await? {
+            return Ok(Listed::At(sequence));
         }
         // The server has just said that there is one.
         let standing = self.broker.known_message(self.broker.stream().control(), &subject).await?;
         match standing.and_then(|message| message.closing_record(*transfer)).map(|record| record.closing) {
-            Some(Closing::Complete(standing)) if standing.same_file(&totals) => Ok(()),
+            Some(Closing::Complete(standing)) if standing.same_file(&totals) => Ok(Listed::ByAnother),
             Some(Closing::Cancelled { reason }) => Err(ProducerError::Cancelled { transfer: *transfer, reason }),
             _ => Err(ProducerError::IdTaken { transfer: *transfer }),
         }

@@ -13,7 +13,7 @@ use natsfer_tests::steps::{drain, receiving, send, sending};
 use natsfer_tests::{Line, Output, Proxy, Running, Server, Stalls, eventually, files, producer};
 use tempfile::TempDir;
 
-/// What either side asks and is answered before and after the bytes of a file, one behind the other: a sender does so 6 to 11
+/// What either side asks and is answered before and after the bytes of a file, one behind the other: a sender does so 6 to 8
 /// times, a receiver 13 to 17 times.
 const ROUND_TRIPS: u32 = 12;
 
@@ -217,6 +217,21 @@ async fn slow_lines() {
         row("8 Mbit/s, 300 ms", 1_000_000, 300, 6_000_000),
     ];
     assert_none(join_all(rows.map(both_sides)).await.concat());
+}
+
+/// Where only the way is long, all the time that a file takes is round trips: two for the connection, and one each for the line's rate,
+/// the manifest, the last chunk with the look beside it, and both closing records. The proxy greets in the first of them.
+#[tokio::test]
+async fn a_sender_waits_for_six_round_trips() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let _ = producer(["init"]).server(&server).run().await.success();
+    let file = home.path().join("file.bin");
+    files::random_file(&file, 1_000_000, 1);
+    let (one_way, proxy) = (Duration::from_secs(1), Proxy::to(&server.url()).await);
+    proxy.line(Line::free().delay(one_way));
+    let sent = sending(&proxy, &["-c", "lines"], &[file]).run().await.success();
+    eprintln!("{:.2?}", sent.elapsed);
+    assert!(sent.elapsed < 13 * one_way, "{:.1?}", sent.elapsed);
 }
 
 /// One by one: they are not to wait for each other.

@@ -27,6 +27,17 @@ impl Broker {
         }
     }
 
+    /// Whether a transfer still stands that was opened with this manifest: it was not removed, nor opened by somebody else since.
+    ///
+    /// # Errors
+    /// As for [`Broker::opened`].
+    pub async fn stands(&self, manifest: &Manifest) -> Result<bool, BrokerError> {
+        let subject = Subject { channel: manifest.channel.clone(), transfer: manifest.transfer };
+        let opened = self.opened(&subject.channel, subject.transfer).await?;
+        let found = opened.and_then(|open| Manifest::from_header(open.header(name::MANIFEST)?, &subject).ok());
+        Ok(found.as_ref() == Some(manifest))
+    }
+
     /// A transfer's closing record, if it was closed. A cancellation stands behind, and in place of, an earlier one. It is
     /// final for whoever reads it, and a replica that lags may show one that was removed since: the leader is asked.
     ///

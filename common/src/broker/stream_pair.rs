@@ -122,6 +122,11 @@ impl StreamPair {
         matches!((&self.control, &self.data), (Seen::There(_), Seen::There(_))) && self.obstacle().is_none()
     }
 
+    /// Whether the data stream is known to keep what it has stored: when it is full, it refuses what comes.
+    pub fn keeps_chunks(&self) -> bool {
+        self.data.facts().is_some_and(|facts| facts.config.discard == "new")
+    }
+
     /// How much the data stream can hold; `None` where that is not limited, or not seen.
     pub fn data_capacity(&self) -> Option<Capacity> {
         Capacity::of(self.data.facts()?)

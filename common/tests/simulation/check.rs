@@ -24,6 +24,7 @@ listed! {
         SourceChanged, SourceChangedWhileSent,
         ChunksPublished, ChunksFoundStored, Opened, OpenRefused,
         ClosePublished, CloseRefused, ClosedOnLookingAgain, StartedOver, CloseListed,
+        LookedBeside, LookShowsLess, ListedFirst, ListedAlone,
         VerdictWhole, VerdictRepair, VerdictResume, VerdictAbandon, RepairsDone, Cancelled, SentElsewhere,
         MessageLost, PayloadAltered, MessageDoubled, DataPurged, DataRecreated, ControlRecreated,
         DataRestored, ControlRestored, BothRestored, CursorForgotten, CursorRestored,

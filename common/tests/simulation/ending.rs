@@ -5,7 +5,7 @@ use natsfer_common::{Closing, ClosingRecord, Ending, Kind, SendError, Totals, he
 
 use crate::{
     check::{Checked, Context, Sabotage, Seen, Violation, ensure},
-    sender::{Outcome, Sender, Sending, Stage},
+    sender::{Listing, Look, Outcome, Sender, Sending, Stage},
     source::Source,
     stream::{Answer, Publication, Server},
     watch::Watch,
@@ -13,8 +13,10 @@ use crate::{
 
 impl Sender {
     /// Every chunk is acknowledged.
-    pub(crate) fn finish(&mut self, sending: Sending, context: &mut Context, source: &Source) -> Checked {
-        let Sending { plan, hasher, offset, next, closed, .. } = sending;
+    pub(crate) fn finish(
+        &mut self, sending: Sending, context: &mut Context, server: &Server, source: &Source,
+    ) -> Checked {
+        let Sending { plan, hasher, offset, next, closed, look, .. } = sending;
         let digest = hasher.finish();
         if source.mtime != self.mtime {
             // A closed transfer is not taken back: what is stored of it is right.
@@ -30,13 +32,23 @@ impl Sender {
         let made_up = Totals { chunks: next, size: offset as u64, stored_bytes: offset as u64, digest };
         let careless = [Sabotage::EarlyClose, Sabotage::MixSources, Sabotage::RepairAll, Sabotage::ResumeAll];
         match plan.close(digest) {
-            Ok(Ending::Close(totals)) => self.stage = Stage::Close { totals, last },
+            Ok(Ending::Close(totals)) => {
+                let looked = look.is_some();
+                let seen = look.and_then(Look::complete).filter(|seen| seen.can_close(&totals));
+                if looked && seen.is_none() {
+                    context.count(Seen::LookShowsLess);
+                }
+                // Where there was none, or it does not agree, another one is made.
+                let agrees = seen.is_some() || self.stored(context, server, source).can_close(&totals);
+                let listing = if agrees { Listing::Beside } else { Listing::Later };
+                self.stage = Stage::Close { totals, last, listing };
+            }
             Ok(Ending::Closed(totals)) => {
                 self.watch.check_repair(self.run, &totals)?;
                 self.stage = Stage::List(Closing::Complete(totals), Outcome::Repaired);
             }
             Err(_) if careless.iter().any(|careless| context.sabotaged(*careless)) => {
-                self.stage = Stage::Close { totals: made_up, last };
+                self.stage = Stage::Close { totals: made_up, last, listing: Listing::Later };
             }
             Err(error) => {
                 ensure(context.changed, || format!("run {}: {error}, of an unchanged source", self.run))?;
@@ -59,9 +71,13 @@ impl Sender {
     }
 
     pub(crate) fn close(
-        &mut self, totals: Totals, last: u64, context: &mut Context, server: &mut Server, source: &Source,
+        &mut self, totals: Totals, last: u64, listing: Listing, context: &mut Context, server: &mut Server,
+        source: &Source,
     ) -> Checked {
         let closing = Closing::Complete(totals);
+        if listing == Listing::Beside && context.rng.chance(50) {
+            return self.list_first(totals, last, context, server, source);
+        }
         let expected = (!context.sabotaged(Sabotage::BlindClose)).then_some(last);
         let before = server.data.last_on(Kind::Data);
         let stood = server.data.on(Kind::Data).any(|message| message.closing(&source.manifest).is_some());
@@ -77,21 +93,54 @@ impl Sender {
             self.watch.check_close(self.run, &totals, before, context, source)?;
         }
         match answer {
-            None => self.stage = Stage::Close { totals, last },
+            None => self.stage = Stage::Close { totals, last, listing },
+            Some(Answer::Stored(_) | Answer::Duplicate(_)) if listing == Listing::Done => {
+                return self.end(Outcome::Sent, context);
+            }
             Some(Answer::Stored(_) | Answer::Duplicate(_)) => self.stage = Stage::List(closing, Outcome::Sent),
             Some(Answer::Refused) => {
                 context.count(Seen::CloseRefused);
                 let stored = self.stored(context, server, source);
                 let bytes = source.version(totals.digest).unwrap_or(&source.bytes);
                 self.watch = Watch::new(server, source, bytes);
-                if stored.can_close(&totals) {
+                let agrees = match listing {
+                    Listing::Later | Listing::Beside => stored.can_close(&totals),
+                    Listing::Done => stored.is_closed_as(&totals),
+                };
+                if agrees {
                     context.count(Seen::ClosedOnLookingAgain);
-                    self.stage = Stage::Close { totals, last: stored.last_sequence() };
+                    // This run has closed it itself.
+                    self.watch.closing = None;
+                    self.stage = Stage::Close { totals, last: stored.last_sequence(), listing };
                 } else {
                     self.start_over(context)?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The record for lists, before the one behind the chunks.
+    fn list_first(
+        &mut self, totals: Totals, last: u64, context: &mut Context, server: &mut Server, source: &Source,
+    ) -> Checked {
+        let closing = Closing::Complete(totals);
+        let publication = self.closing(Kind::Close, &closing, Some(0), source);
+        let listing = match self.publish(&publication, context, server) {
+            None => Listing::Beside,
+            Some(Answer::Stored(_) | Answer::Duplicate(_)) => {
+                context.count(Seen::ListedFirst);
+                Listing::Done
+            }
+            Some(Answer::Refused) => match server.closing_record(&source.manifest).map(|record| record.closing) {
+                Some(Closing::Complete(standing)) if standing.same_file(&totals) => Listing::Done,
+                standing => {
+                    ensure(context.changed, || format!("run {}: {standing:?} stands, not {closing:?}", self.run))?;
+                    return self.end(Outcome::ClosedOtherwise, context);
+                }
+            },
+        };
+        self.stage = Stage::Close { totals, last, listing };
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::{
     disk::Fuse,
     receiver::{Receiver, State},
     rng::Rng,
+    sender::{Listing, Stage},
     world::World,
 };
 
@@ -14,7 +15,11 @@ impl World {
     pub(crate) fn kill_sender(&mut self) {
         if !self.senders.is_empty() && self.context.rng.chance(60) {
             let at = self.context.rng.below(self.senders.len());
-            let under_way = self.senders.remove(at).killed();
+            let sender = self.senders.remove(at);
+            if matches!(sender.stage, Stage::Close { listing: Listing::Done, .. }) {
+                self.context.count(Seen::ListedAlone);
+            }
+            let under_way = sender.killed();
             self.context.count(Seen::SenderKilled);
             self.context.say(|| "a sender is killed".into());
             for publication in under_way {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use natsfer_common::{
-    Closing, DigestAlgorithm, Encoding, Hasher, Kind, Offer, SendPlan, StoredChunk, StoredTransfer, Totals, Verdict,
-    header,
+    AcknowledgedChunk, ChunkHeader, Closing, DigestAlgorithm, Encoding, Hasher, Kind, Offer, SendPlan, StoredChunk,
+    StoredTransfer, Totals, Verdict, header,
 };
 
 use crate::{
@@ -37,10 +37,35 @@ pub(crate) enum Stage {
     Open,
     Look,
     Send(Box<Sending>),
-    Close { totals: Totals, last: u64 },
+    Close { totals: Totals, last: u64, listing: Listing },
     Cancel,
     List(Closing, Outcome),
     Done(Outcome),
+}
+
+/// Whether the record for lists may be published, or is. In the program both records go at once: either may come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// Not before the one behind the chunks is stored: what was looked at does not tell that all is well.
+    Later,
+    /// At any time.
+    Beside,
+    /// It stands.
+    Done,
+}
+
+/// A look at what is stored while the last chunks are on their way.
+#[derive(Debug)]
+pub(crate) struct Look {
+    found: StoredTransfer,
+    known_to: u64,
+    since: Vec<AcknowledgedChunk>,
+}
+
+impl Look {
+    pub(crate) fn complete(self) -> Option<StoredTransfer> {
+        self.found.completed(self.known_to, &self.since)
+    }
 }
 
 /// Chunks on their way.
@@ -53,12 +78,14 @@ pub(crate) struct Sending {
     ended: bool,
     in_flight: Vec<Flight>,
     pub(crate) closed: Option<Totals>,
+    pub(crate) look: Option<Look>,
 }
 
 /// A chunk's message, and where the server has stored it.
 #[derive(Debug)]
 struct Flight {
     index: u64,
+    chunk: ChunkHeader,
     publication: Publication,
     attempts: u32,
     stored: Option<u64>,
@@ -105,7 +132,7 @@ impl Sender {
             Stage::Open => self.open(context, server, source),
             Stage::Look => self.look(context, server, source),
             Stage::Send(sending) => self.send(sending, context, server, source),
-            Stage::Close { totals, last } => self.close(totals, last, context, server, source),
+            Stage::Close { totals, last, listing } => self.close(totals, last, listing, context, server, source),
             Stage::Cancel => self.cancel(context, server, source),
             Stage::List(closing, outcome) => self.list(closing, outcome, context, server, source),
             done @ Stage::Done(_) => {
@@ -214,7 +241,7 @@ impl Sender {
                 }
                 self.stage = Stage::List(Closing::Complete(totals), Outcome::Unchanged);
                 if context.sabotaged(Sabotage::RepublishWhole) {
-                    self.stage = Stage::Close { totals, last: stored.last_sequence() };
+                    self.stage = Stage::Close { totals, last: stored.last_sequence(), listing: Listing::Later };
                 }
                 Ok(())
             }
@@ -242,9 +269,13 @@ impl Sender {
     ) -> Checked {
         let may_read = !sending.ended && sending.in_flight.len() < WINDOW;
         if sending.ended && (sending.in_flight.is_empty() || context.sabotaged(Sabotage::EarlyClose)) {
-            return self.finish(*sending, context, source);
+            return self.finish(*sending, context, server, source);
         }
-        if may_read && (sending.in_flight.is_empty() || context.rng.chance(60)) {
+        if sending.ended && sending.look.is_none() && context.rng.chance(30) {
+            context.count(Seen::LookedBeside);
+            let (found, known_to) = (self.stored(context, server, source), sending.plan.last_sequence());
+            sending.look = Some(Look { found, known_to, since: Vec::new() });
+        } else if may_read && (sending.in_flight.is_empty() || context.rng.chance(60)) {
             if let Some(outcome) = self.read(&mut sending, context, source)? {
                 return self.end(outcome, context);
             }
@@ -268,7 +299,11 @@ impl Sender {
                 }
                 Some(sequence) => {
                     let flight = sending.in_flight.swap_remove(at);
-                    sending.plan.acknowledge(flight.index, flight.publication.payload.len() as u64, sequence);
+                    let stored_bytes = flight.publication.payload.len() as u64;
+                    sending.plan.acknowledge(flight.index, stored_bytes, sequence);
+                    if let Some(look) = &mut sending.look {
+                        look.since.push(AcknowledgedChunk { chunk: flight.chunk, stored_bytes, sequence });
+                    }
                     self.watch.acknowledged.insert(flight.index);
                     self.watch.last = self.watch.last.max(sequence);
                     context.say(|| format!("run {}: chunk {} is at {sequence}", self.run, flight.index));
@@ -311,7 +346,7 @@ impl Sender {
         let headers = chunk.to_headers().to_vec();
         let id = (self.run, index);
         let publication = Publication { kind: Kind::Data, headers, payload: payload.into(), id, expected: None };
-        sending.in_flight.push(Flight { index, publication, attempts: 0, stored: None });
+        sending.in_flight.push(Flight { index, chunk, publication, attempts: 0, stored: None });
         Ok(None)
     }
 
@@ -331,6 +366,6 @@ impl Sending {
     fn new(plan: SendPlan, closed: Option<Totals>) -> Self {
         let hasher = DigestAlgorithm::Blake3.hasher();
         let (offset, next, ended, in_flight) = (0, 0, false, Vec::new());
-        Self { plan, hasher, offset, next, ended, in_flight, closed }
+        Self { plan, hasher, offset, next, ended, in_flight, closed, look: None }
     }
 }
