@@ -23,9 +23,9 @@ use std::time::Duration;
 const INITIAL: u64 = 16 * 1024;
 /// Never more than this time's worth is on its way, so that what is urgent waits no longer behind it.
 const LONGEST_QUEUE: Duration = Duration::from_secs(2);
-/// A probe's window is what the line holds, and what it carries in this time beside: two messages of the size that suits it, because
-/// nothing is acknowledged before the whole of a message has come.
-const OPENING: Duration = Duration::from_millis(500);
+/// A probe's window is what the line holds, and what it carries in this time beside: two messages, which take half a second each on slow
+/// lines. Nothing is acknowledged before the whole of a message has come, and only whole ones are sent.
+const OPENING: Duration = Duration::from_secs(1);
 /// It is no more than so many times what was probed with.
 const BELIEVED: u64 = 48;
 /// What is kept on its way beyond what the line holds: a part of that, and so many messages, or what the line carries in this time,

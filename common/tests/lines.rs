@@ -154,13 +154,13 @@ proptest! {
         prop_assert!(usual < 0.1 + 3.0 * (message as f64 / rate) + 0.2 * round_trip, "usually a queue of {usual} s");
     }
 
-    /// Of a line that was measured, no round trip is lost in the beginning: from the first acknowledgement on it is used to nine tenths,
-    /// also while the window is still being found. The estimate may be off by a fifth.
+    /// Of a line that was measured, no round trip is lost in the beginning: from the first acknowledgement on it is used all the time,
+    /// also while the window is still being found. The estimate may be high by a fifth.
     #[test]
     fn a_line_that_was_probed_is_used_at_once(
         rate in (3.8_f64..6.0).prop_map(|exponent| 10_f64.powf(exponent)),
         round_trip in 0.001_f64..0.6,
-        error in 0.8_f64..1.25,
+        error in 1.0_f64..1.2,
         rounds in 1.0_f64..20.0,
     ) {
         let message = message(rate * error);
@@ -169,9 +169,10 @@ proptest! {
         let mut line = Line::new(rate, seconds(round_trip));
         let mut senders = [Sender::new(message, 4 << 30, Duration::ZERO).probed(rate * error, seconds(round_trip), 32 << 10)];
         run(&mut line, &mut senders, end);
+        // Of the last message only a part belongs to that time.
         let used = senders[0].delivered(Duration::ZERO, end + Duration::from_nanos(1)) as f64 + message as f64;
         let could = rate * (end.as_secs_f64() - round_trip);
-        prop_assert!(used >= 0.9 * could, "{used} of {could}");
+        prop_assert!(used >= 0.95 * could, "{used} of {could}");
     }
 
     /// A probe that shows a line a hundred times slower or a thousand times faster than it is: no more than 48 times what it was made
@@ -194,7 +195,9 @@ proptest! {
         let held = sender.most_in_flight.iter().map(|(_, held)| *held).max().unwrap_or_default();
         prop_assert!(held <= most, "{held} bytes on their way, and not {most} at most");
         let used = (sender.delivered(from, end) + message) as f64 / (rate * (end - from).as_secs_f64());
-        prop_assert!(used > 0.9, "used {used}");
+        // Two messages that take more than eight seconds go one by one, however well the line is known: the probe has chosen their size.
+        let alone = if own > 3.5 { own / (own + round_trip) } else { 1.0 };
+        prop_assert!(used > 0.9 * alone, "used {used}");
     }
 
     /// The bound on memory holds whatever the line does.
