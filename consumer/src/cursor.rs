@@ -12,7 +12,7 @@ use natsfer_common::{
 };
 use tokio::time::Instant;
 
-use crate::{ReceiveError, flow::Flow, staging::Owner};
+use crate::{ReceiveError, flow::Flow, staging::Owner, waiting::Mark};
 
 /// The server begins to deliver in less what it says that it holds, once it is asked for. How long that takes to come is the line's, and
 /// is not counted.
@@ -34,10 +34,21 @@ pub(crate) struct Cursor {
     closing: Option<(ClosingRecord, AckPlace)>,
     /// What was outstanding at the last silence.
     silent_with: Option<Outstanding>,
+    /// Whether it began with the first message that is stored.
+    from_first: bool,
     /// When the transfer was opened.
     opened_at: Timestamp,
     /// The server's clock when the cursor was opened.
     server_time: Option<(Timestamp, Instant)>,
+}
+
+/// What is here of a transfer before it is read on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held<'a> {
+    /// Its chunks.
+    pub(crate) chunks: &'a ChunkSet,
+    /// Where it is read on, if that is known; good only while there are chunks.
+    pub(crate) behind: Option<StartAt>,
 }
 
 /// One message of the transfer.
@@ -53,7 +64,7 @@ impl Cursor {
     /// Opens the cursor behind the chunks that are held. One that stands from an earlier run goes on where it was, unless
     /// the disk holds nothing of what it says was received: the disk wins.
     pub(crate) async fn open(
-        broker: &Broker, owner: &Owner, manifest: &Manifest, opened_at: Timestamp, held: &ChunkSet, flow: &Flow,
+        broker: &Broker, owner: &Owner, manifest: &Manifest, opened_at: Timestamp, held: Held<'_>, flow: &Flow,
     ) -> Result<Self, ReceiveError> {
         let (name, kind) = match owner {
             Owner::Receiver(receiver) => (durable_name(receiver, manifest), ConsumerKind::Cursor),
@@ -70,7 +81,7 @@ impl Cursor {
         let earlier = standing.as_ref().map_or(0, |state| state.delivered_to);
         let state = match standing {
             // What was delivered and not acknowledged would come again only after the server's wait for it.
-            Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.is_empty()) => {
+            Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.chunks.is_empty()) => {
                 // There it is made anew, should it be lost before anything comes.
                 spec.start = StartAt::Sequence(state.acknowledged_to + 1);
                 state
@@ -83,6 +94,7 @@ impl Cursor {
                 broker.create_consumer(&mut spec).await?
             }
         };
+        let from_first = earlier == 0 && spec.start == StartAt::First;
         let follow = Follow::standing(broker, spec, &state, flow.place.clone()).await?;
         let pacer = flow.pacer.clone();
         let server_time = state.at.map(|at| (at, Instant::now()));
@@ -94,17 +106,24 @@ impl Cursor {
             earlier,
             closing: None,
             silent_with: None,
+            from_first,
             opened_at,
             server_time,
         })
     }
 
-    /// Whether a receiver's cursor stands, and has delivered and been acknowledged all that is stored.
-    pub(crate) async fn has_nothing_new(
-        broker: &Broker, receiver: &ReceiverName, manifest: &Manifest,
-    ) -> Result<bool, ReceiveError> {
-        let state = broker.consumer(&broker.stream().data(), &durable_name(receiver, manifest)).await?;
-        Ok(state.is_some_and(|state| state.pending == 0 && state.unacknowledged == 0))
+    /// How far it has read, once all that is stored has come; `None` where more is to come, or the server does not say.
+    pub(crate) async fn mark(&mut self, broker: &Broker) -> Option<Mark> {
+        let epoch = broker.epoch();
+        // Before it is asked what is outstanding: what is stored in between counts as new.
+        let messages = broker.stored_messages(&self.manifest).await.ok()?;
+        let all_read = self.follow.outstanding().await.is_ok_and(|outstanding| outstanding.is_empty());
+        all_read.then(|| Mark { messages, behind: Some(self.follow.position()), epoch })
+    }
+
+    /// Whether all that is stored comes through it, and nothing lies before its beginning.
+    pub(crate) fn reads_all(&self) -> bool {
+        self.from_first
     }
 
     /// Deletes the cursor that an earlier run may have left.
@@ -201,7 +220,7 @@ impl Cursor {
         }
     }
 
-    /// Ends this run's reading; the consumer of a receiver stays for the next run.
+    /// Ends this run's reading where the server is away: the consumer of a receiver stays for the next run.
     pub(crate) async fn pause(self) {
         if self.kind == ConsumerKind::Look {
             self.close().await;
@@ -215,9 +234,14 @@ fn durable_name(receiver: &ReceiverName, manifest: &Manifest) -> String {
 }
 
 /// Where to begin when these chunks are held: at the first one that is not, found without moving payloads.
-async fn start_behind(broker: &Broker, manifest: &Manifest, held: &ChunkSet) -> Result<StartAt, ReceiveError> {
-    if held.first_missing() == 0 {
-        return Ok(StartAt::First);
+async fn start_behind(
+    broker: &Broker, manifest: &Manifest, Held { chunks: held, behind }: Held<'_>,
+) -> Result<StartAt, ReceiveError> {
+    match behind {
+        _ if held.is_empty() => return Ok(StartAt::First),
+        Some(behind) => return Ok(behind),
+        None if held.first_missing() == 0 => return Ok(StartAt::First),
+        None => {}
     }
     let what = format!("looking for the first chunk of transfer {} that is not here", manifest.transfer);
     let found = broker.patiently(&what, || async {

@@ -284,6 +284,11 @@ impl ReceiveError {
         matches!(self, Self::Stalled { .. } | Self::SizeUnknown { .. })
     }
 
+    /// Whether it says that all that is stored has been read, and that more has to be sent.
+    pub(crate) fn awaits_sender(&self) -> bool {
+        matches!(self, Self::Stalled { .. } | Self::ChunksMissing { .. })
+    }
+
     /// Whether it says that what came does not belong together.
     pub(crate) fn is_about_bytes(&self) -> bool {
         self.rejection() == Some(RejectionReason::Contradiction)

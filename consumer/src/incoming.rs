@@ -27,6 +27,7 @@ use crate::{
     save::Save,
     staging::Owner,
     target::Names,
+    waiting::Waiting,
 };
 
 /// A transfer, known by its manifest. It ends in one consuming call; dropped without one, it goes back to the server at once.
@@ -45,6 +46,8 @@ pub struct Incoming {
     pub(crate) progress: Meter,
     /// Which files are taken.
     pub(crate) selection: Arc<Selection>,
+    /// What is remembered of those that wait.
+    pub(crate) waiting: Waiting,
 }
 
 impl Incoming {
@@ -149,7 +152,7 @@ impl Incoming {
         self.ensure_taken().await?;
         let name = self.place(&options.layout)?;
         let names = if limits.unwanted.contains(&Unwanted::Unportable) { Names::Folded } else { Names::AsStored };
-        let Self { broker, manifest, opened_at, payload, crc32, origin, flows, progress, .. } = self;
+        let Self { broker, manifest, opened_at, payload, crc32, origin, flows, progress, waiting, .. } = self;
         let save = Save {
             broker,
             owner: &origin.owner(),
@@ -162,6 +165,7 @@ impl Incoming {
             flows,
             delivered: origin.delivered(),
             progress,
+            waiting,
         };
         save.run(payload.clone(), crc32.clone()).await
     }

@@ -6,7 +6,7 @@ use crate::{
     Failure, ReceiveError,
     bench::Bench,
     checkpoint::Checkpoint,
-    cursor::{Cursor, Piece},
+    cursor::{Cursor, Held, Piece},
     flow::Flow,
     presence::{closed, is_there},
     save::Save,
@@ -81,18 +81,26 @@ impl<'a> Intake<'a> {
     ) -> Result<Self, ReceiveError> {
         let held = bench.part()?.held().clone();
         save.progress.begin(save.manifest, &held);
-        let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, &held, flow).await?;
+        let behind = save.waiting.mark(save.manifest, save.broker.epoch()).and_then(|mark| mark.behind);
+        let held = Held { chunks: &held, behind };
+        let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, held, flow).await?;
         let (batch, most_batched) = (Batch::default(), flow.batch);
         Ok(Self { save, bench, extra, cursor, batch, most_batched, checkpoint: Checkpoint::new() })
     }
 
-    /// Ends the reading, which failed with this error, if it did: the cursor stays where the next run goes on. The part's files
-    /// are nobody's then.
+    /// Ends the reading, which failed with this error, if it did. No cursor is left, unless the server is away; what waits for its
+    /// sender is remembered. The part's files are nobody's then.
     pub(crate) async fn end(mut self, error: Option<&ReceiveError>) {
         // It has failed already, if this does.
         let _ = self.checkpoint.finish(self.bench, self.save.broker).await;
+        let Save { broker, manifest, waiting, .. } = self.save;
+        if error.is_some_and(ReceiveError::awaits_sender)
+            && let Some(mark) = self.cursor.mark(broker).await
+        {
+            waiting.leave(manifest, mark);
+        }
         match error.map(ReceiveError::failure) {
-            Some(Failure::Passing) => self.cursor.pause().await,
+            Some(Failure::Passing) if !broker.is_connected() => self.cursor.pause().await,
             _ => self.cursor.close().await,
         }
     }
@@ -109,7 +117,12 @@ impl<'a> Intake<'a> {
             event = match reception.next(event, self.bench.progress()) {
                 Next::Read => self.next().await?,
                 Next::LookForClose => {
-                    if let Some(record) = broker.closing_anywhere(manifest).await? {
+                    let record = match self.cursor.reads_all() {
+                        // It would have come.
+                        true => broker.closing_record(&manifest.channel, transfer).await?,
+                        false => broker.closing_anywhere(manifest).await?,
+                    };
+                    if let Some(record) = record {
                         self.close(record).await?;
                     }
                     Event::Looked

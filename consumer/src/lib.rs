@@ -67,6 +67,7 @@ mod shortfall;
 mod staging;
 mod sweep;
 mod target;
+mod waiting;
 
 pub use disk_error::Ability;
 pub use error::{Failure, ReceiveError};

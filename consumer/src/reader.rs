@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     Incoming, Limits, ReceiveError,
-    cursor::Cursor,
+    cursor::{Cursor, Held},
     inline::decode_inline,
     origin::Origin,
     pump::{Piece, Pump},
@@ -90,8 +90,8 @@ impl TransferReader {
                 // A reader keeps nothing on disk, hence begins at the beginning, whatever was read before.
                 let owner = origin.owner();
                 let flow = flows.open(&broker, &manifest).await;
-                let none = ChunkSet::default();
-                let opened = Cursor::open(&broker, &owner, &manifest, opened_at, &none, &flow).await;
+                let none = Held { chunks: &ChunkSet::default(), behind: None };
+                let opened = Cursor::open(&broker, &owner, &manifest, opened_at, none, &flow).await;
                 let cursor = match opened {
                     Ok(cursor) => cursor,
                     Err(error) => {

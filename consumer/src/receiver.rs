@@ -30,6 +30,7 @@ use crate::{
     report::reject,
     staging::{Owner, StagingDirectory},
     sweep::sweep,
+    waiting::Waiting,
 };
 
 /// Rest before an inbox that went away is made anew.
@@ -55,6 +56,8 @@ pub struct Receiver {
     passing: Arc<Semaphore>,
     /// Places of those that have landed and wait for room to say so.
     waiting: Arc<Semaphore>,
+    /// What is remembered of those that wait for their senders.
+    waiting_for_senders: Waiting,
     flows: Flows,
     tasks: TaskTracker,
     ledger: Option<Arc<Ledger>>,
@@ -151,6 +154,7 @@ impl Receiver {
             queue: VecDeque::new(),
             passing: Arc::new(Semaphore::new(MOST_PASSING)),
             waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+            waiting_for_senders: Waiting::default(),
             flows,
             tasks: TaskTracker::new(),
             ledger,
@@ -342,7 +346,8 @@ impl Receiver {
         let owner = Owner::Receiver(self.options.name.clone());
         let progress = Meter::new(&manifest);
         Incoming {
-            broker: self.broker.clone(),
+            // It has a hand, which others wait for.
+            broker: self.broker.without_waiting_for_consumers(),
             manifest,
             opened_at: delivery.published_at,
             payload: delivery.payload(),
@@ -357,6 +362,7 @@ impl Receiver {
             limits: self.options.limits.clone(),
             progress,
             selection: self.selection.clone(),
+            waiting: self.waiting_for_senders.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use natsfer_common::{
 
 use crate::{
     Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter, report::reject,
-    staging::Owner,
+    staging::Owner, waiting::Waiting,
 };
 
 /// Bytes asked for ahead of what is written.
@@ -119,6 +119,7 @@ impl Rejections {
             limits: self.limits.clone(),
             progress,
             selection: self.selection.clone(),
+            waiting: Waiting::default(),
         })
     }
 

@@ -9,7 +9,9 @@ use natsfer_common::{
     header,
 };
 
-use crate::{Choice, Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter};
+use crate::{
+    Choice, Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter, waiting::Waiting,
+};
 
 /// Bytes of which a part is kept while others are written.
 const WINDOW: u64 = 8 << 20;
@@ -122,6 +124,7 @@ impl Replays {
             limits: self.limits.clone(),
             progress,
             selection: Arc::default(),
+            waiting: Waiting::default(),
         })
     }
 }

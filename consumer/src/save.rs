@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use jiff::Timestamp;
 use natsfer_common::{
-    Channel, Digest, FileName, Inline, Manifest, Totals, TransferId, blocking,
+    Channel, ChunkSet, Digest, FileName, Inline, Manifest, Totals, TransferId, blocking,
     broker::{Broker, Copies},
 };
 
@@ -23,6 +23,7 @@ use crate::{
     report::Report,
     room::Room,
     staging::{Discarded, Owner, StagingDirectory},
+    waiting::{Mark, Waiting},
 };
 
 /// Every so many deliveries, a transfer that was put back is looked into, whatever seems to have happened to it.
@@ -71,6 +72,7 @@ pub(crate) struct Save<'a> {
     /// How many times the transfer was delivered.
     pub(crate) delivered: u64,
     pub(crate) progress: &'a Meter,
+    pub(crate) waiting: &'a Waiting,
 }
 
 impl Save<'_> {
@@ -135,6 +137,9 @@ impl Save<'_> {
         if result.as_ref().is_err_and(|error| error.failure() != Failure::Passing) {
             self.forget().await;
         }
+        if !result.as_ref().is_err_and(ReceiveError::awaits_sender) {
+            self.waiting.forget(self.manifest);
+        }
         result
     }
 
@@ -191,14 +196,11 @@ impl Save<'_> {
         &self, report: Report<'_>, known: Option<Totals>, extra: &mut Extra,
     ) -> Result<(), ReceiveError> {
         let transfer = self.manifest.transfer;
-        let all_read = Cursor::has_nothing_new(self.broker, report.receiver, self.manifest).await?;
+        let all_read = self.is_all_read(known).await?;
         let Some(totals) = known else {
             return if all_read { Err(ReceiveError::Stalled { transfer }) } else { Ok(()) };
         };
-        let (target, owner, manifest) = (self.target.clone(), self.owner.clone(), self.manifest.clone());
-        let limits = self.limits.clone();
-        let claimed = blocking(move || PartFiles::claimed(&target, &owner, &manifest, &limits)).await;
-        let missing = claimed.missing(totals.chunks);
+        let missing = self.claimed().await.missing(totals.chunks);
         if missing.is_empty() {
             return Ok(());
         }
@@ -208,6 +210,35 @@ impl Save<'_> {
             return Err(ReceiveError::ChunksMissing { transfer, missing });
         }
         Ok(())
+    }
+
+    /// Whether all that is stored has been read, as far as that shows without reading it.
+    async fn is_all_read(&self, known: Option<Totals>) -> Result<bool, ReceiveError> {
+        let epoch = self.broker.epoch();
+        let mark = self.waiting.mark(self.manifest, epoch);
+        let stored = self.broker.stored_messages(self.manifest).await?;
+        match (mark, stored) {
+            (Some(Mark { messages: Some(read), .. }), Some(stored)) => Ok(read == stored),
+            (Some(Mark { behind: Some(behind), .. }), None) => Ok(!self.broker.has_more(self.manifest, behind).await?),
+            (None, Some(stored)) => {
+                // Left by another process: as many chunks as there are messages, but for the closing record.
+                let all_read = self.claimed().await.len() + u64::from(known.is_some()) == stored;
+                if all_read {
+                    // It may have died before it could delete its cursor.
+                    Cursor::forget(self.broker, self.owner, self.manifest).await;
+                    self.waiting.leave(self.manifest, Mark { messages: Some(stored), behind: None, epoch });
+                }
+                Ok(all_read)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// The chunks that are here, as far as the journal says.
+    async fn claimed(&self) -> ChunkSet {
+        let (target, owner, manifest) = (self.target.clone(), self.owner.clone(), self.manifest.clone());
+        let limits = self.limits.clone();
+        blocking(move || PartFiles::claimed(&target, &owner, &manifest, &limits)).await
     }
 
     /// Fills the part with what comes, until the file can be landed.

@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use super::{
     AccessError, BrokerError, ConnectOptions, JetStreamApi, JetStreamDomain, Login, Patience, Share, code,
     consumer_grant::Grants,
+    denied::DeniedRequests,
     inflow::{self, Inflow},
     line::{Line, Owner},
-    message::DeniedLeaders,
     message_limit::{MessageLimit, counted},
     servers::Servers,
     stream_pair::LastLook,
@@ -60,7 +60,7 @@ pub struct Broker {
     subjects: Subjects,
     violations: Violations,
     pub(super) message_limit: MessageLimit,
-    pub(super) denied_leaders: DeniedLeaders,
+    pub(super) denied_requests: DeniedRequests,
     pub(super) last_look: LastLook,
     pub(super) grants: Grants,
     /// Whether the streams have been there since this connected first.
@@ -74,6 +74,7 @@ pub struct Broker {
     pub(super) making_streams: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
     room: Room,
+    consumers: Consumers,
     absence: Absence,
     /// How the connection was made, if we have made it.
     options: Option<Arc<ConnectOptions>>,
@@ -86,6 +87,13 @@ pub struct Broker {
 /// Whether room is waited for, where a stream or the server's storage is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
+    Awaited,
+    NotAwaited,
+}
+
+/// Whether it is waited for that the stream, or the account, takes one more consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consumers {
     Awaited,
     NotAwaited,
 }
@@ -198,8 +206,6 @@ impl Broker {
         let line = Line::new(client.clone(), owner, format!("{}.ping", stream.prefix()), violations.clone());
         let jetstream = async_nats::jetstream::new(client.clone());
         let (api_prefix, domain) = (api.prefix(), api.domain().cloned());
-        let (lost_consumers, patience, room, denied_leaders) =
-            (Arc::default(), PATIENCE, Room::Awaited, DeniedLeaders::default());
         Self {
             client,
             line,
@@ -211,16 +217,17 @@ impl Broker {
             subjects,
             violations,
             message_limit: MessageLimit::default(),
-            denied_leaders,
+            denied_requests: DeniedRequests::default(),
             last_look: LastLook::default(),
             grants: Grants::default(),
             streams_seen: Arc::default(),
             small_file_found: Arc::default(),
             silence_told: Arc::default(),
-            lost_consumers,
+            lost_consumers: Arc::default(),
             making_streams: Arc::default(),
-            patience,
-            room,
+            patience: PATIENCE,
+            room: Room::Awaited,
+            consumers: Consumers::Awaited,
             absence: Absence::Awaited,
             options: None,
             further: Arc::default(),
@@ -240,6 +247,13 @@ impl Broker {
         Self { room: Room::NotAwaited, ..self.clone() }
     }
 
+    /// The same connection, on which it is not waited for that others give up consumers: that the stream, or the account, takes no more
+    /// is an error at once. For whoever holds a place meanwhile that others wait for.
+    #[must_use]
+    pub fn without_waiting_for_consumers(&self) -> Self {
+        Self { consumers: Consumers::NotAwaited, ..self.clone() }
+    }
+
     /// The same connection, on which JetStream is not waited for where it is off, or where there is no stream: that is an error within a
     /// second or two. For whoever only looks.
     #[must_use]
@@ -254,8 +268,12 @@ impl Broker {
 
     /// Whether asking again later can help what was asked here.
     pub(super) fn waits_for(&self, error: &BrokerError) -> bool {
-        let is_absent = matches!(error, BrokerError::NoJetStream { .. } | BrokerError::NoStream { .. });
-        error.is_passing() && !(is_absent && self.tells_absence()) && (self.room == Room::Awaited || !error.is_full())
+        let is_told = match error {
+            BrokerError::NoJetStream { .. } | BrokerError::NoStream { .. } => self.tells_absence(),
+            BrokerError::ConsumersUsedUp { .. } => self.consumers == Consumers::NotAwaited,
+            error => error.is_full() && self.room == Room::NotAwaited,
+        };
+        error.is_passing() && !is_told
     }
 
     /// Changes whenever the server may be another one than before: the connection was made anew, or a consumer was lost. A
@@ -539,6 +557,9 @@ pub(super) fn read_answer<T: DeserializeOwned>(what: &str, answer: &Message) -> 
         Ok(Response::Ok(answer)) => Ok(answer),
         Ok(Response::Err { error }) if code::NOT_ENABLED.contains(&error.error_code().0) => {
             Err(BrokerError::NoJetStream { what: what() })
+        }
+        Ok(Response::Err { error }) if error.error_code().0 == code::MOST_CONSUMERS => {
+            Err(BrokerError::ConsumersUsedUp { what: what(), description: error.to_string() })
         }
         Ok(Response::Err { error }) => {
             Err(BrokerError::Refused { what: what(), code: error.error_code().0, description: error.to_string() })

@@ -118,6 +118,17 @@ pub enum BrokerError {
         /// JetStream's words, with the code.
         description: String,
     },
+    /// The stream, or the account, has as many consumers as it takes.
+    #[error(
+        "no more consumers: {what}: {description}. Those there are have to go first, or `max_consumers` of the stream or the account has \
+         to be raised: `nats consumer ls` lists them"
+    )]
+    ConsumersUsedUp {
+        /// What was asked.
+        what: String,
+        /// JetStream's words, with the code.
+        description: String,
+    },
     /// A stream of another JetStream domain takes the same subjects, and has answered.
     #[error("stored in JetStream domain {other}, and not as asked in {domain}: {what}")]
     OtherDomain {
@@ -213,11 +224,11 @@ pub mod code {
     pub const STREAM_FULL: [u64; 5] = [10_077, 10_047, 10_023, 10_028, 10_002];
     /// The subject's last message is not the expected one.
     pub const WRONG_LAST_SEQUENCE: u64 = 10_071;
-    /// The server, or its leader, is not ready, is still at work on the last try, drops what it cannot queue, or has as many
-    /// consumers as it takes: those that only look around go soon.
-    pub const UNAVAILABLE: [u64; 14] = [
-        10_004, 10_005, 10_007, 10_008, 10_009, 10_026, 10_035, 10_072, 10_118, 10_119, 10_158, 10_163, 10_167, 10_194,
-    ];
+    /// The stream, or the account, has as many consumers as it takes.
+    pub const MOST_CONSUMERS: u64 = 10_026;
+    /// The server, or its leader, is not ready, is still at work on the last try, or drops what it cannot queue.
+    pub const UNAVAILABLE: [u64; 13] =
+        [10_004, 10_005, 10_007, 10_008, 10_009, 10_035, 10_072, 10_118, 10_119, 10_158, 10_163, 10_167, 10_194];
 }
 
 impl BrokerError {
@@ -252,6 +263,8 @@ impl BrokerError {
             | Self::NoJetStream { .. }
             | Self::NoStream { .. }
             | Self::StreamsGone { .. }
+            // Those that only look around go soon.
+            | Self::ConsumersUsedUp { .. }
             | Self::Interrupted { .. } => true,
             Self::Refused { code, .. } => code::UNAVAILABLE.contains(code) || self.is_full(),
             Self::Connect { source, .. } => {

@@ -141,7 +141,7 @@ impl Follow {
             let State::Standing { reading, arrivals, .. } = &mut self.state else {
                 match self.renew().await {
                     // It has been waited for, and is waited for on.
-                    Err(error) if error.is_passing() => {}
+                    Err(error) if self.broker.waits_for(&error) => {}
                     result => result?,
                 }
                 continue;
@@ -206,6 +206,15 @@ impl Follow {
     /// Whether messages before the last one are still on their way: over several connections they come in no order.
     pub fn has_gaps(&self) -> bool {
         matches!(&self.state, State::Standing { arrivals, .. } if arrivals.has_gaps())
+    }
+
+    /// Behind the last message that came; where the reading began, before one came.
+    pub fn position(&self) -> StartAt {
+        match (&self.last, &self.source) {
+            (Some(last), _) => StartAt::Sequence(last.sequence.saturating_add(1)),
+            (None, Source::Consumer { spec, .. }) => spec.start,
+            (None, Source::Headers { .. }) => StartAt::First,
+        }
     }
 
     /// When the last message that came was stored, by the server's clock.

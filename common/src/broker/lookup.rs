@@ -184,6 +184,19 @@ impl Broker {
         .await
     }
 
+    /// Whether something is stored of a transfer's chunks from there on.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn has_more(&self, manifest: &Manifest, start: StartAt) -> Result<bool, BrokerError> {
+        let filter = self.subjects().data(&manifest.channel, manifest.transfer);
+        let sequence = match start {
+            StartAt::First => 1,
+            StartAt::Sequence(sequence) => sequence,
+        };
+        Ok(self.first_from(&self.stream().data(), &filter, sequence).await?.is_some())
+    }
+
     /// Goes through the headers of a transfer's messages in stream order, from there on, without moving their payloads.
     ///
     /// # Errors

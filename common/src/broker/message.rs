@@ -1,10 +1,5 @@
 //! Single stored messages, by their subject.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use async_nats::{HeaderMap, Message, StatusCode};
 use base64::Engine as _;
 use bytes::Bytes;
@@ -179,41 +174,11 @@ impl Broker {
     /// server once for each connection, whose log is for real attempts.
     async fn ask_leader(&self, stream: &str, query: &Value) -> Result<Option<StoredMessage>, BrokerError> {
         let what = format!("reading a message of stream {stream}");
-        if let Some(violation) = self.denied_leaders.of(stream, self.connects()) {
-            return Err(BrokerError::Denied { what, violation });
-        }
-        match self.api::<RawAnswer>(&what, &format!("STREAM.MSG.GET.{stream}"), query).await {
+        match self.api_unless_denied::<RawAnswer>(&what, &format!("STREAM.MSG.GET.{stream}"), query).await {
             Ok(RawAnswer { message }) => Ok(Some(message.read(&what)?)),
             Err(error) if error.is(code::MESSAGE_NOT_FOUND) => Ok(None),
-            Err(BrokerError::Denied { what, violation }) => {
-                self.denied_leaders.note(stream, self.connects(), &violation);
-                Err(BrokerError::Denied { what, violation })
-            }
             Err(error) => Err(error),
         }
-    }
-}
-
-/// The streams whose leader this user may not ask, and the server's words when it was tried.
-#[derive(Debug, Clone, Default)]
-pub(super) struct DeniedLeaders(Arc<Mutex<BTreeMap<String, Denial>>>);
-
-/// Good for one connection: the next one may have other rights.
-#[derive(Debug)]
-struct Denial {
-    connection: u64,
-    violation: String,
-}
-
-impl DeniedLeaders {
-    fn of(&self, stream: &str, connection: u64) -> Option<String> {
-        let denials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        denials.get(stream).filter(|denial| denial.connection == connection).map(|denial| denial.violation.clone())
-    }
-
-    fn note(&self, stream: &str, connection: u64, violation: &str) {
-        let denial = Denial { connection, violation: violation.to_owned() };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.to_owned(), denial);
     }
 }
 

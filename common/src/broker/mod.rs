@@ -6,6 +6,7 @@ mod connection;
 mod consumer;
 mod consumer_grant;
 mod context;
+mod denied;
 mod error;
 mod facts;
 mod fetch;

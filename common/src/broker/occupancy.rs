@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Broker, BrokerError, CatalogEntry, TransferState, code};
-use crate::{Channel, ChannelFilter, Kind, TransferId};
+use crate::{Channel, ChannelFilter, Kind, Manifest, TransferId};
 
 /// How many messages the data stream has of each transfer, where somebody had to ask.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +55,25 @@ impl Broker {
             Ok(counts) => Ok(Occupancy(Some(counts))),
             Err(BrokerError::Denied { .. }) => Ok(Occupancy::default()),
             Err(error) if error.is(code::STREAM_NOT_FOUND) => Ok(Occupancy::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many messages the data stream has of a transfer, which changes with each that is stored; `None` where it may not be asked.
+    /// It takes no consumer, and moves no message.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn stored_messages(&self, manifest: &Manifest) -> Result<Option<u64>, BrokerError> {
+        let filter = self.subjects().data(&manifest.channel, manifest.transfer);
+        let what = format!("counting what is stored of transfer {}", manifest.transfer);
+        let subject = format!("STREAM.INFO.{}", self.stream().data());
+        match self.api_unless_denied(&what, &subject, &json!({ "subjects_filter": filter })).await {
+            Ok(Page { state, .. }) => {
+                Ok(Some(state.subjects.and_then(|counts| counts.get(&filter).copied()).unwrap_or(0)))
+            }
+            Err(BrokerError::Denied { .. }) => Ok(None),
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => Ok(Some(0)),
             Err(error) => Err(error),
         }
     }

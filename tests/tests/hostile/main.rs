@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod attacks;
+mod consumers;
 mod forger;
 
 use std::collections::{BTreeMap, BTreeSet};
