@@ -49,6 +49,7 @@ mod options;
 mod origin;
 mod part_files;
 mod presence;
+mod preview;
 mod progress;
 mod pump;
 mod quota;
@@ -87,6 +88,7 @@ pub use natsfer_common::{
     },
 };
 pub use options::{ConflictPolicy, ReceiverOptions, SaveOptions};
+pub use preview::{Outlook, Preview, Previewing};
 pub use progress::Progress;
 pub use range::{ByteRange, read_range};
 pub use reader::TransferReader;

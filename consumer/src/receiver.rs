@@ -26,6 +26,7 @@ use crate::{
     hold::Hold,
     ledger::{Ledger, LeftBehind},
     origin::{Hand, Origin},
+    preview::ensure_same_channels,
     progress::Meter,
     report::reject,
     staging::{Owner, StagingDirectory},
@@ -125,17 +126,11 @@ impl Receiver {
             headers_only: false,
             kind: ConsumerKind::Inbox { ack_wait: options.takeover },
         };
-        let standing = match broker.consumer(&spec.stream, &spec.name).await? {
-            Some(state) if state.filters != spec.filters => {
-                return Err(ReceiveError::OtherChannels {
-                    receiver: spec.name,
-                    existing: broker.channels_in_words(&state),
-                    wanted: options.channels.as_str().into(),
-                });
-            }
-            // Created also when it stands: the takeover time may have changed.
-            _ => broker.create_consumer(&mut spec).await?,
-        };
+        if let Some(state) = broker.consumer(&spec.stream, &spec.name).await? {
+            ensure_same_channels(&broker, &options.name, &options.channels, &state)?;
+        }
+        // Created also when it stands: the takeover time may have changed.
+        let standing = broker.create_consumer(&mut spec).await?;
         let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::inbox()).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
         let flows = Flows::new(options.window, options.concurrency).with_rate(options.rate);

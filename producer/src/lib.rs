@@ -27,6 +27,7 @@ mod lanes;
 mod options;
 mod patience;
 mod prepare;
+mod preview;
 mod producer;
 mod pruning;
 mod recovery;
@@ -53,6 +54,7 @@ pub use natsfer_common::{
     },
 };
 pub use options::{Evidence, SendOptions};
+pub use preview::{Before, Preview};
 pub use producer::Producer;
 pub use pruning::{CarelessPruning, PruneState, Pruning};
 pub use removal::{Cancellation, Remover, cancel, remove};

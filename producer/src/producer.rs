@@ -7,15 +7,15 @@ use std::{
 
 use bytes::Bytes;
 use natsfer_common::{
-    Rate, Together,
+    Rate, Together, blocking,
     broker::{Broker, ConnectOptions, Pacer},
     metrics::{SEND_FAILURES, SEND_SECONDS, SENDING, SENT_BYTES, SENT_FILES, UnderWay},
 };
 use tokio::{io::AsyncRead, sync::watch, time::Instant};
 
 use crate::{
-    ProducerError, Progress, SendOptions, Sending, Sent, StoredCopy, cutter::Buffers, lanes::Lanes, source::Source,
-    turns::Turns, upload::Upload, verification::verify_file,
+    Preview, ProducerError, Progress, SendOptions, Sending, Sent, StoredCopy, cutter::Buffers, lanes::Lanes,
+    preview::preview, source::Source, turns::Turns, upload::Upload, verification::verify_file,
 };
 
 /// Files that are opened in one go, and read where they are small, at most.
@@ -98,6 +98,21 @@ impl Producer {
                 || Err(ProducerError::Read { path: path.clone(), source: io::Error::other("that was given up") });
             Ok((opening.done(path.clone()).await.unwrap_or_else(given_up)?, options))
         })
+    }
+
+    /// What [`Producer::send_file`] would do with a file, by its name, size and time. Nothing is published, nor created.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or the server does not answer.
+    pub async fn preview_file(
+        &self, path: impl AsRef<Path>, mut options: SendOptions,
+    ) -> Result<Preview, ProducerError> {
+        let path = path.as_ref().to_owned();
+        if options.name.is_none() {
+            options.name = Some(own_name(&path)?);
+        }
+        let source = blocking(move || Source::file(&path)).await?;
+        preview(self.broker(), &source, &options).await
     }
 
     /// Reads the stored copy of a file to its end, and compares it with the file. The options are those it was sent with.

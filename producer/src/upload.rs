@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Sources that agree in name, size and mtime and differ in their bytes are told apart by a number; nobody has so many.
-const MOST_REVISIONS: u32 = 1_000;
+pub(crate) const MOST_REVISIONS: u32 = 1_000;
 
 /// What a source of unknown length is taken for when the line is measured, in bytes.
 const UNKNOWN_SIZE: u64 = 1 << 20;

@@ -152,6 +152,27 @@ impl Broker {
         Ok(receivers)
     }
 
+    /// The transfers on these channels that a receiver has yet to receive, oldest first; all of them where it has no inbox yet. Of those
+    /// that it was given and has not acknowledged in order, its own words tell which are done.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn yet_to_receive(
+        &self, receiver: &ReceiverName, inbox: Option<&ConsumerState>, channels: &ChannelFilter,
+    ) -> Result<Vec<CatalogEntry>, BrokerError> {
+        let (done_to, delivered_to) = inbox.map_or((0, 0), |inbox| (inbox.acknowledged_to, inbox.delivered_to));
+        let behind = done_to.saturating_add(1);
+        let mut catalog = self.catalog_from(channels, StartAt::Sequence(behind)).await?;
+        if delivered_to > done_to {
+            let words = self.words_of_receivers(channels, Some(behind)).await?;
+            catalog.retain(|entry| {
+                let key = (entry.manifest.channel.clone(), entry.manifest.transfer);
+                entry.sequence > delivered_to || words.settled(receiver, &key, entry) == Settled::Unknown
+            });
+        }
+        Ok(catalog)
+    }
+
     /// The channels that a receiver's inbox listens on, for people.
     pub fn channels_in_words(&self, inbox: &ConsumerState) -> String {
         match &self.channels_of_inbox(inbox)[..] {

@@ -1,6 +1,6 @@
 //! Where and how files are landed, and what is refused: the options of every command that lands any.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use natsfer_common::{
     Rate,
@@ -70,6 +70,16 @@ impl LandingArguments {
         broker.with_connections(self.connections.into()).await
     }
 
+    /// The directory, whether it is there or not.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.into
+    }
+
+    /// What is done where another file of the name is there.
+    pub(crate) fn on_conflict(&self) -> ConflictPolicy {
+        self.on_conflict
+    }
+
     /// How each file is saved.
     pub(crate) fn save_options(&self) -> SaveOptions {
         SaveOptions::default().with_on_conflict(self.on_conflict).with_layout(self.layout.clone())
@@ -83,6 +93,12 @@ impl LandingArguments {
     /// Where files stand.
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// What no file may exceed, the limit on the whole directory included.
+    pub(crate) fn limits_of_each(&self) -> Limits {
+        let bytes = [self.max_size, self.max_disk].into_iter().flatten().map(|ByteCount(bytes)| bytes).min();
+        self.limits().with_max_size(bytes)
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -4,6 +4,7 @@ mod lag;
 mod leftovers;
 mod observer;
 mod place;
+mod preview;
 mod quiet;
 mod start;
 mod summary;
@@ -20,11 +21,12 @@ use natsfer_common::{
     ChannelFilter, ReceiverName, blocking,
     broker::{Broker, BrokerError},
     cli::{
-        Http, HttpArguments, Outcome, ProgressMode, Progresses, ServerArguments, number, parse_duration, stop_signal,
+        Http, HttpArguments, Outcome, ProgressMode, Progresses, ServerArguments, count, note, number, parse_duration,
+        stop_signal,
     },
 };
 use natsfer_consumer::{
-    Limits, Receiver, ReceiverOptions, TargetDirectory,
+    Limits, Previewing, Receiver, ReceiverOptions, TargetDirectory,
     hooks::{Counts, Hooks},
 };
 
@@ -46,6 +48,7 @@ Examples:
   {program} receive -n billing --into inbox --layout '{channel/}/{date}/{name}'
   {program} receive -n billing --match '**/*.csv' --into inbox --exec './import \"$NATSFER_PATH\"'
   {program} receive -n billing --into inbox --max-size 1GiB --max-disk 50GiB --refuse hidden,executable
+  {program} receive -n billing --match '**/*.csv' --into inbox --dry-run  # says what would land, and where
   {program} receive -n billing --into inbox --rate 20MiB --http 127.0.0.1:8223")]
 pub(crate) struct Receive {
     /// Durable name: receivers of different names each get every file, processes of one name share them
@@ -69,6 +72,10 @@ pub(crate) struct Receive {
     /// Exit after this many files have landed, and their commands have ended
     #[arg(long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     count: Option<u64>,
+    /// Only say what would be done with the files that wait, and where they would land, then exit: nothing is received, made or
+    /// acknowledged
+    #[arg(long)]
+    dry_run: bool,
     /// Files received at once; of those in chunks, a few at most
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = number::<u16>(1..=256))]
     concurrency: u16,
@@ -109,6 +116,12 @@ struct Begun {
 impl Receive {
     pub(crate) async fn run(self: Box<Self>, server: &ServerArguments) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
+        if self.dry_run {
+            return tokio::select! {
+                () = &mut stop => Ok(Outcome::Failed),
+                outcome = self.preview(server) => outcome,
+            };
+        }
         let stopped = || tracing::info!("stopping; what is not finished goes on with the next run");
         let begun = tokio::select! {
             () = &mut stop => {
@@ -149,6 +162,27 @@ impl Receive {
             (End::Stopped, Until::Count(_) | Until::Drained(_)) => Outcome::Failed,
             _ => outcome,
         })
+    }
+
+    /// Says what would be done with what waits.
+    async fn preview(&self, server: &ServerArguments) -> anyhow::Result<Outcome> {
+        let broker = server.connect(super::Arguments::command(), Duration::ZERO).await?;
+        let (selection, limits) = (self.selection.selection(), self.landing.limits_of_each());
+        let previewing = Previewing {
+            receiver: &self.name,
+            channels: &self.channel,
+            selection: &selection,
+            layout: self.landing.layout(),
+            limits: &limits,
+        };
+        let previews = previewing.look(&broker.without_waiting_for_jetstream()).await?;
+        broker.close().await;
+        for preview in &previews {
+            preview::print(preview, self.landing.directory(), self.landing.on_conflict(), self.json)?;
+        }
+        let files = count(previews.len() as u64, "file");
+        note(&format!("a dry run: {files} for receiver '{}', and nothing was received", self.name));
+        Ok(Outcome::Done)
     }
 
     /// Connects, for as long as it takes, and opens all that is needed.

@@ -5,6 +5,7 @@ mod cancel;
 mod delivery;
 mod doctor;
 mod init;
+mod preview;
 mod prune;
 mod said;
 mod send;
@@ -56,6 +57,8 @@ Examples:
   Remove what two receivers have, and what nothing has happened to for a month:
     natsfer-producer prune --delivered-to billing,archive
     natsfer-producer prune --older-than 30d
+  See what would be sent, and what is stored already:
+    natsfer-producer send --dry-run 2026/
   Create the streams with three replicas and at most 100 GiB each:
     natsfer-producer init --replicas 3 --max-bytes 100GiB
 
@@ -104,7 +107,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     }
     let patience = if let Connected::Send(send) = &command { send.patience() } else { Duration::ZERO };
     let broker = server.connect(Arguments::command(), patience).await?;
-    let broker = if let Connected::Send(_) = command { broker } else { broker.without_waiting_for_jetstream() };
+    let broker = match &command {
+        Connected::Send(send) if !send.is_dry_run() => broker,
+        _ => broker.without_waiting_for_jetstream(),
+    };
     let result = match command {
         Connected::Send(send) => send.run(&broker).await,
         Connected::Look(look) => look.run(&broker).await,

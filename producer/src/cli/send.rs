@@ -14,11 +14,12 @@ use natsfer_common::{
     broker::Broker,
     cli::{Outcome, Progresses, note, report, stop_signal, wrong_usage},
 };
-use natsfer_producer::{FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId};
+use natsfer_producer::{Before, FileName, Producer, ProducerError, ReceiverName, SendOptions, Sent, TransferId};
 
 use super::{
     awaited,
     delivery::Delivery,
+    preview::Planned,
     send_options::{SendArguments, followed},
     sources::{Item, walk},
 };
@@ -31,7 +32,8 @@ Examples:
   {program} send -c invoices.eu 2026/.              # the same, without the directory's own name
   pg_dump shop | {program} send --name shop.sql -   # standard input
   {program} send --wait-for billing,archive report.pdf
-  {program} send --rate 20MiB --meta project=x disk.img")]
+  {program} send --rate 20MiB --meta project=x disk.img
+  {program} send --dry-run photos/                  # says what would be sent")]
 pub(crate) struct Send {
     #[command(flatten)]
     sending: SendArguments,
@@ -45,6 +47,10 @@ pub(crate) struct Send {
     /// miss are sent again meanwhile
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     wait_for: Vec<ReceiverName>,
+    /// Only say what would be sent, under which name and id, and what is stored already, by name, size and time: nothing is sent,
+    /// made or changed
+    #[arg(long)]
+    dry_run: bool,
     /// Files and directories; "-" is standard input, and needs --name
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -77,7 +83,15 @@ impl Send {
         options
     }
 
+    /// Whether it is only said what would be sent.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     pub(crate) async fn run(self, broker: &Broker) -> anyhow::Result<Outcome> {
+        if self.dry_run {
+            return self.preview(broker).await;
+        }
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let producer = self.sending.producer(broker).await?;
         let progresses = self.sending.progresses();
@@ -131,6 +145,40 @@ impl Send {
                 Ok(Outcome::Failed)
             }
             outcome = all_sent => outcome,
+        }
+    }
+
+    /// Says what would be done.
+    async fn preview(&self, broker: &Broker) -> anyhow::Result<Outcome> {
+        let producer = Producer::new(broker.clone());
+        let mut previews = stream::iter(walk(&self.paths, self.name.as_ref()))
+            .map(|item| self.preview_one(&producer, item))
+            .buffered(self.sending.concurrency());
+        let mut outcome = Outcome::Done;
+        while let Some(previewed) = previews.next().await {
+            if let Err(error) = previewed {
+                report(&error);
+                outcome = Outcome::Failed;
+            }
+        }
+        note("a dry run: nothing was sent");
+        Ok(outcome)
+    }
+
+    async fn preview_one(&self, producer: &Producer, item: anyhow::Result<Item>) -> anyhow::Result<()> {
+        match item? {
+            Item::StandardInput => {
+                let name = self.name.as_ref().ok_or(ProducerError::NoName)?;
+                let (channel, transfer) = (&self.sending.channel, self.transfer_id);
+                // What is stored under an id that was given shows once its bytes are read.
+                let before = if transfer.is_some() { Before::Unknown } else { Before::Nothing };
+                Planned { channel, name, transfer, size: None, before, then: None }.print(self.sending.json)
+            }
+            Item::File(path, name) => {
+                let preview = producer.preview_file(&path, self.options(name, None)).await;
+                let preview = preview.with_context(|| format!("cannot send {}", path.display()))?;
+                Planned::of(&preview, None).print(self.sending.json)
+            }
         }
     }
 

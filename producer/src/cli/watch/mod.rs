@@ -14,6 +14,7 @@ mod listening;
 mod look;
 mod mappings;
 mod outbox;
+mod preview;
 mod pump;
 mod repairs;
 mod scan;
@@ -59,6 +60,7 @@ use super::{awaited, send_options::SendArguments};
 Examples:
   {program} watch outbox -c invoices.eu
   {program} watch outbox --match '**/*.pdf' --exclude 'draft*' --then delete --after-delivery billing,archive
+  {program} watch outbox --match '*.csv' --dry-run
   {program} watch outbox --in-order --then move --move-to sent --http 127.0.0.1:8223")]
 pub(crate) struct Watch {
     #[command(flatten)]
@@ -97,6 +99,9 @@ pub(crate) struct Watch {
     /// Look through DIR so often for what the system does not tell of
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_rescan)]
     rescan: Duration,
+    /// Only say what would be done with the files that are there now, then exit: nothing is sent, made or changed
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     http: HttpArguments,
     /// The directory
@@ -144,6 +149,12 @@ impl Watch {
     pub(crate) async fn run(self: Box<Self>, server: &ServerArguments) -> anyhow::Result<Outcome> {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let setting = self.setting()?;
+        if self.dry_run {
+            return preview::preview(&self, &setting, server).await;
+        }
+        if let Disposal::Move(to) = &setting.disposal {
+            std::fs::create_dir_all(to).with_context(|| cannot_move(to))?;
+        }
         let (file, state) = self.open_state(&setting)?;
         let result = tokio::select! {
             // Whatever is under way.
@@ -208,23 +219,38 @@ impl Watch {
     }
 
     fn open_state(&self, setting: &Setting) -> anyhow::Result<(StateFile, State)> {
-        let own = setting.home.path().join(STAGING_DIRECTORY);
-        StateFile::open(self.state.as_deref().unwrap_or(&own), &self.sending.channel)
+        StateFile::open(&self.state_directory(setting), &self.sending.channel)
+    }
+
+    fn state_directory(&self, setting: &Setting) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| setting.home.path().join(STAGING_DIRECTORY))
     }
 }
 
-/// Where files are moved to; made if it is not there.
+fn cannot_move(to: &Path) -> String {
+    format!("cannot move files to {}", to.display())
+}
+
+/// Where files are moved to. What is not there yet is not made.
 fn target(to: &Path, root: &Path, device: u64) -> anyhow::Result<PathBuf> {
     let shown = to.display();
-    let what = || format!("cannot move files to {shown}");
-    // Before anything is made: nothing is left behind where it cannot be.
+    let what = || cannot_move(to);
     ensure!(to.is_dir() || !to.exists(), "cannot move files to {shown}: it is not a directory");
     let there = device_of(&std::path::absolute(to).with_context(what)?).with_context(what)?;
     ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
-    std::fs::create_dir_all(to).with_context(what)?;
-    let path = to.canonicalize().with_context(what)?;
+    let path = resolved(&std::path::absolute(to).with_context(what)?).with_context(what)?;
     ensure!(path != root, "cannot move files to {shown}: it is the directory that is watched");
     Ok(path)
+}
+
+/// An absolute path without the symbolic links in what is there of it.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(resolved(parent)?.join(name))
+        }
+        (resolved, ..) => resolved,
+    }
 }
 
 /// The file system that an absolute path is on, or will be: that of what is there of it.

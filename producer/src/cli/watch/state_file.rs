@@ -72,7 +72,7 @@ impl StateFile {
     /// Opens the state of what was sent on a channel, and says what it holds. Blocking.
     pub(super) fn open(directory: &Path, channel: &Channel) -> anyhow::Result<(Self, State)> {
         let lock = lock(directory)?;
-        let path = directory.join(format!("watch.{channel}.jsonl"));
+        let path = path_of(directory, channel);
         let (mut writer, state) = Writer::open(path, lock)?;
         writer.compact_if_worthwhile(&state)?;
         let (records, received) = mpsc::channel(MOST_WAITING);
@@ -90,6 +90,57 @@ impl StateFile {
         drop(self.records);
         if tokio::time::timeout(CLOSING, self.writing).await.is_err() {
             tracing::warn!("not all that was sent could be noted: the next run looks it up in the stream");
+        }
+    }
+}
+
+/// What the state of a channel says, without opening it for a watcher: nothing is made, locked or written. Blocking.
+pub(super) fn remembered(directory: &Path, channel: &Channel) -> anyhow::Result<State> {
+    let path = path_of(directory, channel);
+    match read(&path) {
+        Ok(read) => Ok(read.state),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
+        Err(error) => Err(error).with_context(|| format!("cannot use {}", path.display())),
+    }
+}
+
+fn path_of(directory: &Path, channel: &Channel) -> PathBuf {
+    directory.join(format!("watch.{channel}.jsonl"))
+}
+
+/// What a file says.
+#[derive(Debug)]
+struct Contents {
+    state: State,
+    lines: usize,
+    /// Lines that say nothing. A last one that is torn is none of them: that is what being killed leaves behind.
+    unsound: usize,
+    end: End,
+}
+
+fn read(path: &Path) -> io::Result<Contents> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut contents = Contents { state: State::default(), lines: 0, unsound: 0, end: End::Clean };
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
+            return Ok(contents);
+        }
+        contents.lines += 1;
+        let Some(text) = line.strip_suffix(b"\n") else {
+            if line.len() as u64 == LONGEST_LINE {
+                contents.unsound += 1;
+                reader.skip_until(b'\n')?;
+                continue;
+            }
+            contents.end = End::Torn;
+            continue;
+        };
+        match Record::from_line(text) {
+            Some(record) => contents.state.take(record),
+            None if text.is_empty() => {}
+            None => contents.unsound += 1,
         }
     }
 }
@@ -192,33 +243,11 @@ impl Writer {
         Ok((writer, state))
     }
 
-    /// What the file says, and how many lines say nothing. A last line that is torn is none of them: that is what being killed
-    /// leaves behind.
+    /// What the file says, and how many lines say nothing.
     fn read(&mut self) -> io::Result<(State, usize)> {
-        let mut reader = BufReader::new(File::open(&self.path)?);
-        let (mut state, mut unsound, mut line) = (State::default(), 0, Vec::new());
-        (self.lines, self.end) = (0, End::Clean);
-        loop {
-            line.clear();
-            if (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
-                return Ok((state, unsound));
-            }
-            self.lines += 1;
-            let Some(text) = line.strip_suffix(b"\n") else {
-                if line.len() as u64 == LONGEST_LINE {
-                    unsound += 1;
-                    reader.skip_until(b'\n')?;
-                    continue;
-                }
-                self.end = End::Torn;
-                continue;
-            };
-            match Record::from_line(text) {
-                Some(record) => state.take(record),
-                None if text.is_empty() => {}
-                None => unsound += 1,
-            }
-        }
+        let Contents { state, lines, unsound, end } = read(&self.path)?;
+        (self.lines, self.end) = (lines, end);
+        Ok((state, unsound))
     }
 
     fn append(&mut self, records: &[Record]) -> io::Result<()> {
