@@ -407,8 +407,8 @@ async fn goes_once_no_longer_mapped(watcher: &Running, outbox: &Path) {
 async fn what_is_written_through_a_mapping_is_not_lost() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
     // In memory, where times never change for that; and wherever temporary files are.
-    let memory = tempfile::tempdir_in("/dev/shm").ok();
-    for (number, home) in [Some(&home), memory.as_ref()].into_iter().flatten().enumerate() {
+    let memory = tempfile::tempdir_in("/dev/shm").expect("it takes a tmpfs at /dev/shm that can be written to");
+    for (number, home) in [&home, &memory].into_iter().enumerate() {
         let (outbox, channel) = (outbox(home), format!("c{number}"));
         let options = ["-c", &channel, "--settle", "100ms", "--then", "delete"];
         let watcher = watch(&server, &outbox, &options).await;
@@ -426,9 +426,7 @@ async fn what_is_written_through_a_mapping_is_not_lost() {
 #[tokio::test]
 async fn a_mapping_on_an_overlay_is_waited_for() {
     // Nobody else sees the mappings of a process outside of its own user namespace.
-    if !rustix_is_root() {
-        return;
-    }
+    needs_root("mounting an overlay that the tests map a file of");
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
     let (base, state) = (home.path().join("base"), home.path().join("state"));
     fs::create_dir(&base).unwrap();
@@ -888,7 +886,7 @@ async fn ten_thousand_small_files_are_sent_and_remembered() {
 /// As somebody who may not do everything.
 fn unprivileged(home: &Path, server: &Server, arguments: &[&str], outbox: &Path) -> Command {
     let ours = our_binary("natsfer-producer").unwrap();
-    if !rustix_is_root() {
+    if !is_root() {
         return program(ours, arguments).arg(outbox).server(server);
     }
     // Where nobody may look, too.
@@ -898,8 +896,13 @@ fn unprivileged(home: &Path, server: &Server, arguments: &[&str], outbox: &Path)
     program("setpriv", wrapped).arg(copy).args(arguments).arg(outbox).server(server)
 }
 
-fn rustix_is_root() -> bool {
-    fs::File::options().write(true).open("/etc/passwd").is_ok()
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What cannot be tried is no success.
+fn needs_root(what: &str) {
+    assert!(is_root(), "{what} takes root: run this test as root, or in a container");
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -961,9 +964,7 @@ async fn what_cannot_be_sent_is_said_once_and_holds_up_others_only_where_order_i
 /// Who is not the owner of files cannot know who writes to them.
 #[tokio::test]
 async fn where_writers_are_not_known_what_was_closed_goes_and_what_has_settled_stays() {
-    if !rustix_is_root() {
-        return;
-    }
+    needs_root("watching as another user than the files'");
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
     let outbox = outbox(&home);
     set_mode(home.path(), 0o755);
