@@ -136,12 +136,10 @@ impl Pruning {
         }
     }
 
-    /// Only what has happened before this goes, if an age was given. This machine's clock may differ from the server's, by which all
-    /// times are.
+    /// Only what has happened before this goes, if an age was given.
     async fn before(&self, broker: &Broker) -> Result<Option<Timestamp>, ProducerError> {
         let Some(age) = self.older_than else { return Ok(None) };
-        let now = broker.server_time().await?.ok_or(ProducerError::NoServerTime)?;
-        Ok(Some(earlier(now, age)))
+        ends_before(age, broker.server_time().await?).map(Some)
     }
 
     async fn may_go(
@@ -170,6 +168,12 @@ impl Pruning {
         };
         Ok(self.delivered_to.iter().all(has))
     }
+}
+
+/// When something of this age must have happened last, by the server's clock, by which all times are: this machine's may differ, and
+/// says nothing where the server does not.
+fn ends_before(age: Duration, server_time: Option<Timestamp>) -> Result<Timestamp, ProducerError> {
+    Ok(earlier(server_time.ok_or(ProducerError::NoServerTime)?, age))
 }
 
 /// So long before; the earliest time there is where that would be earlier still.
@@ -204,6 +208,19 @@ mod tests {
         let now = Timestamp::from_second(1_000).unwrap();
         assert_eq!(earlier(now, Duration::from_secs(400)), Timestamp::from_second(600).unwrap());
         assert_eq!(earlier(now, Duration::MAX), Timestamp::MIN);
+    }
+
+    #[test]
+    fn ages_go_by_the_server_s_clock_alone() {
+        let (hour, age) = (SignedDuration::from_hours(1), Duration::from_secs(600));
+        // Ahead of this machine's, and behind it.
+        for skew in [hour, SignedDuration::ZERO, -hour] {
+            let server_time = Timestamp::now() + skew;
+            let before = ends_before(age, Some(server_time)).unwrap();
+            let of_minutes = |minutes| server_time - SignedDuration::from_mins(minutes);
+            assert!(of_minutes(11) < before && of_minutes(9) > before, "{skew}");
+        }
+        assert!(matches!(ends_before(age, None), Err(ProducerError::NoServerTime)));
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn manifests(list: &mut List) {
     list.field("a requirement that is not met", UNREADABLE, "requires", json!(["encryption"]));
     list.field("an unknown digest", UNREADABLE, "digest_algorithm", json!("md5"));
     // What no file needs, and cannot be read, is left out.
+    list.field("a date beyond the year 9999", Lands, "mtime", json!("+010000-01-01T00:00:00Z"));
     list.field("a date that is none", Lands, "mtime", json!("yesterday"));
     list.field("metadata of other things", UNREADABLE, "metadata", json!({ "a": { "b": [] } }));
     list.field("another transfer's id", UNREADABLE, "transfer", json!("f".repeat(32)));
