@@ -1016,6 +1016,15 @@ async fn more_directories_than_the_system_watches_are_looked_through() {
     for number in 0..20 {
         event(&watcher, "sent", &format!("d{number}/file")).await;
     }
+    // Emptied directories are no missing mounts.
+    for number in 0..20 {
+        fs::remove_file(outbox.join(format!("d{number}/file"))).unwrap();
+    }
+    eventually("what is gone is forgotten", SOON, || async {
+        let state = fs::read_to_string(outbox.join(".natsfer/watch.default.jsonl")).unwrap();
+        (0..20).all(|number| state.contains(&format!("\"gone\":{{\"name\":\"d{number}/file\"}}"))).then_some(())
+    })
+    .await;
     let output = stop(watcher).await;
     assert_eq!(output.errors().matches("fs.inotify.max_user_watches").count(), 1, "{}", output.errors());
 }

@@ -5,6 +5,7 @@ mod changes;
 mod content;
 mod departures;
 mod disposal;
+mod emptied;
 mod file;
 mod handover;
 mod home;

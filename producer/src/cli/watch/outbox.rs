@@ -144,7 +144,7 @@ impl Outbox {
     }
 
     /// A scan has ended. If it saw everything, what it did not see is gone: those of them that were sent are returned. Nothing is gone
-    /// that was in a directory where nothing at all is now: something may have been mounted there.
+    /// that was in a directory where nothing at all is now, and that was not seen to be emptied: something may have been mounted there.
     pub(super) fn scan_ends(
         &mut self, extent: Extent, outcome: ScanOutcome, hollow: &BTreeSet<PathBuf>,
     ) -> Vec<Arc<Path>> {

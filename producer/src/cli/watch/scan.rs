@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     changes::Watches,
+    emptied::{Peopled, Place},
     leaving,
     outbox::{Extent, ScanOutcome},
     selection::Selection,
@@ -32,7 +33,7 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub(super) struct ScanEnd {
     pub(super) outcome: ScanOutcome,
-    /// Directories with nothing at all in them.
+    /// Directories with nothing at all in them, that were not seen to be emptied.
     pub(super) hollow: BTreeSet<PathBuf>,
 }
 
@@ -51,6 +52,7 @@ pub(super) struct Scanner {
     watches: Arc<Mutex<Watches>>,
     /// What could not be looked at, which was said.
     said: Arc<Mutex<BTreeSet<PathBuf>>>,
+    peopled: Arc<Mutex<Peopled>>,
     reports: mpsc::Sender<Report>,
     wanted: Wanted,
     progress: Progress,
@@ -76,7 +78,20 @@ impl Scanner {
         let (reports, receiver) = mpsc::channel(4);
         let watches = Arc::new(Mutex::new(watches));
         let (wanted, progress, remains) = (Wanted::Nothing, Progress::Idle, Remains::PutBack);
-        (Self { root, selection, watches, said: Arc::default(), reports, wanted, progress, remains }, receiver)
+        (
+            Self {
+                root,
+                selection,
+                watches,
+                said: Arc::default(),
+                peopled: Arc::default(),
+                reports,
+                wanted,
+                progress,
+                remains,
+            },
+            receiver,
+        )
     }
 
     /// Everything is to be looked at.
@@ -109,11 +124,15 @@ impl Scanner {
             Wanted::These(directories) => (Extent::Part, directories.into_iter().collect()),
         };
         self.progress = Progress::UnderWay;
+        if extent == Extent::Everything {
+            self.peopled.lock().unwrap_or_else(PoisonError::into_inner).begin_everything();
+        }
         let scan = Scan {
             root: self.root.clone(),
             selection: self.selection.clone(),
             watches: self.watches.clone(),
             said: self.said.clone(),
+            peopled: self.peopled.clone(),
             reports: self.reports.clone(),
             // Later, what looks like that is under way.
             remains: std::mem::replace(&mut self.remains, Remains::LeftAlone),
@@ -138,6 +157,7 @@ struct Scan {
     root: Arc<Path>,
     selection: Arc<Selection>,
     watches: Arc<Mutex<Watches>>,
+    peopled: Arc<Mutex<Peopled>>,
     said: Arc<Mutex<BTreeSet<PathBuf>>>,
     reports: mpsc::Sender<Report>,
     remains: Remains,
@@ -147,6 +167,11 @@ struct Scan {
 
 /// Nobody listens any more.
 struct Deserted;
+
+/// What tells the directory at a path from others; `None` where nobody can look.
+fn place(path: &Path) -> Option<Place> {
+    std::fs::metadata(path).ok().map(|metadata| Place::from(&metadata))
+}
 
 impl Scan {
     fn run(mut self, directories: Vec<PathBuf>) -> ScanEnd {
@@ -161,6 +186,7 @@ impl Scan {
             // Before the look: what comes in between is told twice, and not missed.
             self.watches.lock().unwrap_or_else(PoisonError::into_inner).watch(&directory);
             let path = self.root.join(&directory);
+            let place = place(&path);
             let entries = match std::fs::read_dir(&path) {
                 Ok(entries) => {
                     self.said().remove(&path);
@@ -201,11 +227,23 @@ impl Scan {
                     Err(error) => self.note(&entry.path(), &error, false),
                 }
             }
-            if empty {
-                self.end.hollow.insert(directory);
-            }
+            self.note_content(directory, place, empty);
         }
         Ok(())
+    }
+
+    /// Notes whether something was in a directory, which was at this place before it was looked into. Of the outbox itself, a place proves
+    /// little: what is behind a FUSE file system may be gone, and its root stays.
+    fn note_content(&mut self, directory: PathBuf, before: Option<Place>, empty: bool) {
+        // Nothing was mounted meanwhile.
+        let place = before.filter(|before| place(&self.root.join(&directory)) == Some(*before));
+        let mut peopled = self.peopled.lock().unwrap_or_else(PoisonError::into_inner);
+        match (empty, place) {
+            (false, Some(place)) => peopled.note(&directory, place),
+            (true, Some(place)) if !directory.as_os_str().is_empty() && peopled.is_emptied(&directory, place) => {}
+            (true, _) => _ = self.end.hollow.insert(directory),
+            (false, None) => {}
+        }
     }
 
     fn find(&mut self, path: PathBuf, metadata: &io::Result<std::fs::Metadata>) -> Result<(), Deserted> {
