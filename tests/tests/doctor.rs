@@ -115,12 +115,12 @@ async fn without_jetstream_it_says_where_to_enable_it() {
     }
 }
 
-/// Who asks no doctor, and waits, is told where to look, too.
+/// Who asks no doctor, and waits, is told where to look, too; and waits on, for somebody may be about to enable it.
 #[tokio::test]
 async fn where_no_jetstream_answers_who_waits_is_told_of_it() {
     let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
     files::random_file(home.path().join("a"), 100, 1);
-    let nowhere = ["--js-domain", "nowhere"];
+    let nowhere = ["-v", "--js-domain", "nowhere"];
     for command in [
         sending(&server, &nowhere, &[home.path().join("a")]),
         receiving(&server, "r", home.path().join("in"), &nowhere),
@@ -128,6 +128,14 @@ async fn where_no_jetstream_answers_who_waits_is_told_of_it() {
         let waiting = command.spawn().await;
         let is_told = |line: &str| line.contains("WARN") && line.contains("JetStream is not there");
         waiting.log_line(Duration::from_secs(60), is_told).await;
+        // Tries come 2 s apart at most: for longer than streams that never were there are waited for.
+        let mut tries = 0;
+        let is_tried_often = |line: &str| {
+            tries += u32::from(line.contains("waiting for the server"));
+            tries > 12
+        };
+        waiting.log_line(Duration::from_secs(60), is_tried_often).await;
+        assert!(waiting.is_running());
         waiting.kill();
     }
 }

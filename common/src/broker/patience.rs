@@ -18,7 +18,7 @@ const LONGEST_REST: Duration = Duration::from_secs(2);
 /// While a server starts, or a leader is elected, nothing answers for it. After so long it is found out whether there is
 /// anything to wait for.
 const LOOK: Duration = Duration::from_secs(1);
-/// After so long, what has never been there is not waited for.
+/// After so long, streams that have never been there are not waited for.
 const NOBODY: Duration = Duration::from_secs(10);
 
 /// Patience with the server: only silence uses it up. Whatever shares one is under way together, and the progress of any part
@@ -117,8 +117,11 @@ impl Patience {
             {
                 match broker.absence(&error).await {
                     Some(last) if broker.tells_absence() => return Err(Impatience::Failed(last)),
-                    // Where there has been something, it may come back, however long that takes.
-                    Some(last) if silent >= NOBODY.min(self.limit) && !broker.has_seen_streams() => {
+                    // Where there has been something, it may come back, however long that takes. Where JetStream is off, it may be that it
+                    // is not on yet.
+                    Some(last @ BrokerError::NoStream { .. })
+                        if silent >= NOBODY.min(self.limit) && !broker.has_seen_streams() =>
+                    {
                         return Err(Impatience::Stalled { after: NOBODY.min(self.limit), last });
                     }
                     Some(last) => {
