@@ -18,7 +18,7 @@ use crate::{ReceiveError, flow::Flow, staging::Owner, waiting::Mark};
 /// is not counted.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a reading that nobody waits for may take to end, where the server does not answer.
+/// How long a reading may take to end that nobody waits for, or whose hand others wait for, where the server does not answer.
 const HURRY: Duration = Duration::from_secs(10);
 
 /// Reads one transfer's chunks and closing record, through a consumer that it makes, and deletes in the end.
@@ -114,7 +114,7 @@ impl Cursor {
 
     /// How far it has read, once all that is stored has come; `None` where more is to come, or the server does not say.
     pub(crate) async fn mark(&mut self, broker: &Broker) -> Option<Mark> {
-        let epoch = broker.epoch();
+        let (epoch, broker) = (broker.epoch(), broker.with_patience(HURRY));
         // Before it is asked what is outstanding: what is stored in between counts as new.
         let messages = broker.stored_messages(&self.manifest).await.ok()?;
         let all_read = self.follow.outstanding().await.is_ok_and(|outstanding| outstanding.is_empty());
@@ -207,7 +207,7 @@ impl Cursor {
         Ok(!outstanding.is_empty() && before != Some(outstanding))
     }
 
-    /// Nobody waits for what is read any more: a server that is away is not waited for either, for long.
+    /// Nobody waits for what is read any more, or others wait for the hand: a server that is away is not waited for either, for long.
     pub(crate) fn hurry(&mut self) {
         self.follow.hurry(HURRY);
     }

@@ -94,6 +94,9 @@ impl<'a> Intake<'a> {
         // It has failed already, if this does.
         let _ = self.checkpoint.finish(self.bench, self.save.broker).await;
         let Save { broker, manifest, waiting, .. } = self.save;
+        if error.is_some() {
+            self.cursor.hurry();
+        }
         if error.is_some_and(ReceiveError::awaits_sender)
             && let Some(mark) = self.cursor.mark(broker).await
         {
