@@ -307,13 +307,19 @@ async fn a_websocket_is_a_way_too() {
     let port = taken.local_addr().unwrap().port();
     drop(taken);
     let line = format!("websocket {{ listen: \"127.0.0.1:{port}\", no_tls: true }}");
-    let (_server, home) = (Server::builder().config_line(line).start().await, tempfile::tempdir().unwrap());
+    let (server, home) = (Server::builder().config_line(line).start().await, tempfile::tempdir().unwrap());
     let (url, outbox, inbox) =
         (format!("ws://127.0.0.1:{port}"), home.path().join("outbox"), home.path().join("inbox"));
     files::tree(&outbox, 5, 0..2_000_000, 1);
     send(url.as_str(), &[], &[outbox.join(".")]).await;
     drain(url.as_str(), "r", &inbox, &[]).await;
     files::assert_same(&outbox, &inbox);
+    // A port that takes none.
+    for scheme in ["ws", "wss"] {
+        let wrong = format!("{scheme}://127.0.0.1:{}", server.port());
+        let told = consumer(["list"]).server(wrong.as_str()).run().await.exited(1).errors();
+        assert!(told.contains("does it take WebSockets") && told.lines().count() == 1, "{told}");
+    }
 }
 
 /// What is sealed is read, and nobody is told that it was.
