@@ -63,6 +63,8 @@ pub struct Receiver {
     tasks: TaskTracker,
     ledger: Option<Arc<Ledger>>,
     unaccounted: u64,
+    /// What was before it when it was opened.
+    opened_with: Backlog,
     /// The inbox is lost: when to make it anew. Kept here, because whoever waits for the next transfer may give up and ask again.
     renew_at: Option<Instant>,
     /// What was said last of why the inbox cannot be made anew.
@@ -103,6 +105,14 @@ pub struct Backlog {
     pub is_full: bool,
 }
 
+impl From<ConsumerState> for Backlog {
+    fn from(state: ConsumerState) -> Self {
+        let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, paused, .. } = state;
+        let is_full = u64::try_from(state.max_unacknowledged).is_ok_and(|most| most > 0 && taken >= most);
+        Self { waiting, taken, done_to, paused, is_full }
+    }
+}
+
 impl Receiver {
     /// Connects, and opens the receiver.
     ///
@@ -126,11 +136,7 @@ impl Receiver {
             headers_only: false,
             kind: ConsumerKind::Inbox { ack_wait: options.takeover },
         };
-        if let Some(state) = broker.consumer(&spec.stream, &spec.name).await? {
-            ensure_same_channels(&broker, &options.name, &options.channels, &state)?;
-        }
-        // Created also when it stands: the takeover time may have changed.
-        let standing = broker.create_consumer(&mut spec).await?;
+        let standing = open_inbox(&broker, &mut spec, &options).await?;
         let pull = Pull::new(&broker, &spec.stream, &spec.name, PullSettings::inbox()).await?;
         let hands = Arc::new(Semaphore::new(options.concurrency));
         let flows = Flows::new(options.window, options.concurrency).with_rate(options.rate);
@@ -154,6 +160,7 @@ impl Receiver {
             tasks: TaskTracker::new(),
             ledger,
             unaccounted,
+            opened_with: standing.into(),
             renew_at: None,
             awaited: None,
             rejected: 0,
@@ -422,14 +429,13 @@ impl Receiver {
     pub fn backlog(&self) -> impl Future<Output = Result<Option<Backlog>, ReceiveError>> + Send + use<> {
         let (broker, stream, name) = (self.broker.clone(), self.spec.stream.clone(), self.spec.name.clone());
         async move {
-            let state = broker.consumer(&stream, &name).await?;
-            Ok(state.map(|state| {
-                let ConsumerState { pending: waiting, unacknowledged: taken, acknowledged_to: done_to, paused, .. } =
-                    state;
-                let is_full = u64::try_from(state.max_unacknowledged).is_ok_and(|most| most > 0 && taken >= most);
-                Backlog { waiting, taken, done_to, paused, is_full }
-            }))
+            Ok(broker.consumer(&stream, &name).await?.map(Backlog::from))
         }
+    }
+
+    /// What the receiver had before it when it was opened, as [`Receiver::backlog`] says it.
+    pub fn opened_with(&self) -> Backlog {
+        self.opened_with
     }
 
     /// How many transfers were taken when this was opened, that no process has noted in this receiver's home: processes elsewhere
@@ -491,6 +497,24 @@ impl Receiver {
             }
         }
         Ok(broker.delete_consumer(&control, name.as_str()).await?)
+    }
+}
+
+/// Opens the inbox: creates it, or takes the one that stands over the same channels.
+async fn open_inbox(
+    broker: &Broker, spec: &mut ConsumerSpec, options: &ReceiverOptions,
+) -> Result<ConsumerState, ReceiveError> {
+    if let Some(state) = broker.create_consumer_unless_other(spec).await? {
+        return Ok(state);
+    }
+    match broker.consumer(&spec.stream, &spec.name).await? {
+        Some(state) if state.filters != spec.filters => Err(ReceiveError::OtherChannels {
+            receiver: spec.name.clone(),
+            existing: broker.channels_in_words(&state),
+            wanted: options.channels.as_str().into(),
+        }),
+        // The takeover time has changed, or what the server grants.
+        _ => Ok(broker.create_consumer(spec).await?),
     }
 }
 

@@ -54,6 +54,25 @@ pub enum ConsumerKind {
     },
 }
 
+/// What the server does where a consumer of this name stands with other settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// It changes the settings, as far as they can be changed.
+    Update,
+    /// It refuses.
+    Keep,
+}
+
+impl Existing {
+    /// As the server reads it.
+    fn action(self) -> &'static str {
+        match self {
+            Self::Update => "",
+            Self::Keep => "create",
+        }
+    }
+}
+
 /// Where a consumer stands.
 #[derive(Debug, Clone)]
 pub struct ConsumerState {
@@ -257,8 +276,26 @@ impl Broker {
             *spec = named;
             return Ok(state);
         }
-        match self.create_consumer_now(spec).await {
-            Err(error) if self.created_for(&error, None).await? => self.create_consumer_now(spec).await,
+        self.create_consumer_or_streams(spec, Existing::Update).await
+    }
+
+    /// As [`Broker::create_consumer`], and leaves one that stands with other settings as it is: `None` then.
+    ///
+    /// # Errors
+    /// When the server refuses for another reason.
+    pub async fn create_consumer_unless_other(&self, spec: &ConsumerSpec) -> Result<Option<ConsumerState>, BrokerError> {
+        match self.create_consumer_or_streams(spec, Existing::Keep).await {
+            Ok(state) => Ok(Some(state)),
+            Err(error) if error.is(code::CONSUMER_EXISTS) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_consumer_or_streams(
+        &self, spec: &ConsumerSpec, existing: Existing,
+    ) -> Result<ConsumerState, BrokerError> {
+        match self.create_consumer_now(spec, existing).await {
+            Err(error) if self.created_for(&error, None).await? => self.create_consumer_now(spec, existing).await,
             result => result,
         }
     }
@@ -270,13 +307,15 @@ impl Broker {
             let word = spec.name.split('-').next().unwrap_or_default();
             let name = name_of_its_own(word, &self.client.new_inbox());
             let spec = ConsumerSpec { name, ..spec.clone() };
-            let state = once.create_consumer_now(&spec).await?;
+            let state = once.create_consumer_now(&spec, Existing::Update).await?;
             Ok((spec, state))
         })
         .await
     }
 
-    pub(super) async fn create_consumer_now(&self, spec: &ConsumerSpec) -> Result<ConsumerState, BrokerError> {
+    pub(super) async fn create_consumer_now(
+        &self, spec: &ConsumerSpec, existing: Existing,
+    ) -> Result<ConsumerState, BrokerError> {
         let ConsumerSpec { stream, name, .. } = spec;
         let subject = match &spec.filters[..] {
             [filter] => format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),
@@ -285,7 +324,7 @@ impl Broker {
         let what = format!("creating consumer {name} on stream {stream}");
         loop {
             let grant = self.grants.of(stream);
-            let request = json!({ "stream_name": stream, "config": spec.config(grant), "action": "" });
+            let request = json!({ "stream_name": stream, "config": spec.config(grant), "action": existing.action() });
             match self.api::<ConsumerInfo>(&what, &subject, &request).await {
                 Ok(info) => {
                     self.note_stream(stream);

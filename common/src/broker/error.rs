@@ -208,6 +208,8 @@ pub mod code {
     pub const STREAM_NAME_EXISTS: u64 = 10_058;
     /// The consumer does not exist.
     pub const CONSUMER_NOT_FOUND: u64 = 10_014;
+    /// A consumer of this name stands with other settings.
+    pub const CONSUMER_EXISTS: u64 = 10_148;
     /// There is no such message.
     pub const MESSAGE_NOT_FOUND: u64 = 10_037;
     /// A consumer would have more unacknowledged messages than the server, the account or the stream grants.

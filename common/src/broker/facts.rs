@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Broker, BrokerError, ConsumerKind, ConsumerSpec, StartAt, StreamConfig, connection::read_answer,
-    consumer::name_of_its_own, headers::LOOK,
+    consumer::{Existing, name_of_its_own}, headers::LOOK,
 };
 use crate::{ChannelFilter, Kind};
 
@@ -149,7 +149,7 @@ impl Broker {
             headers_only: true,
             kind: ConsumerKind::Push { inbox },
         };
-        match self.create_consumer_now(&spec).await {
+        match self.create_consumer_now(&spec, Existing::Update).await {
             Ok(state) => Ok(state.at),
             Err(BrokerError::Denied { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 
 use super::{
     Broker, BrokerError, ConsumerKind, ConsumerSpec, Delivery, StartAt,
-    consumer::{PUSH_HEARTBEAT, name_of_its_own},
+    consumer::{Existing, PUSH_HEARTBEAT, name_of_its_own},
     headers::LOOK,
     heartbeats::Heartbeats,
     pull::header,
@@ -58,7 +58,7 @@ impl Broker {
             let spec = ConsumerSpec { stream: stream.into(), name, filters, start, headers_only: true, kind };
             // On a connection that is made from now on, it is forgotten.
             let heartbeats = Heartbeats::new(self, HEARTBEAT);
-            let state = once.create_consumer_now(&spec).await?;
+            let state = once.create_consumer_now(&spec, Existing::Update).await?;
             let push = Push {
                 broker: self.clone(),
                 stream: spec.stream,

@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use natsfer_common::{
     ChannelFilter, ReceiverName, blocking,
-    broker::{Broker, BrokerError},
+    broker::Broker,
     cli::{
         Http, HttpArguments, Outcome, ProgressMode, Progresses, ServerArguments, count, note, number, parse_duration,
         stop_signal,
@@ -191,30 +191,24 @@ impl Receive {
         let broker = self.landing.over(broker).await?;
         let http = self.http.serve(&broker).await?;
         let target = self.landing.target()?;
-        let receiver = Receiver::open(broker.clone(), self.receiver_options(&target)).await?;
+        let receiver = async { Ok(Receiver::open(broker.clone(), self.receiver_options(&target)).await?) };
         let until = async {
-            Ok::<_, BrokerError>(match (self.drain, self.count) {
+            Ok::<_, anyhow::Error>(match (self.drain, self.count) {
                 (true, _) => Until::drained(&broker).await?,
                 (_, Some(count)) => Until::Count(count),
                 _ => Until::Stopped,
             })
         };
         // One round trip for both.
-        let (until, ()) = tokio::join!(until, self.tell_start(&receiver, &target));
-        let until = until?;
+        let (receiver, until) = tokio::try_join!(receiver, until)?;
+        self.tell_start(&receiver, &target).await;
         Ok(Begun { broker, http, target, receiver, until })
     }
 
     /// Says what is received: a name or a channel may be mistyped.
     async fn tell_start(&self, receiver: &Receiver, target: &TargetDirectory) {
         let (name, channel) = (&self.name, &self.channel);
-        match receiver.backlog().await {
-            Ok(Some(backlog)) => {
-                tracing::info!("receiver '{name}' listens on {channel}; {}", start::files(backlog));
-            }
-            // Who may not look, or cannot now, is told the rest.
-            _ => tracing::info!("receiver '{name}' listens on {channel}"),
-        }
+        tracing::info!("receiver '{name}' listens on {channel}; {}", start::files(receiver.opened_with()));
         if self.exec.options().is_none() {
             let (directory, name) = (target.path().to_owned(), name.clone());
             // What cannot be counted is no reason not to receive.

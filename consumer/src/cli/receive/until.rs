@@ -1,6 +1,6 @@
 //! When a receiver's run ends.
 
-use natsfer_common::broker::{Broker, BrokerError};
+use natsfer_common::broker::{Broker, BrokerError, code};
 
 /// When to stop.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ impl Until {
     pub(super) async fn drained(broker: &Broker) -> Result<Self, BrokerError> {
         match broker.last_control_sequence().await {
             Ok(sequence) => Ok(Self::Drained(sequence.into())),
+            // Nothing is published, before the receiver has made the streams.
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => Ok(Self::Drained(None)),
             // This user may not look at streams.
             Err(BrokerError::Denied { .. } | BrokerError::TimedOut { .. }) => Ok(Self::Drained(None)),
             Err(error) => Err(error),
