@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
     ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName, RecordError,
-    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, Delivery, Follow, Outstanding, Pacer, Scanned, StartAt},
+    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, ConsumerState, Delivery, Follow, Outstanding, Pacer, Scanned, StartAt},
     header,
     metrics::{READ_BYTES, READ_CHUNKS},
 };
@@ -74,26 +74,7 @@ impl Cursor {
         let filters = vec![broker.subjects().data(&manifest.channel, manifest.transfer)];
         let start = StartAt::First;
         let mut spec = ConsumerSpec { stream, name, filters, start, headers_only: false, kind: kind.clone() };
-        let standing = match &spec.kind {
-            ConsumerKind::Cursor => broker.consumer(&spec.stream, &spec.name).await?,
-            _ => None,
-        };
-        let earlier = standing.as_ref().map_or(0, |state| state.delivered_to);
-        let state = match standing {
-            // What was delivered and not acknowledged would come again only after the server's wait for it.
-            Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.chunks.is_empty()) => {
-                // There it is made anew, should it be lost before anything comes.
-                spec.start = StartAt::Sequence(state.acknowledged_to + 1);
-                state
-            }
-            standing => {
-                if standing.is_some() {
-                    broker.delete_consumer(&spec.stream, &spec.name).await?;
-                }
-                spec.start = start_behind(broker, manifest, held).await?;
-                broker.create_consumer(&mut spec).await?
-            }
-        };
+        let (state, earlier) = place(broker, &mut spec, manifest, held).await?;
         let from_first = earlier == 0 && spec.start == StartAt::First;
         let follow = Follow::standing(broker, spec, &state, flow.place.clone()).await?;
         let pacer = flow.pacer.clone();
@@ -231,6 +212,42 @@ impl Cursor {
 /// What a receiver's cursor over one transfer is called: see PROTOCOL.md.
 fn durable_name(receiver: &ReceiverName, manifest: &Manifest) -> String {
     format!("{receiver}-{}", manifest.transfer)
+}
+
+/// Creates the consumer behind the chunks that are held, or takes the one that stands. Says where it stands, and up to where in the
+/// stream an earlier run was given everything.
+async fn place(
+    broker: &Broker, spec: &mut ConsumerSpec, manifest: &Manifest, held: Held<'_>,
+) -> Result<(ConsumerState, u64), ReceiveError> {
+    if spec.kind != ConsumerKind::Cursor {
+        spec.start = start_behind(broker, manifest, held).await?;
+        return Ok((broker.create_consumer(spec).await?, 0));
+    }
+    // The usual case, in one round trip: none stands, or one that has delivered nothing.
+    if held.chunks.is_empty()
+        && let Some(state) = broker.create_consumer_unless_other(spec).await?
+        && state.delivered == 0
+    {
+        return Ok((state, 0));
+    }
+    let standing = broker.consumer(&spec.stream, &spec.name).await?;
+    let earlier = standing.as_ref().map_or(0, |state| state.delivered_to);
+    let state = match standing {
+        // What was delivered and not acknowledged would come again only after the server's wait for it.
+        Some(state) if state.unacknowledged == 0 && (state.delivered_to == 0 || !held.chunks.is_empty()) => {
+            // There it is made anew, should it be lost before anything comes.
+            spec.start = StartAt::Sequence(state.acknowledged_to + 1);
+            state
+        }
+        standing => {
+            if standing.is_some() {
+                broker.delete_consumer(&spec.stream, &spec.name).await?;
+            }
+            spec.start = start_behind(broker, manifest, held).await?;
+            broker.create_consumer(spec).await?
+        }
+    };
+    Ok((state, earlier))
 }
 
 /// Where to begin when these chunks are held: at the first one that is not, found without moving payloads.

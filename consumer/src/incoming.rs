@@ -13,7 +13,7 @@ use natsfer_common::{
         REJECTED_FILES, REPAIRED_CHUNKS, UnderWay,
     },
 };
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{
     Choice, Failure, Landed, Layout, Limits, Placed, Progress, ReceiveError, SaveOptions, Saved, Selection,
@@ -166,6 +166,7 @@ impl Incoming {
             delivered: origin.delivered(),
             progress,
             waiting,
+            known: OnceCell::new(),
         };
         save.run(payload.clone(), crc32.clone()).await
     }

@@ -44,7 +44,9 @@ pub(crate) type LandedAt = Result<(Landing, PathBuf), ReceiveError>;
 /// What is known before a byte is moved.
 #[derive(Debug)]
 pub(crate) enum Forecast {
-    /// It can be landed.
+    /// It can be landed, and nothing stands there.
+    Free,
+    /// It can be landed beside what stands there, or in its place.
     Needed,
     /// It need not be: this is what stands there.
     Settled(Landing, PathBuf),
@@ -59,7 +61,9 @@ pub(crate) fn forecast(
     for attempt in 0..MOST_NUMBERS {
         let candidate = candidate(name, attempt);
         let (_, file) = candidate.split();
-        let Some(standing) = parent.standing(file).map_err(disk)? else { break };
+        let Some(standing) = parent.standing(file).map_err(disk)? else {
+            return Ok(if attempt == 0 { Forecast::Free } else { Forecast::Needed });
+        };
         let path = target.path().join(parent.path_of(&standing));
         if let Some((size, digest)) = &content
             && parent.has_identical(&standing, *size, digest).map_err(disk)?

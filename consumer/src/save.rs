@@ -8,6 +8,7 @@ use natsfer_common::{
     Channel, ChunkSet, Digest, FileName, Inline, Manifest, Totals, TransferId, blocking,
     broker::{Broker, Copies},
 };
+use tokio::sync::OnceCell;
 
 use crate::{
     Failure, Landing, Limits, ReceiveError, SaveOptions, TargetDirectory,
@@ -73,6 +74,8 @@ pub(crate) struct Save<'a> {
     pub(crate) delivered: u64,
     pub(crate) progress: &'a Meter,
     pub(crate) waiting: &'a Waiting,
+    /// How it was closed, if it was, once that is looked up.
+    pub(crate) known: OnceCell<Option<Totals>>,
 }
 
 impl Save<'_> {
@@ -144,39 +147,52 @@ impl Save<'_> {
     }
 
     async fn try_chunks(&self) -> Result<Saved, ReceiveError> {
-        let known = closing(self.broker, self.manifest).await?;
-        let content = known.map(|totals: Totals| (totals.size, totals.digest));
-        let (name, target, policy) = (self.name.clone(), self.target.clone(), self.options.on_conflict);
-        let forecast = move || {
-            let forecast = forecast(&target, &target.parent(&name)?, &name, policy, content)?;
-            target.ensure_in_place()?;
-            Ok::<_, ReceiveError>(forecast)
-        };
-        if let Forecast::Settled(landing, path) = blocking(forecast).await?
-            && let Some((size, digest)) = content
-        {
-            self.forget().await;
-            return Ok(self.saved(landing, path, size, digest, &Extra::default()));
+        // Where nothing stands in its place, it is needed, however it ends: that is looked up beside its first chunks.
+        let is_needed = self.delivered == 1 && matches!(self.forecast(None).await?, Forecast::Free);
+        if !is_needed {
+            let content = self.known().await?.map(|Totals { size, digest, .. }| (size, digest));
+            if let Forecast::Settled(landing, path) = self.forecast(content).await?
+                && let Some((size, digest)) = content
+            {
+                self.forget().await;
+                return Ok(self.saved(landing, path, size, digest, &Extra::default()));
+            }
         }
         let mut extra = Extra::default();
         if self.delivered > 1
             && !self.delivered.is_multiple_of(LOOK_INTO)
             && let Some(report) = self.report()
         {
-            self.anything_new(report, known, &mut extra).await?;
+            self.anything_new(report, self.known().await?, &mut extra).await?;
         }
         let mut bench = Bench::open(self.target, self.owner, self.manifest, self.name, self.limits).await?;
         let kept = !bench.part()?.held().is_empty();
-        match self.receive(known, &mut bench, &mut extra).await {
+        match self.receive(&mut bench, &mut extra).await {
             Err(error) if kept && error.is_about_bytes() => {
                 // Removed, and sent again with other bytes under the same id: what an earlier run kept is of the first ones.
                 tracing::warn!(transfer = %self.manifest.transfer, "beginning anew, without what an earlier run kept: {error}");
                 bench.discard().await;
                 bench = Bench::open(self.target, self.owner, self.manifest, self.name, self.limits).await?;
-                self.receive(known, &mut bench, &mut extra).await
+                self.receive(&mut bench, &mut extra).await
             }
             result => result,
         }
+    }
+
+    /// What is known of its place, given its content where that is known.
+    async fn forecast(&self, content: Option<(u64, Digest)>) -> Result<Forecast, ReceiveError> {
+        let (name, target, policy) = (self.name.clone(), self.target.clone(), self.options.on_conflict);
+        blocking(move || {
+            let forecast = forecast(&target, &target.parent(&name)?, &name, policy, content)?;
+            target.ensure_in_place()?;
+            Ok(forecast)
+        })
+        .await
+    }
+
+    /// How it was closed, if it was when this was asked first. Fails when it was taken back.
+    async fn known(&self) -> Result<Option<Totals>, ReceiveError> {
+        self.known.get_or_try_init(|| closing(self.broker, self.manifest)).await.copied()
     }
 
     /// Drops what an earlier run left of a transfer that is not needed any more, unless another process works on it.
@@ -242,13 +258,12 @@ impl Save<'_> {
     }
 
     /// Fills the part with what comes, until the file can be landed.
-    async fn receive(
-        &self, known: Option<Totals>, bench: &mut Bench, extra: &mut Extra,
-    ) -> Result<Saved, ReceiveError> {
+    async fn receive(&self, bench: &mut Bench, extra: &mut Extra) -> Result<Saved, ReceiveError> {
         let flow = self.flows.open(self.broker, self.manifest).await;
-        let mut intake = Intake::open(self, bench, extra, &flow).await?;
+        let (intake, known) = tokio::join!(Intake::open(self, bench, extra, &flow), self.known());
+        let mut intake = intake?;
         let landed = async {
-            let totals = intake.fill(known).await?;
+            let totals = intake.fill(known?).await?;
             is_the_same(self.broker, self.manifest).await?;
             Ok((intake.bench.land(totals, self.options.on_conflict).await?, totals.size))
         };
