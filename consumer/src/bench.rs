@@ -104,11 +104,8 @@ impl Bench {
         Ok(tokio::task::spawn_blocking(checkpoint))
     }
 
-    /// Lands the file: digest compared, times and mode set, synced, renamed, directory synced. Part and journal are gone
-    /// afterwards.
-    pub(crate) async fn land(
-        &mut self, totals: Totals, policy: ConflictPolicy,
-    ) -> Result<(Landing, PathBuf, Digest), ReceiveError> {
+    /// Makes the part ready to be landed: digest compared, times and mode set, synced.
+    pub(crate) async fn finish(&mut self, totals: Totals) -> Result<(), ReceiveError> {
         let (target, name) = (self.target.clone(), self.name.clone());
         let inheritance = blocking(move || {
             let inheritance = target.parent(&name)?.inheritance();
@@ -119,7 +116,13 @@ impl Bench {
             part.finish(&totals)?;
             Ok(part.store().finish(part.manifest(), &inheritance)?)
         })
-        .await?;
+        .await
+    }
+
+    /// Lands the finished file: renamed, directory synced. Part and journal are gone afterwards.
+    pub(crate) async fn land(
+        &mut self, totals: Totals, policy: ConflictPolicy,
+    ) -> Result<(Landing, PathBuf, Digest), ReceiveError> {
         loop {
             match self.name(totals, policy).await {
                 Ok((landing, path)) => {

@@ -5,8 +5,8 @@ use std::{ops::ControlFlow, time::Duration};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
-    ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName, RecordError,
-    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, ConsumerState, Delivery, Follow, Outstanding, Pacer, Scanned, StartAt},
+    ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName, RecordError, TransferId,
+    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, ConsumerState, Delivery, Follow, LeftConsumer, Outstanding, Pacer, Scanned, StartAt},
     header,
     metrics::{READ_BYTES, READ_CHUNKS},
 };
@@ -49,6 +49,14 @@ pub(crate) struct Held<'a> {
     pub(crate) chunks: &'a ChunkSet,
     /// Where it is read on, if that is known; good only while there are chunks.
     pub(crate) behind: Option<StartAt>,
+}
+
+/// The consumer of a transfer that has been read. Dropped, it is left to whoever takes the transfer next.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct LeftCursor {
+    transfer: TransferId,
+    consumer: Option<LeftConsumer>,
 }
 
 /// One message of the transfer.
@@ -193,18 +201,37 @@ impl Cursor {
         self.follow.hurry(HURRY);
     }
 
+    /// Whether all that is stored was asked for, and is on its way.
+    pub(crate) fn has_asked_for_all(&self) -> bool {
+        self.follow.has_asked_for_all()
+    }
+
     /// Ends the transfer's reading: no consumer is left.
     pub(crate) async fn close(self) {
-        let transfer = self.manifest.transfer;
-        if let Err(error) = self.follow.close().await {
-            tracing::warn!(%transfer, %error, "a cursor could not be deleted; the server removes it in time");
-        }
+        self.leave().await.delete().await;
+    }
+
+    /// Ends the transfer's reading, and leaves its consumer to be deleted.
+    pub(crate) async fn leave(self) -> LeftCursor {
+        LeftCursor { transfer: self.manifest.transfer, consumer: self.follow.leave().await }
     }
 
     /// Ends this run's reading where the server is away: the consumer of a receiver stays for the next run.
     pub(crate) async fn pause(self) {
         if self.kind == ConsumerKind::Look {
             self.close().await;
+        }
+    }
+}
+
+impl LeftCursor {
+    /// Deletes it.
+    pub(crate) async fn delete(self) {
+        let Self { transfer, consumer } = self;
+        if let Some(consumer) = consumer
+            && let Err(error) = consumer.delete().await
+        {
+            tracing::warn!(%transfer, %error, "a cursor could not be deleted; the server removes it in time");
         }
     }
 }

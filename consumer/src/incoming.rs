@@ -24,7 +24,7 @@ use crate::{
     origin::Origin,
     presence::{closing, is_there},
     progress::Meter,
-    save::Save,
+    save::{Done, Save},
     staging::Owner,
     target::Names,
     waiting::Waiting,
@@ -132,7 +132,7 @@ impl Incoming {
         let owner = self.origin.owner();
         let Self { broker, manifest, opened_at: published_at, origin, .. } = self;
         let mut error = match result {
-            Ok(saved) => return Ok(Landed { broker, manifest, published_at, origin, saved }),
+            Ok(Done { saved, cursor }) => return Ok(Landed { broker, manifest, published_at, origin, saved, cursor }),
             Err(error) => error,
         };
         if error.is_unfinished()
@@ -148,7 +148,7 @@ impl Incoming {
 
     async fn land(
         &self, target: &TargetDirectory, options: &SaveOptions, limits: &Limits,
-    ) -> Result<Saved, ReceiveError> {
+    ) -> Result<Done, ReceiveError> {
         self.ensure_taken().await?;
         let name = self.place(&options.layout)?;
         let names = if limits.unwanted.contains(&Unwanted::Unportable) { Names::Folded } else { Names::AsStored };
@@ -241,9 +241,9 @@ impl Incoming {
     }
 }
 
-fn count(result: &Result<Saved, ReceiveError>, started: Instant, opened_at: Timestamp) {
+fn count(result: &Result<Done, ReceiveError>, started: Instant, opened_at: Timestamp) {
     match result {
-        Ok(saved) => {
+        Ok(Done { saved, .. }) => {
             metrics::counter!(RECEIVED_FILES, "landing" => saved.landing.as_str()).increment(1);
             metrics::counter!(RECEIVED_BYTES).increment(saved.size);
             metrics::counter!(REFETCHED_BYTES).increment(saved.refetched_bytes);

@@ -6,16 +6,17 @@ use crate::{
     Failure, ReceiveError,
     bench::Bench,
     checkpoint::Checkpoint,
-    cursor::{Cursor, Held, Piece},
+    cursor::{Cursor, Held, LeftCursor, Piece},
     flow::Flow,
-    presence::{closed, is_there},
+    presence::{closed, is_the_same, is_there},
     save::Save,
 };
 use bytes::Bytes;
 use natsfer_common::{
-    ChunkHeader, ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Reception, Totals,
+    ChunkHeader, ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Progress, Reception, Totals,
     broker::{AckPlace, Copies, Fetch},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// What a transfer has cost beyond the file itself.
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ pub(crate) struct Intake<'a> {
     /// Bytes of it, at most, but for the last chunk.
     most_batched: u64,
     checkpoint: Checkpoint,
+    /// Whether the transfer is still the same, being asked.
+    same: Option<AbortOnDropHandle<Result<(), ReceiveError>>>,
 }
 
 /// Chunks that came while others were written, and what came behind them.
@@ -85,27 +88,42 @@ impl<'a> Intake<'a> {
         let held = Held { chunks: &held, behind };
         let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, held, flow).await?;
         let (batch, most_batched) = (Batch::default(), flow.batch);
-        Ok(Self { save, bench, extra, cursor, batch, most_batched, checkpoint: Checkpoint::new() })
+        Ok(Self { save, bench, extra, cursor, batch, most_batched, checkpoint: Checkpoint::new(), same: None })
     }
 
-    /// Ends the reading, which failed with this error, if it did. No cursor is left, unless the server is away; what waits for its
+    /// Ends the reading, which has failed with this error. No cursor is left, unless the server is away; what waits for its
     /// sender is remembered. The part's files are nobody's then.
-    pub(crate) async fn end(mut self, error: Option<&ReceiveError>) {
+    pub(crate) async fn fail(mut self, error: &ReceiveError) {
         // It has failed already, if this does.
         let _ = self.checkpoint.finish(self.bench, self.save.broker).await;
         let Save { broker, manifest, waiting, .. } = self.save;
-        if error.is_some() {
-            self.cursor.hurry();
-        }
-        if error.is_some_and(ReceiveError::awaits_sender)
+        self.cursor.hurry();
+        if error.awaits_sender()
             && let Some(mark) = self.cursor.mark(broker).await
         {
             waiting.leave(manifest, mark);
         }
-        match error.map(ReceiveError::failure) {
-            Some(Failure::Passing) if !broker.is_connected() => self.cursor.pause().await,
+        match error.failure() {
+            Failure::Passing if !broker.is_connected() => self.cursor.pause().await,
             _ => self.cursor.close().await,
         }
+    }
+
+    /// Ends the reading of a file that has landed. Its cursor is to be deleted.
+    pub(crate) async fn end(self) -> LeftCursor {
+        self.cursor.leave().await
+    }
+
+    /// Fails when the transfer's id stands for another one now. That is asked for when the last chunks are: their sender had said
+    /// before what they are of, and the answer takes no time of its own.
+    pub(crate) async fn ensure_same(&mut self) -> Result<(), ReceiveError> {
+        let asked = self.same.take().unwrap_or_else(|| self.ask_whether_same());
+        asked.await.map_err(|error| self.bench.disk(error.into()))?
+    }
+
+    fn ask_whether_same(&self) -> AbortOnDropHandle<Result<(), ReceiveError>> {
+        let (broker, manifest) = (self.save.broker.clone(), self.save.manifest.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move { is_the_same(&broker, &manifest).await }))
     }
 
     /// Does what [`Reception`] says, until every chunk is here. `known` is how the transfer was closed, if it was.
@@ -131,11 +149,14 @@ impl<'a> Intake<'a> {
                     Event::Looked
                 }
                 Next::Refetch(missing) => {
+                    // What comes now was not on its way.
+                    self.same = None;
                     copies = broker.copies(manifest, &missing).await?;
                     self.refetch(&missing, &copies).await?;
                     Event::Refetched
                 }
                 Next::Ask(missing) => {
+                    self.same = None;
                     self.ask(missing, &copies).await?;
                     Event::Asked
                 }
@@ -179,6 +200,9 @@ impl<'a> Intake<'a> {
                     return Ok(Event::Closed);
                 }
                 continue;
+            }
+            if self.same.is_none() && self.cursor.has_asked_for_all() && self.bench.progress() != Progress::Open {
+                self.same = Some(self.ask_whether_same());
             }
             match self.within_patience().await? {
                 Some(came) => self.batch.take(Ok(came)),

@@ -1,9 +1,10 @@
 //! A file that has landed, before anybody was told.
 
+use futures_util::future::OptionFuture;
 use jiff::Timestamp;
 use natsfer_common::{FileName, Manifest, broker::Broker};
 
-use crate::{Landing, ReceiveError, Saved, origin::Origin, report::Before};
+use crate::{Landing, ReceiveError, Saved, cursor::LeftCursor, origin::Origin, report::Before};
 
 /// A file that stands in the directory, verified and synced, of which neither its sender nor the receiver's inbox know yet. What
 /// must not be lost, whatever happens, is noted now. Dropped, the transfer goes back to the server, comes again, and is recognised.
@@ -15,6 +16,8 @@ pub struct Landed {
     pub(crate) published_at: Timestamp,
     pub(crate) origin: Origin,
     pub(crate) saved: Saved,
+    /// Its cursor, which is needed no more.
+    pub(crate) cursor: Option<LeftCursor>,
 }
 
 impl Landed {
@@ -53,14 +56,17 @@ impl Landed {
     /// # Errors
     /// When the receipt could not be published: the transfer is put back then, to be tried again.
     pub async fn settle(self) -> Result<Saved, ReceiveError> {
-        let Self { broker, manifest, origin, saved, .. } = self;
-        let mut result = Ok(());
-        if saved.landing != Landing::Skipped {
+        let Self { broker, manifest, origin, saved, cursor, .. } = self;
+        let report = async {
+            if saved.landing == Landing::Skipped {
+                return Ok(());
+            }
             let before = if saved.landing == Landing::Landed { Before::No } else { Before::Perhaps };
             let path = saved.below_target.to_str().and_then(|path| path.parse::<FileName>().ok());
-            // Before the inbox forgets it: whoever takes it up after a crash says it then.
-            result = origin.report(&broker, &manifest, saved.digest, saved.size, path, before).await;
-        }
+            origin.report(&broker, &manifest, saved.digest, saved.size, path, before).await
+        };
+        // Both before the inbox forgets it: whoever takes it up after a crash does them then.
+        let (result, _) = tokio::join!(report, OptionFuture::from(cursor.map(LeftCursor::delete)));
         origin.settle(&broker, &manifest, result.as_ref().err()).await;
         result.map(|()| saved)
     }

@@ -507,15 +507,11 @@ async fn open_inbox(
     if let Some(state) = broker.create_consumer_unless_other(spec).await? {
         return Ok(state);
     }
-    match broker.consumer(&spec.stream, &spec.name).await? {
-        Some(state) if state.filters != spec.filters => Err(ReceiveError::OtherChannels {
-            receiver: spec.name.clone(),
-            existing: broker.channels_in_words(&state),
-            wanted: options.channels.as_str().into(),
-        }),
-        // The takeover time has changed, or what the server grants.
-        _ => Ok(broker.create_consumer(spec).await?),
+    if let Some(state) = broker.consumer(&spec.stream, &spec.name).await? {
+        ensure_same_channels(broker, &options.name, &options.channels, &state)?;
     }
+    // The takeover time has changed, or what the server grants.
+    Ok(broker.create_consumer(spec).await?)
 }
 
 /// Opens this process's ledger, and puts back what processes held that have died since. Says for how many messages ledgers

@@ -13,13 +13,13 @@ use tokio::sync::OnceCell;
 use crate::{
     Failure, Landing, Limits, ReceiveError, SaveOptions, TargetDirectory,
     bench::Bench,
-    cursor::Cursor,
+    cursor::{Cursor, LeftCursor},
     flow::Flows,
     inline::{SmallFile, decode_inline},
     intake::{Extra, Intake},
     landing::{Forecast, forecast},
     part_files::PartFiles,
-    presence::{closing, is_opened_anew, is_the_same},
+    presence::{closing, is_opened_anew},
     progress::Meter,
     report::Report,
     room::Room,
@@ -55,6 +55,20 @@ pub struct Saved {
     pub refetched_bytes: u64,
     /// Chunks that were stored damaged or not at all, and came after they had been asked for.
     pub repaired_chunks: u64,
+}
+
+/// A transfer that was saved, before anybody was told.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) saved: Saved,
+    /// Its cursor, if it was read through one.
+    pub(crate) cursor: Option<LeftCursor>,
+}
+
+impl From<Saved> for Done {
+    fn from(saved: Saved) -> Self {
+        Self { saved, cursor: None }
+    }
 }
 
 /// Everything a save needs.
@@ -93,7 +107,7 @@ impl Save<'_> {
     }
 
     /// Saves it, unless it is more than may come.
-    pub(crate) async fn run(self, payload: Bytes, crc32: Option<String>) -> Result<Saved, ReceiveError> {
+    pub(crate) async fn run(self, payload: Bytes, crc32: Option<String>) -> Result<Done, ReceiveError> {
         self.limits.admit(self.manifest, self.name)?;
         match self.manifest.inline {
             Some(inline) => self.inline(inline, payload, crc32).await,
@@ -102,7 +116,7 @@ impl Save<'_> {
     }
 
     /// A file that came inside its manifest's message.
-    async fn inline(self, inline: Inline, payload: Bytes, crc32: Option<String>) -> Result<Saved, ReceiveError> {
+    async fn inline(self, inline: Inline, payload: Bytes, crc32: Option<String>) -> Result<Done, ReceiveError> {
         let raw = match decode_inline(self.manifest, inline, payload, crc32.as_deref()) {
             Ok(raw) => raw,
             Err(error @ ReceiveError::InlineDamaged { .. }) => {
@@ -121,7 +135,7 @@ impl Save<'_> {
             let (manifest, target, owner) = (self.manifest.clone(), self.target.clone(), self.owner.clone());
             let (name, raw) = (self.name.clone(), raw.clone());
             match self.target.group.land(SmallFile { manifest, name, target, owner, policy, raw, digest }).await {
-                Ok((landing, path)) => return Ok(self.saved(landing, path, size, digest, &Extra::default())),
+                Ok((landing, path)) => return Ok(self.saved(landing, path, size, digest, &Extra::default()).into()),
                 Err(ReceiveError::Disk { source, .. }) if room.try_again(&source).await => {}
                 Err(error) => return Err(error),
             }
@@ -129,7 +143,7 @@ impl Save<'_> {
     }
 
     /// A file in chunks. Unless it is to be tried again, nothing of it is left but the file.
-    async fn chunks(self) -> Result<Saved, ReceiveError> {
+    async fn chunks(self) -> Result<Done, ReceiveError> {
         let mut result = self.try_chunks().await;
         if result.as_ref().is_err_and(ReceiveError::is_about_bytes)
             && is_opened_anew(self.broker, self.manifest, self.opened_at).await
@@ -146,7 +160,7 @@ impl Save<'_> {
         result
     }
 
-    async fn try_chunks(&self) -> Result<Saved, ReceiveError> {
+    async fn try_chunks(&self) -> Result<Done, ReceiveError> {
         // Where nothing stands in its place, it is needed, however it ends: that is looked up beside its first chunks.
         let is_needed = self.delivered == 1 && matches!(self.forecast(None).await?, Forecast::Free);
         if !is_needed {
@@ -155,7 +169,7 @@ impl Save<'_> {
                 && let Some((size, digest)) = content
             {
                 self.forget().await;
-                return Ok(self.saved(landing, path, size, digest, &Extra::default()));
+                return Ok(self.saved(landing, path, size, digest, &Extra::default()).into());
             }
         }
         let mut extra = Extra::default();
@@ -258,17 +272,27 @@ impl Save<'_> {
     }
 
     /// Fills the part with what comes, until the file can be landed.
-    async fn receive(&self, bench: &mut Bench, extra: &mut Extra) -> Result<Saved, ReceiveError> {
+    async fn receive(&self, bench: &mut Bench, extra: &mut Extra) -> Result<Done, ReceiveError> {
         let flow = self.flows.open(self.broker, self.manifest).await;
         let (intake, known) = tokio::join!(Intake::open(self, bench, extra, &flow), self.known());
         let mut intake = intake?;
         let landed = async {
             let totals = intake.fill(known?).await?;
-            is_the_same(self.broker, self.manifest).await?;
+            let finished = intake.bench.finish(totals).await;
+            // Of another transfer, no bytes are wrong.
+            intake.ensure_same().await?;
+            finished?;
             Ok((intake.bench.land(totals, self.options.on_conflict).await?, totals.size))
         };
-        let landed = landed.await;
-        intake.end(landed.as_ref().err()).await;
-        landed.map(|((landing, path, digest), size)| self.saved(landing, path, size, digest, extra))
+        match landed.await {
+            Ok(((landing, path, digest), size)) => {
+                let cursor = Some(intake.end().await);
+                Ok(Done { saved: self.saved(landing, path, size, digest, extra), cursor })
+            }
+            Err(error) => {
+                intake.fail(&error).await;
+                Err(error)
+            }
+        }
     }
 }

@@ -76,6 +76,24 @@ pub struct AckPlace {
     consumer: Weak<()>,
 }
 
+/// A consumer that nobody reads any more.
+#[derive(Debug)]
+#[must_use = "it stays at the server until it is deleted"]
+pub struct LeftConsumer {
+    broker: Broker,
+    spec: ConsumerSpec,
+}
+
+impl LeftConsumer {
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// When the server does not answer, which removes it in time.
+    pub async fn delete(self) -> Result<(), BrokerError> {
+        self.broker.delete_consumer(&self.spec.stream, &self.spec.name).await.map(drop)
+    }
+}
+
 /// What a consumer has to deliver, as its server says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outstanding {
@@ -184,6 +202,11 @@ impl Follow {
     /// ends: see [`Follow::reconnection`].
     pub fn has_more(&self) -> bool {
         self.behind > 0
+    }
+
+    /// Whether all that is known to be stored was asked for, and is on its way.
+    pub fn has_asked_for_all(&self) -> bool {
+        matches!(&self.state, State::Standing { reading: Reading::Pulls(pulls), .. } if pulls.have_asked_for_all())
     }
 
     /// Waits until a connection is another one than when the last message came.
@@ -306,6 +329,17 @@ impl Follow {
     /// # Errors
     /// When the server does not answer. A consumer that is left is removed by it in time.
     pub async fn close(self) -> Result<(), BrokerError> {
+        match self.leave().await {
+            Some(consumer) => consumer.delete().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the reading, and leaves the consumer over a transfer to be deleted later.
+    ///
+    /// # Cancel safety
+    /// Dropped, the consumer is left; the server removes it in time.
+    pub async fn leave(self) -> Option<LeftConsumer> {
         let Self { broker, source, state, .. } = self;
         match state {
             State::Standing { reading: Reading::Headers(headers), .. } => headers.close().await,
@@ -313,8 +347,8 @@ impl Follow {
             other => drop(other),
         }
         match source {
-            Source::Consumer { spec, .. } => broker.delete_consumer(&spec.stream, &spec.name).await.map(drop),
-            Source::Headers { .. } => Ok(()),
+            Source::Consumer { spec, .. } => Some(LeftConsumer { broker, spec }),
+            Source::Headers { .. } => None,
         }
     }
 }

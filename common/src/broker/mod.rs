@@ -56,7 +56,7 @@ pub use context::Contexts;
 pub use error::{BrokerError, code};
 pub use facts::{AccountFacts, AccountLimits, Identity, ServerFacts, StreamFacts};
 pub use fetch::Fetch;
-pub use follow::{AckPlace, Follow, Outstanding};
+pub use follow::{AckPlace, Follow, LeftConsumer, Outstanding};
 pub use inflow::FlowPlace;
 pub use jetstream_api::{JetStreamApi, JetStreamDomain, SubjectPrefix, SubjectPrefixError};
 pub use line::Share;

@@ -207,6 +207,11 @@ impl Pull {
         self.broker.connects()
     }
 
+    /// Whether all that is known to be stored was asked for.
+    pub(super) fn has_asked_for_all(&self) -> bool {
+        self.window.has_asked_for_all()
+    }
+
     /// Whether messages were asked for that may still come.
     pub fn awaits(&self) -> bool {
         self.window.awaits()

@@ -124,6 +124,11 @@ impl PullWindow {
         self.stored.is_none() || self.on_their_way > 0
     }
 
+    /// Whether all that is known to be stored was asked for.
+    pub(super) fn has_asked_for_all(&self) -> bool {
+        self.stored.is_some() && self.unasked() == 0
+    }
+
     /// The largest message that is expected, in bytes.
     pub(super) fn largest(&self) -> u64 {
         self.size.largest

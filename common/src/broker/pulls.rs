@@ -47,6 +47,11 @@ impl Pulls {
         select_all(first.iter_mut().chain(later).map(|pull| pull.next().boxed())).await.0
     }
 
+    /// Whether all that is known to be stored was asked for.
+    pub(super) fn have_asked_for_all(&self) -> bool {
+        self.all.iter().all(Pull::has_asked_for_all)
+    }
+
     /// Waits until a connection is another one than when the last message came.
     pub(super) fn reconnection(&self) -> impl Future<Output = ()> + Send + use<> {
         let lines: Vec<_> = self.all.iter().map(Pull::line).collect();

@@ -70,8 +70,8 @@ impl Work {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leftovers = Leftovers::look(&self.receiver).await;
         let mut place = Place::watch(self.target.clone());
-        // Until it is told what is waited for.
-        let mut at_hand = Some(Box::pin(tokio::time::sleep(AT_HAND)));
+        // Until it is told what is waited for, if anything is.
+        let mut at_hand = (self.receiver.unaccounted() > 0).then(|| Box::pin(tokio::time::sleep(AT_HAND)));
         // Beside everything else: on a long line, an answer takes its time.
         let mut backlog = None;
         let mut quiet = Quiet::new();
