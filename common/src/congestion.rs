@@ -263,8 +263,9 @@ impl Congestion {
     /// A message was acknowledged that turned out to have so many bytes.
     pub fn acknowledged_as(&mut self, now: Duration, flight: Flight, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(flight.bytes);
+        // Also as large as it counted: the next one counts as much.
+        self.largest = bytes.max(flight.bytes).max(self.largest - self.largest / LARGEST_FADES);
         let flight = Flight { bytes, ..flight };
-        self.largest = bytes.max(self.largest - self.largest / LARGEST_FADES);
         self.delivered += flight.bytes;
         self.delivered_at = now;
         self.acknowledged_sent_at = flight.sent_at;

@@ -201,9 +201,9 @@ impl Cursor {
         self.follow.hurry(HURRY);
     }
 
-    /// Whether all that is stored was asked for, and is on its way.
-    pub(crate) fn has_asked_for_all(&self) -> bool {
-        self.follow.has_asked_for_all()
+    /// Whether all that is stored was asked for, but for the last message at most: the closing record.
+    pub(crate) fn has_asked_for_nearly_all(&self) -> bool {
+        self.follow.has_asked_for_nearly_all()
     }
 
     /// Ends the transfer's reading: no consumer is left.

@@ -12,7 +12,7 @@ use natsfer_common::broker::{Acknowledgement, Broker, BrokerError, Delivery};
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::task::TaskTracker;
 
-use crate::ledger::Entry;
+use crate::{account::Open, ledger::Entry};
 
 /// How long to wait until the server says that it knows. One that has forgotten what it delivered never does.
 const CONFIRMATION: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ struct Held {
 
 impl Hold {
     pub(crate) fn new(
-        broker: &Broker, delivery: &Delivery, takeover: Duration, entry: Option<Entry>, tasks: &TaskTracker,
+        broker: &Broker, delivery: &Delivery, takeover: Duration, entry: Option<Entry>, open: Open, tasks: &TaskTracker,
     ) -> Self {
         let (settle, settlement) = oneshot::channel();
         let lapsed = Arc::<AtomicBool>::default();
@@ -64,7 +64,7 @@ impl Hold {
             epoch,
             lapsed: lapsed.clone(),
         };
-        tasks.spawn(held.keep(takeover, entry, settlement));
+        tasks.spawn(held.keep(takeover, entry, open, settlement));
         Self { settle, sequence, epoch, lapsed }
     }
 
@@ -85,7 +85,9 @@ impl Hold {
 }
 
 impl Held {
-    async fn keep(self, takeover: Duration, entry: Option<Entry>, mut settlement: oneshot::Receiver<Settlement>) {
+    async fn keep(
+        self, takeover: Duration, entry: Option<Entry>, open: Open, mut settlement: oneshot::Receiver<Settlement>,
+    ) {
         let Self { broker, ack_subject, .. } = &self;
         let mut interval = tokio::time::interval(takeover / 10);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -113,11 +115,14 @@ impl Held {
                 }
             }
             Ok(Settlement { acknowledgement, settled }) => {
-                if let Err(error) = self.confirm(acknowledgement).await {
-                    tracing::warn!(
+                let is_done = matches!(acknowledgement, Acknowledgement::Done | Acknowledgement::Never);
+                match self.confirm(acknowledgement).await {
+                    Ok(()) if is_done && self.broker.epoch() == self.epoch => open.done(),
+                    Ok(()) => {}
+                    Err(error) => tracing::warn!(
                         subject = self.subject,
                         "an acknowledgement was not confirmed; the transfer will come again: {error}"
-                    );
+                    ),
                 }
                 // Whoever waits may have gone.
                 let _ = settled.send(());

@@ -12,6 +12,7 @@ use crate::{
     save::Save,
 };
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use natsfer_common::{
     ChunkHeader, ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Progress, Reception, Totals,
     broker::{AckPlace, Copies, Fetch},
@@ -201,7 +202,12 @@ impl<'a> Intake<'a> {
                 }
                 continue;
             }
-            if self.same.is_none() && self.cursor.has_asked_for_all() && self.bench.progress() != Progress::Open {
+            // Asks for what is due, at least.
+            if let Some(came) = self.cursor.next().now_or_never() {
+                self.batch.take(came);
+                continue;
+            }
+            if self.same.is_none() && self.cursor.has_asked_for_nearly_all() && self.bench.progress() != Progress::Open {
                 self.same = Some(self.ask_whether_same());
             }
             match self.within_patience().await? {

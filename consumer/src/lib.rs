@@ -20,6 +20,7 @@
 //!
 //! [`Replays`] reads past transfers again without disturbing any receiver, and [`read_range`] a part of one.
 
+mod account;
 mod ahead;
 mod bench;
 mod checkpoint;

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     Choice, Incoming, ReceiveError, ReceiverName, ReceiverOptions, Selection,
+    account::{Account, Open},
     ahead::Ahead,
     cursor::Cursor,
     flow::Flows,
@@ -65,6 +66,7 @@ pub struct Receiver {
     unaccounted: u64,
     /// What was before it when it was opened.
     opened_with: Backlog,
+    account: Account,
     /// The inbox is lost: when to make it anew. Kept here, because whoever waits for the next transfer may give up and ask again.
     renew_at: Option<Instant>,
     /// What was said last of why the inbox cannot be made anew.
@@ -160,6 +162,7 @@ impl Receiver {
             tasks: TaskTracker::new(),
             ledger,
             unaccounted,
+            account: Account::new(&standing),
             opened_with: standing.into(),
             renew_at: None,
             awaited: None,
@@ -288,25 +291,26 @@ impl Receiver {
     fn receive(&mut self, delivery: Delivery) {
         self.flows.pacer().passed(delivery.payload().len());
         let manifest = self.read(&delivery);
+        let open = self.account.came(delivery.consumer_sequence, delivery.pending);
         if let Ok(manifest) = &manifest
             && let Choice::PassedOver(why) = self.selection.choose(manifest, None)
         {
             let Manifest { transfer, channel, name, .. } = manifest;
             tracing::debug!(%transfer, %channel, %name, "passed over: {}", why.as_str());
-            self.pass_over(&delivery, manifest.clone());
+            self.pass_over(&delivery, manifest.clone(), open);
             return;
         }
         self.ahead.taken();
         let entry = self.ledger.as_ref().and_then(|ledger| ledger.note(&delivery.ack_subject()));
-        let hold = Hold::new(&self.broker, &delivery, self.options.takeover, entry, &self.tasks);
+        let hold = Hold::new(&self.broker, &delivery, self.options.takeover, entry, open, &self.tasks);
         self.queue.push_back(Taken { delivery, hold, manifest });
     }
 
     /// Takes a transfer for done that is not wanted, beside everything else.
-    fn pass_over(&mut self, delivery: &Delivery, manifest: Manifest) {
+    fn pass_over(&mut self, delivery: &Delivery, manifest: Manifest, open: Open) {
         self.passed_over += 1;
         self.ahead.passed_over(delivery.pending);
-        let hold = Hold::new(&self.broker, delivery, self.options.takeover, None, &self.tasks);
+        let hold = Hold::new(&self.broker, delivery, self.options.takeover, None, open, &self.tasks);
         // An earlier try, which wanted it, may have left a cursor.
         let again = delivery.delivered > 1;
         let (broker, owner) = (self.broker.clone(), Owner::Receiver(self.options.name.clone()));
@@ -436,6 +440,12 @@ impl Receiver {
     /// What the receiver had before it when it was opened, as [`Receiver::backlog`] says it.
     pub fn opened_with(&self) -> Backlog {
         self.opened_with
+    }
+
+    /// Whether everything is done that waited when the last transfer came, as far as this process can tell without asking the server:
+    /// `false` also where others of its name may have some of it, or something was put back. [`Receiver::backlog`] says it then.
+    pub fn is_done(&self) -> bool {
+        self.account.is_done()
     }
 
     /// How many transfers were taken when this was opened, that no process has noted in this receiver's home: processes elsewhere

@@ -204,9 +204,9 @@ impl Follow {
         self.behind > 0
     }
 
-    /// Whether all that is known to be stored was asked for, and is on its way.
-    pub fn has_asked_for_all(&self) -> bool {
-        matches!(&self.state, State::Standing { reading: Reading::Pulls(pulls), .. } if pulls.have_asked_for_all())
+    /// Whether all that is known to be stored was asked for, but for the last message at most.
+    pub fn has_asked_for_nearly_all(&self) -> bool {
+        matches!(&self.state, State::Standing { reading: Reading::Pulls(pulls), .. } if pulls.have_asked_for_nearly_all())
     }
 
     /// Waits until a connection is another one than when the last message came.

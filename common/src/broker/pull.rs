@@ -207,9 +207,9 @@ impl Pull {
         self.broker.connects()
     }
 
-    /// Whether all that is known to be stored was asked for.
-    pub(super) fn has_asked_for_all(&self) -> bool {
-        self.window.has_asked_for_all()
+    /// Whether all that is known to be stored was asked for, but for the last message at most.
+    pub(super) fn has_asked_for_nearly_all(&self) -> bool {
+        self.window.has_asked_for_nearly_all()
     }
 
     /// Whether messages were asked for that may still come.

@@ -124,9 +124,9 @@ impl PullWindow {
         self.stored.is_none() || self.on_their_way > 0
     }
 
-    /// Whether all that is known to be stored was asked for.
-    pub(super) fn has_asked_for_all(&self) -> bool {
-        self.stored.is_some() && self.unasked() == 0
+    /// Whether all that is known to be stored was asked for, but for the last message at most.
+    pub(super) fn has_asked_for_nearly_all(&self) -> bool {
+        self.stored.is_some() && self.unasked() <= 1
     }
 
     /// The largest message that is expected, in bytes.

@@ -47,9 +47,9 @@ impl Pulls {
         select_all(first.iter_mut().chain(later).map(|pull| pull.next().boxed())).await.0
     }
 
-    /// Whether all that is known to be stored was asked for.
-    pub(super) fn have_asked_for_all(&self) -> bool {
-        self.all.iter().all(Pull::has_asked_for_all)
+    /// Whether all that is known to be stored was asked for, but for the last message at most.
+    pub(super) fn have_asked_for_nearly_all(&self) -> bool {
+        self.all.iter().all(Pull::has_asked_for_nearly_all)
     }
 
     /// Waits until a connection is another one than when the last message came.

@@ -76,6 +76,9 @@ impl Work {
         let mut backlog = None;
         let mut quiet = Quiet::new();
         loop {
+            if matches!(self.until, Until::Drained(_)) && self.saves.is_empty() && self.receiver.is_done() {
+                return Ok(());
+            }
             let taken_enough = self.until.is_counted(self.tally.landed() + self.saves.len() as u64);
             tokio::select! {
                 Some(saved) = self.saves.join_next() => {
