@@ -168,6 +168,11 @@ impl Congestion {
         }
     }
 
+    /// Whether nothing is known of the line.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.probe.is_none() && matches!(self.phase, Phase::Startup { .. })
+    }
+
     /// The line is another one: nothing is known of it. What is on its way still counts.
     pub fn restart(&mut self) {
         let Self { most, in_flight, largest, delivered, .. } = *self;

@@ -10,6 +10,7 @@
 //!
 //! This crate is not meant to be used alone: a service depends on `natsfer-producer` or `natsfer-consumer`.
 
+mod arrival_rate;
 mod arrivals;
 mod assembler;
 mod blocking;

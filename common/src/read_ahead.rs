@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::{Congestion, Flight};
+use crate::{Congestion, Flight, arrival_rate::ArrivalRate};
 
 /// On a fast line, what comes in this time may be on its way, up to this part of the bound on memory: who reads also writes, and comes
 /// back for more in bursts.
@@ -29,6 +29,8 @@ const WAITING_TIME: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
     congestion: Congestion,
+    /// The first message on its way, while nothing is known of the line.
+    arrival: Option<ArrivalRate>,
     /// The bound on memory, in bytes, and what is asked for at most.
     most: u64,
     reserved: u64,
@@ -59,14 +61,29 @@ pub(crate) struct MessageSize {
 impl ReadAhead {
     /// Never more than `most` bytes are asked for, but for one message of each reader.
     pub(crate) fn new(most: u64) -> Self {
-        Self { congestion: Congestion::new(most), most, reserved: 0, flowing: 0, connection: None }
+        Self { congestion: Congestion::new(most), arrival: None, most, reserved: 0, flowing: 0, connection: None }
     }
 
     /// A reader has found this connection. Of the line of another one than before, nothing is known.
     pub(crate) fn connected(&mut self, connection: u64) {
         if self.connection.replace(connection).is_some_and(|before| before != connection) {
             self.congestion.restart();
+            self.arrival = None;
         }
+    }
+
+    /// So many bytes have come over the connection. They are looked at while the first message is on its way over a line of which nothing
+    /// is known.
+    pub(crate) fn look(&mut self, now: Duration, bytes: u64) -> Look {
+        if self.congestion.in_flight() == 0 || !self.congestion.is_unknown() {
+            self.arrival = None;
+            return Look::Enough;
+        }
+        if let Some(probe) = self.arrival.get_or_insert_with(|| ArrivalRate::new(now, bytes)).look(now, bytes) {
+            self.congestion.probed(probe);
+            return Look::Seen;
+        }
+        Look::Again
     }
 
     /// The bound on memory, in bytes, from now on.
@@ -160,6 +177,17 @@ impl ReadAhead {
     pub(crate) fn rests(&mut self, message: u64) {
         self.flowing = self.flowing.saturating_sub(message);
     }
+}
+
+/// What a look at the bytes that have come shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing yet: it is to be looked again soon.
+    Again,
+    /// How fast the line is: more may be asked for.
+    Seen,
+    /// The line is known, or nothing is on its way.
+    Enough,
 }
 
 /// Whether there is something to be sent.

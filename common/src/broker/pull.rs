@@ -19,6 +19,7 @@ use super::{
 use crate::{
     cut_off::{CutOff, TooSlow},
     human_bytes,
+    read_ahead::Look,
 };
 
 /// How long the server keeps a request that it cannot fill.
@@ -27,6 +28,9 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Rest after a refusal that asking again at once would only repeat.
 const REST: Duration = Duration::from_millis(250);
+
+/// How often it is looked what has come of the first message: the client tells nobody.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Bytes of a header, or of a small file inside its manifest's message, usually at most. One that is larger is asked for again, with
 /// more bytes.
@@ -231,7 +235,7 @@ impl Pull {
                 self.rest_until = None;
                 self.ask().await?;
             }
-            let (resting, awaits) = (self.rest_until, self.window.awaits());
+            let (resting, awaits, look) = (self.rest_until, self.window.awaits(), self.look());
             let came = tokio::select! {
                 biased;
                 came = self.subscriber.next() => came,
@@ -248,6 +252,8 @@ impl Pull {
                     continue;
                 }
                 () = until(resting) => continue,
+                () = tokio::time::sleep(LOOK), if look == Look::Again => continue,
+                () = std::future::ready(()), if look == Look::Seen => continue,
             };
             let Some(message) = came else { return Err(BrokerError::Closed { what: self.what() }) };
             self.heartbeats.heard();
@@ -261,6 +267,14 @@ impl Pull {
             let (undelivered, left) = (field("Nats-Pending-Messages"), field("Nats-Pending-Bytes"));
             let status = classify(status.as_u16(), message.description.as_deref().unwrap_or_default());
             self.note(status, undelivered, left)?;
+        }
+    }
+
+    /// Looks at what comes of a transfer's first message. Other messages are too short to show anything.
+    fn look(&self) -> Look {
+        match &self.place {
+            Some(_) => self.broker.inflow.with(|ahead, now| ahead.look(now, self.broker.line.bytes_in())),
+            None => Look::Enough,
         }
     }
 
