@@ -6,7 +6,10 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use natsfer_common::{
     ChunkHeader, ChunkSet, ClosingRecord, Manifest, ReceiverName, RecordError, TransferId,
-    broker::{AckPlace, Broker, ConsumerKind, ConsumerSpec, ConsumerState, Delivery, Follow, LeftConsumer, Outstanding, Pacer, Scanned, StartAt},
+    broker::{
+        AckPlace, Broker, ConsumerKind, ConsumerSpec, ConsumerState, Delivery, Follow, LeftConsumer, Outstanding,
+        Pacer, Scanned, StartAt,
+    },
     header,
     metrics::{READ_BYTES, READ_CHUNKS},
 };

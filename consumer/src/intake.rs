@@ -207,7 +207,8 @@ impl<'a> Intake<'a> {
                 self.batch.take(came);
                 continue;
             }
-            if self.same.is_none() && self.cursor.has_asked_for_nearly_all() && self.bench.progress() != Progress::Open {
+            if self.same.is_none() && self.cursor.has_asked_for_nearly_all() && self.bench.progress() != Progress::Open
+            {
                 self.same = Some(self.ask_whether_same());
             }
             match self.within_patience().await? {

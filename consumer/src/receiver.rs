@@ -432,9 +432,7 @@ impl Receiver {
     /// When the server does not answer.
     pub fn backlog(&self) -> impl Future<Output = Result<Option<Backlog>, ReceiveError>> + Send + use<> {
         let (broker, stream, name) = (self.broker.clone(), self.spec.stream.clone(), self.spec.name.clone());
-        async move {
-            Ok(broker.consumer(&stream, &name).await?.map(Backlog::from))
-        }
+        async move { Ok(broker.consumer(&stream, &name).await?.map(Backlog::from)) }
     }
 
     /// What the receiver had before it when it was opened, as [`Receiver::backlog`] says it.

@@ -283,7 +283,9 @@ impl Broker {
     ///
     /// # Errors
     /// When the server refuses for another reason.
-    pub async fn create_consumer_unless_other(&self, spec: &ConsumerSpec) -> Result<Option<ConsumerState>, BrokerError> {
+    pub async fn create_consumer_unless_other(
+        &self, spec: &ConsumerSpec,
+    ) -> Result<Option<ConsumerState>, BrokerError> {
         match self.create_consumer_or_streams(spec, Existing::Keep).await {
             Ok(state) => Ok(Some(state)),
             Err(error) if error.is(code::CONSUMER_EXISTS) => Ok(None),

@@ -8,8 +8,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Broker, BrokerError, ConsumerKind, ConsumerSpec, StartAt, StreamConfig, connection::read_answer,
-    consumer::{Existing, name_of_its_own}, headers::LOOK,
+    Broker, BrokerError, ConsumerKind, ConsumerSpec, StartAt, StreamConfig,
+    connection::read_answer,
+    consumer::{Existing, name_of_its_own},
+    headers::LOOK,
 };
 use crate::{ChannelFilter, Kind};
 
