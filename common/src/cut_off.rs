@@ -9,19 +9,38 @@ use std::time::Duration;
 pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// What is on its way in the server's and the system's buffers is written already: a message that takes somewhat less may do so, too.
 const SAFE: f64 = 0.8;
-/// Connections on which no message came whole, one after the other. One that stood for longer than so many times the deadline was not
+/// Connections on which no such message came whole, one after the other. One that stood for longer than so many times the deadline was not
 /// ended by it.
-const ENOUGH: u32 = 2;
+const ENOUGH: usize = 2;
 const LONG: u32 = 4;
+/// A message that was compressed has a part of its size, about so large at least.
+const COMPRESSED: u64 = 8;
 
-/// Counts the connections that end before a message has come whole.
+/// What came over the last connections.
 #[derive(Debug, Clone)]
 pub(crate) struct CutOff {
-    /// When this connection was found to be another one, and the bytes that had come then.
-    since: Duration,
-    bytes: u64,
-    in_vain: u32,
+    current: Connection,
+    /// The last ones that ended, the latest first.
+    ended: [Option<Ended>; ENOUGH],
     told: Told,
+}
+
+/// A connection that stands.
+#[derive(Debug, Clone, Copy)]
+struct Connection {
+    since: Duration,
+    /// Bytes that had come over all connections when it was found to be another one.
+    bytes: u64,
+    /// The largest message that came whole, in bytes.
+    largest: u64,
+}
+
+/// A connection that has ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    took: Duration,
+    bytes: u64,
+    largest: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,28 +59,35 @@ pub(crate) struct TooSlow {
 }
 
 impl CutOff {
-    /// Begins now, when so many bytes have come over all connections.
-    pub(crate) fn new(now: Duration, bytes: u64) -> Self {
-        Self { since: now, bytes, in_vain: 0, told: Told::NotYet }
+    /// Begins before anything has come.
+    pub(crate) fn new() -> Self {
+        let current = Connection { since: Duration::ZERO, bytes: 0, largest: 0 };
+        Self { current, ended: [None; ENOUGH], told: Told::NotYet }
     }
 
-    /// A message came whole.
-    pub(crate) fn came(&mut self) {
-        self.in_vain = 0;
+    /// A message of so many bytes came whole.
+    pub(crate) fn came(&mut self, bytes: u64) {
+        self.current.largest = self.current.largest.max(bytes);
     }
 
-    /// The connection was made anew. Says if messages of this size, should any have been on their way, are too large; no more once
-    /// that [was told](CutOff::told).
-    pub(crate) fn reconnected(&mut self, now: Duration, bytes: u64, message: u64) -> Option<TooSlow> {
-        let (took, came) = (now.saturating_sub(self.since), bytes.saturating_sub(self.bytes));
-        (self.since, self.bytes) = (now, bytes);
-        self.in_vain = if took <= WRITE_DEADLINE * LONG { self.in_vain + 1 } else { 0 };
-        let rate = came as f64 / took.as_secs_f64().max(0.001);
-        let takes = takes(message, rate)?;
-        if self.in_vain < ENOUGH || takes < WRITE_DEADLINE.mul_f64(SAFE) || self.told == Told::Told {
+    /// The connection was made anew, when so many bytes had come over all of them.
+    pub(crate) fn reconnected(&mut self, now: Duration, bytes: u64) {
+        let before = std::mem::replace(&mut self.current, Connection { since: now, bytes, largest: 0 });
+        let took = now.saturating_sub(before.since);
+        self.ended.rotate_right(1);
+        self.ended[0] = Some(Ended { took, bytes: bytes.saturating_sub(before.bytes), largest: before.largest });
+    }
+
+    /// Whether messages of this size, should any have been on their way, are too large; no more once that [was told](CutOff::told).
+    pub(crate) fn too_slow_for(&self, message: u64) -> Option<TooSlow> {
+        let in_vain = |ended: &Ended| ended.largest < message / COMPRESSED && ended.took <= WRITE_DEADLINE * LONG;
+        if self.told == Told::Told || !self.ended.iter().all(|ended| ended.as_ref().is_some_and(in_vain)) {
             return None;
         }
-        Some(TooSlow { rate, takes })
+        let last = self.ended[0]?;
+        let rate = last.bytes as f64 / last.took.as_secs_f64().max(0.001);
+        let takes = takes(message, rate)?;
+        (takes >= WRITE_DEADLINE.mul_f64(SAFE)).then_some(TooSlow { rate, takes })
     }
 
     /// It was told that they are too large.
@@ -85,14 +111,16 @@ mod tests {
 
     /// Connections of this many seconds over a line of so many bytes per second: how often it is told.
     fn told(rate: u64, seconds: u64, connections: u64, whole: bool) -> usize {
-        let mut cut_off = CutOff::new(Duration::ZERO, 0);
+        let mut cut_off = CutOff::new();
         let ends = (1..=connections).filter(|end| {
             let (now, bytes) = (end * seconds, end * seconds * rate);
             if whole {
-                cut_off.came();
+                cut_off.came(MESSAGE - 1_000);
             }
-            let too_slow = cut_off.reconnected(Duration::from_secs(now), bytes, MESSAGE);
-            too_slow.is_some_and(|_| {
+            // Small ones come.
+            cut_off.came(1_000);
+            cut_off.reconnected(Duration::from_secs(now), bytes);
+            cut_off.too_slow_for(MESSAGE).is_some_and(|_| {
                 cut_off.told();
                 true
             })
@@ -112,9 +140,11 @@ mod tests {
 
     #[test]
     fn it_says_how_long_a_message_takes() {
-        let mut cut_off = CutOff::new(Duration::ZERO, 1_000);
-        assert_eq!(cut_off.reconnected(Duration::from_secs(10), 656_360, MESSAGE), None);
-        let told = cut_off.reconnected(Duration::from_secs(20), 1_311_720, MESSAGE).unwrap();
+        let mut cut_off = CutOff::new();
+        cut_off.reconnected(Duration::from_secs(10), 655_360);
+        assert_eq!(cut_off.too_slow_for(MESSAGE), None);
+        cut_off.reconnected(Duration::from_secs(20), 1_310_720);
+        let told = cut_off.too_slow_for(MESSAGE).unwrap();
         assert_eq!((told.rate, told.takes.as_secs()), (65_536.0, 16));
     }
 }

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::{Congestion, Flight, arrival_rate::ArrivalRate};
+use crate::{Congestion, Flight, arrival_rate::ArrivalRate, cut_off::CutOff};
 
 /// On a fast line, what comes in this time may be on its way, up to this part of the bound on memory: who reads also writes, and comes
 /// back for more in bursts.
@@ -38,6 +38,8 @@ pub(crate) struct ReadAhead {
     flowing: u64,
     /// Which connection this is, if that is known.
     connection: Option<u64>,
+    /// Whether messages are too large for the line.
+    pub(crate) cut_off: CutOff,
 }
 
 /// What one reader has asked for and not received, in bytes.
@@ -61,14 +63,17 @@ pub(crate) struct MessageSize {
 impl ReadAhead {
     /// Never more than `most` bytes are asked for, but for one message of each reader.
     pub(crate) fn new(most: u64) -> Self {
-        Self { congestion: Congestion::new(most), arrival: None, most, reserved: 0, flowing: 0, connection: None }
+        let (congestion, cut_off) = (Congestion::new(most), CutOff::new());
+        Self { congestion, arrival: None, most, reserved: 0, flowing: 0, connection: None, cut_off }
     }
 
-    /// A reader has found this connection. Of the line of another one than before, nothing is known.
-    pub(crate) fn connected(&mut self, connection: u64) {
+    /// A reader has found this connection, when so many bytes had come over all of them. Of the line of another one than before, nothing
+    /// is known.
+    pub(crate) fn connected(&mut self, now: Duration, connection: u64, bytes: u64) {
         if self.connection.replace(connection).is_some_and(|before| before != connection) {
             self.congestion.restart();
             self.arrival = None;
+            self.cut_off.reconnected(now, bytes);
         }
     }
 

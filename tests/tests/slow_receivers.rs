@@ -19,7 +19,11 @@ struct Far {
 
 impl Far {
     async fn with(line: Line, size: u64, chunks: &str) -> Self {
-        let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+        Self::from(Server::start().await, line, size, chunks).await
+    }
+
+    async fn from(server: Server, line: Line, size: u64, chunks: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
         files::random_file(home.path().join("sent.bin"), size, 3);
         let _ = send(&server, &["--chunk-size", chunks], &[home.path().join("sent.bin")]).await;
         let proxy = Proxy::to(&server.url()).await;
@@ -68,4 +72,18 @@ async fn the_doctor_says_how_fast_the_line_is() {
         let found = findings.iter().find(|finding| finding["check"] == check).unwrap()["found"].as_str().unwrap();
         assert!(found.contains("1 GiB takes about") && found.contains(" h "), "{found}");
     }
+}
+
+/// The server closes the connection of whoever it cannot write to for long enough: a message that never comes whole is named, with
+/// what helps. It is larger than what the system takes off the server's hands at once.
+#[tokio::test]
+async fn a_message_that_never_comes_whole_is_named() {
+    let server =
+        Server::builder().max_payload(32 * KIB as usize * 1_024).config_line("write_deadline: \"1s\"").start().await;
+    let far = Far::from(server, Line::rate(1_500 * KIB), 2 * 16 * 1_024 * KIB, "16MiB").await;
+    let running = receiving(&far.proxy, "r", far.home.path().join("inbox"), &[]).spawn().await;
+    let told = running.log_line(Duration::from_secs(90), |line| line.contains("no message comes whole")).await;
+    assert!(told.contains("write_deadline") && told.contains("smaller chunks"), "{told}");
+    running.terminate();
+    let _ = running.wait().await;
 }

@@ -62,6 +62,12 @@ impl Broker {
         }
     }
 
+    /// A reader looks which connection there is.
+    pub(super) fn note_connection(&self) {
+        let (connection, bytes) = (self.connects(), self.line.bytes_in());
+        self.inflow.with(|ahead, now| ahead.connected(now, connection, bytes));
+    }
+
     /// Waits until this transfer may flow, in turn with others: as many do as the line carries a message of each within two seconds, one
     /// at least.
     ///

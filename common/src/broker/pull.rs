@@ -16,11 +16,7 @@ use super::{
     pull_window::{PullRequest, PullWindow, TooLarge},
     violations::Denials,
 };
-use crate::{
-    cut_off::{CutOff, TooSlow},
-    human_bytes,
-    read_ahead::Look,
-};
+use crate::{cut_off::TooSlow, human_bytes, read_ahead::Look};
 
 /// How long the server keeps a request that it cannot fill.
 const EXPIRES: Duration = Duration::from_secs(30);
@@ -82,7 +78,6 @@ pub struct Pull {
     window: PullWindow,
     place: Option<FlowPlace>,
     heartbeats: Heartbeats,
-    cut_off: CutOff,
     rest_until: Option<Instant>,
     /// A request that counts as asked, and is not sent.
     unsent: Option<PullRequest>,
@@ -163,7 +158,7 @@ impl Pull {
         broker: &Broker, stream: &str, consumer: &str, settings: PullSettings,
     ) -> Result<Self, BrokerError> {
         let subject = format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", broker.api_prefix);
-        broker.inflow.with(|ahead, _| ahead.connected(broker.connects()));
+        broker.note_connection();
         let inbox = broker.client.new_inbox();
         let subscriber = broker
             .client
@@ -178,7 +173,7 @@ impl Pull {
             PullSettings::Small => (PullWindow::flow(SMALL), None),
             PullSettings::Single { usual } => (PullWindow::single(usual), None),
         };
-        Ok(Self {
+        let pull = Self {
             broker: broker.clone(),
             stream: stream.into(),
             consumer: consumer.into(),
@@ -189,11 +184,12 @@ impl Pull {
             window,
             place,
             heartbeats: Heartbeats::new(broker, HEARTBEAT),
-            cut_off: broker.inflow.with(|_, now| CutOff::new(now, broker.line.bytes_in())),
             rest_until: None,
             unsent: None,
             requests: 0,
-        })
+        };
+        pull.warn_if_too_slow().await;
+        Ok(pull)
     }
 
     /// How many single messages are wanted from now on, those under way included.
@@ -281,10 +277,12 @@ impl Pull {
     /// A message came.
     fn deliver(&mut self, message: Message) -> Option<Delivery> {
         let bytes = message.length as u64;
-        self.cut_off.came();
         let delivery = Delivery::new(message, &self.broker);
         let stored = delivery.as_ref().map_or(0, |delivery| delivery.pending);
-        self.broker.inflow.with(|ahead, now| self.window.received(now, bytes, stored, ahead));
+        self.broker.inflow.with(|ahead, now| {
+            ahead.cut_off.came(bytes);
+            self.window.received(now, bytes, stored, ahead);
+        });
         self.moved();
         delivery
     }
@@ -326,32 +324,36 @@ impl Pull {
     ///
     /// Cancel safe, but a warning may come later.
     async fn reconnected(&mut self) {
-        let (bytes, message) = (self.broker.line.bytes_in(), self.window.largest());
         self.lost();
         self.heartbeats.asked();
-        let connection = self.broker.connects();
-        let now = self.broker.inflow.with(|ahead, now| {
-            ahead.connected(connection);
-            now
-        });
-        if let Some(TooSlow { rate, takes }) = self.cut_off.reconnected(now, bytes, message)
-            && self.has_some().await
-        {
-            self.cut_off.told();
-            let whose = match &self.place {
-                Some(place) => format!("transfer {}", place.transfer()),
-                None => format!("consumer {}", self.consumer),
-            };
-            tracing::warn!(
-                "{whose}: no message comes whole before the server ends the connection. One of {} takes {:.0} s at the {}/s that this \
-                 line carries; nats-server closes a connection to which it could not write for 10 s. What helps: a longer \
-                 `write_deadline` in the server's configuration, `write_timeout: retry` from nats-server 2.12.2 on, or sending in \
-                 smaller chunks",
-                human_bytes(message),
-                takes.as_secs_f64(),
-                human_bytes(rate as u64),
-            );
+        self.broker.note_connection();
+        self.warn_if_too_slow().await;
+    }
+
+    /// Says, once for all who read, that the server ends connections before a message has come whole.
+    ///
+    /// Cancel safe, but a warning may come later.
+    async fn warn_if_too_slow(&self) {
+        let message = self.window.largest();
+        let too_slow = self.broker.inflow.with(|ahead, _| ahead.cut_off.too_slow_for(message));
+        let Some(TooSlow { rate, takes }) = too_slow else { return };
+        if !self.has_some().await {
+            return;
         }
+        self.broker.inflow.with(|ahead, _| ahead.cut_off.told());
+        let whose = match &self.place {
+            Some(place) => format!("transfer {}", place.transfer()),
+            None => format!("consumer {}", self.consumer),
+        };
+        tracing::warn!(
+            "{whose}: no message comes whole before the server ends the connection. One of {} takes {:.0} s at the {}/s that this \
+             line carries; nats-server closes a connection to which it could not write for 10 s. What helps: a longer \
+             `write_deadline` in the server's configuration, `write_timeout: retry` from nats-server 2.12.2 on, or sending in \
+             smaller chunks",
+            human_bytes(message),
+            takes.as_secs_f64(),
+            human_bytes(rate as u64),
+        );
     }
 
     /// Whether the consumer has anything that did not come: one that has nothing brings nothing on a fast line, either.
