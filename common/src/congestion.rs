@@ -227,7 +227,7 @@ impl Congestion {
 
     /// As [`Congestion::rate`], but in the beginning no less than the probe claims: what was acknowledged may then say more of how
     /// little there was to send, and how long the first message was alone.
-    fn supposed_rate(&self) -> Option<f64> {
+    pub(crate) fn supposed_rate(&self) -> Option<f64> {
         let claimed = self.probe.filter(|_| matches!(self.phase, Phase::Startup { .. })).map(|probe| probe.rate);
         self.rate().into_iter().chain(claimed).reduce(f64::max)
     }

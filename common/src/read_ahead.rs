@@ -10,7 +10,11 @@
 
 use std::time::Duration;
 
-use crate::{Congestion, Flight, arrival_rate::ArrivalRate, cut_off::CutOff};
+use crate::{
+    Congestion, Flight,
+    arrival_rate::ArrivalRate,
+    cut_off::{CutOff, WRITE_DEADLINE, takes},
+};
 
 /// On a fast line, what comes in this time may be on its way, up to this part of the bound on memory: who reads also writes, and comes
 /// back for more in bursts.
@@ -38,6 +42,8 @@ pub(crate) struct ReadAhead {
     flowing: u64,
     /// Which connection this is, if that is known.
     connection: Option<u64>,
+    /// When was last asked for what is stored.
+    asked_at: Duration,
     /// Whether messages are too large for the line.
     pub(crate) cut_off: CutOff,
 }
@@ -64,7 +70,8 @@ impl ReadAhead {
     /// Never more than `most` bytes are asked for, but for one message of each reader.
     pub(crate) fn new(most: u64) -> Self {
         let (congestion, cut_off) = (Congestion::new(most), CutOff::new());
-        Self { congestion, arrival: None, most, reserved: 0, flowing: 0, connection: None, cut_off }
+        let asked_at = Duration::ZERO;
+        Self { congestion, arrival: None, most, reserved: 0, flowing: 0, connection: None, asked_at, cut_off }
     }
 
     /// A reader has found this connection, when so many bytes had come over all of them. Of the line of another one than before, nothing
@@ -116,13 +123,27 @@ impl ReadAhead {
     }
 
     /// How many messages more a reader may ask for that has asked for so much. `stored`: whether they are there to be sent.
-    pub(crate) fn room(&self, own: Share, size: MessageSize, stored: Stored) -> u64 {
+    pub(crate) fn room(&self, now: Duration, own: Share, size: MessageSize, stored: Stored) -> u64 {
         let MessageSize { expected, largest } = size;
         let in_memory = allowed(own.reserved, self.reserved, self.most, largest);
         in_memory.min(match stored {
-            Stored::Yes => allowed(own.on_its_way, self.congestion.in_flight(), self.window(), expected),
+            Stored::Yes => {
+                let in_flight = self.congestion.in_flight();
+                let second = self.second_at(expected).filter(|at| *at <= now).map_or(0, |_| in_flight + expected);
+                allowed(own.on_its_way, in_flight, self.window().max(second), expected)
+            }
             Stored::NotYet { waiting } => (self.waiting() / expected.max(1)).saturating_sub(waiting),
         })
+    }
+
+    /// When a second message of this size may be asked for where one is on its way, and two are more than the window. The server writes what
+    /// it has for a connection together, and ends the connection if it cannot do so in time: it gets the second one once it is well into the
+    /// first, and writes it by itself.
+    pub(crate) fn second_at(&self, message: u64) -> Option<Duration> {
+        let in_flight = self.congestion.in_flight();
+        let takes = takes(message, self.congestion.supposed_rate()?)?;
+        let is_alone = in_flight > 0 && in_flight < 2 * message && self.window() < in_flight + message;
+        (is_alone && takes <= WRITE_DEADLINE).then(|| self.asked_at + takes / 2)
     }
 
     /// Bytes that one reader may have asked for without knowing that they are stored.
@@ -142,6 +163,7 @@ impl ReadAhead {
 
     /// A message is on its way from now on.
     pub(crate) fn asked(&mut self, now: Duration, bytes: u64) -> Flight {
+        self.asked_at = now;
         self.congestion.sent(now, bytes)
     }
 

@@ -248,8 +248,7 @@ impl Pull {
                     continue;
                 }
                 () = until(resting) => continue,
-                () = tokio::time::sleep(LOOK), if look == Look::Again => continue,
-                () = std::future::ready(()), if look == Look::Seen => continue,
+                () = tokio::time::sleep(look.unwrap_or_default()), if look.is_some() => continue,
             };
             let Some(message) = came else { return Err(BrokerError::Closed { what: self.what() }) };
             self.heartbeats.heard();
@@ -266,12 +265,16 @@ impl Pull {
         }
     }
 
-    /// Looks at what comes of a transfer's first message. Other messages are too short to show anything.
-    fn look(&self) -> Look {
-        match &self.place {
-            Some(_) => self.broker.inflow.with(|ahead, now| ahead.look(now, self.broker.line.bytes_in())),
-            None => Look::Enough,
-        }
+    /// How soon to look again whether there is something to ask for, if that is to be seen in anything but what comes. Messages other than
+    /// a transfer's are too short for it.
+    fn look(&self) -> Option<Duration> {
+        self.place.as_ref()?;
+        let bytes = self.broker.line.bytes_in();
+        self.broker.inflow.with(|ahead, now| match ahead.look(now, bytes) {
+            Look::Seen => Some(Duration::ZERO),
+            Look::Again => Some(LOOK),
+            Look::Enough => self.window.due_at(ahead).map(|at| at.saturating_sub(now).max(LOOK)),
+        })
     }
 
     /// A message came.
@@ -411,7 +414,7 @@ impl Pull {
         if self.unsent.is_none() {
             let Self { broker, window, unsent, .. } = self;
             *unsent = broker.inflow.with(|ahead, now| {
-                let due = window.due(ahead)?;
+                let due = window.due(now, ahead)?;
                 window.asked(now, due, ahead);
                 Some(due)
             });

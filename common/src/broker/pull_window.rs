@@ -144,11 +144,11 @@ impl PullWindow {
     }
 
     /// The next request to make, if one is due. [`PullWindow::asked`] says that it was made.
-    pub(super) fn due(&self, ahead: &ReadAhead) -> Option<PullRequest> {
+    pub(super) fn due(&self, now: Duration, ahead: &ReadAhead) -> Option<PullRequest> {
         let outstanding = self.outstanding();
         let room = match self.unasked() {
-            0 => ahead.room(self.share, self.size, Stored::NotYet { waiting: outstanding - self.on_their_way }),
-            unasked => ahead.room(self.share, self.size, Stored::Yes).min(unasked),
+            0 => ahead.room(now, self.share, self.size, Stored::NotYet { waiting: outstanding - self.on_their_way }),
+            unasked => ahead.room(now, self.share, self.size, Stored::Yes).min(unasked),
         };
         // One may always be asked for.
         let room = if outstanding == 0 { room.max(1) } else { room };
@@ -163,6 +163,11 @@ impl PullWindow {
         }
         let MessageSize { expected, largest } = self.size;
         Some(PullRequest { batch, max_bytes: (batch * largest).min(batch * SPREAD * expected).max(largest) })
+    }
+
+    /// When the next request is due, if that is a matter of time and not of what comes.
+    pub(super) fn due_at(&self, ahead: &ReadAhead) -> Option<Duration> {
+        ahead.second_at(self.size.expected).filter(|_| self.unasked() > 0)
     }
 
     /// A request was made.
@@ -281,10 +286,10 @@ mod tests {
     fn requests_are_kept_to_what_the_server_lets_them_ask_for() {
         let mut ahead = ReadAhead::new(16 << 20);
         let mut window = PullWindow::flow(1_000).with_stored(1_000, 1_000);
-        assert!(window.due(&ahead).unwrap().batch > 3);
+        assert!(window.due(Duration::ZERO, &ahead).unwrap().batch > 3);
         window.limit_batch(3);
         let mut asked = 0;
-        while let Some(due) = window.due(&ahead) {
+        while let Some(due) = window.due(Duration::ZERO, &ahead) {
             assert!(due.batch <= 3, "{due:?}");
             window.asked(Duration::ZERO, due, &mut ahead);
             asked += due.batch;
@@ -341,7 +346,7 @@ mod tests {
 
         fn ask(&mut self) {
             for (who, reader) in self.readers.iter_mut().enumerate() {
-                while let Some(request) = reader.window.due(&self.ahead) {
+                while let Some(request) = reader.window.due(Duration::from_millis(self.now), &self.ahead) {
                     reader.window.asked(Duration::from_millis(self.now), request, &mut self.ahead);
                     self.up.push_back((self.now + self.delay, who, request));
                     self.requests += 1;
@@ -453,7 +458,7 @@ mod tests {
                 let window = &mut windows[at % 2];
                 window.want(number);
                 match what {
-                    0..=2 => while let Some(request) = window.due(&ahead) {
+                    0..=2 => while let Some(request) = window.due(now, &ahead) {
                         window.asked(now, request, &mut ahead);
                     },
                     3 => window.received(now, number * 500, number, &mut ahead),
@@ -465,7 +470,7 @@ mod tests {
             }
             windows.iter_mut().for_each(|window| window.lost(&mut ahead));
             prop_assert!(windows.iter().all(|window| window.share == Share::default() && window.on_their_way == 0));
-            prop_assert_eq!(ahead.room(Share::default(), MessageSize { expected: 1, largest: 1 << 20 }, Stored::Yes), 1);
+            prop_assert_eq!(ahead.room(Duration::ZERO, Share::default(), MessageSize { expected: 1, largest: 1 << 20 }, Stored::Yes), 1);
         }
     }
 
@@ -490,13 +495,32 @@ mod tests {
         }
     }
 
+    /// Messages that the line takes many seconds for: the next one stands behind the one that is being written, and the server never has two
+    /// that it has not begun to write.
+    #[test]
+    fn large_messages_follow_each_other_over_a_slow_line() {
+        for (rate, delay, message) in [(64_000, 150, 508 << 10), (64_000, 300, 508 << 10), (100_000, 300, 900_000)] {
+            let mut world = World::new(rate, delay, 16 << 20, vec![(message, vec![message; 12])]);
+            let took = world.run(1_000_000).unwrap();
+            let ideal = 12 * message * 1_000 / rate + 2 * delay;
+            assert!(took * 97 <= ideal * 100, "{took} ms instead of {ideal} for messages of {message} bytes");
+            let begun = rate * 2 * delay / 1_000;
+            assert!(world.longest <= (2 * message - begun * 9 / 10) as f64, "{} at once", world.longest);
+        }
+        // One that the server would be cut off over in any case is alone.
+        let mut world = World::new(16_000, 150, 16 << 20, vec![(508 << 10, vec![508 << 10; 4])]);
+        world.run(10_000_000).unwrap();
+        assert!(world.longest <= 1.01 * f64::from(508 << 10), "{} at once", world.longest);
+    }
+
     #[test]
     fn who_waits_for_its_sender_takes_no_room() {
         let mut world =
             World::new(1_000_000, 50, 16 << 20, vec![(100_000, vec![100_000; 100]), (100_000, vec![100_000])]);
         world.run(60_000).unwrap();
         // Both have all that is stored: what they wait for leaves the window to others.
-        let room = world.ahead.room(Share::default(), MessageSize { expected: 1, largest: 1 }, Stored::Yes);
+        let room =
+            world.ahead.room(Duration::ZERO, Share::default(), MessageSize { expected: 1, largest: 1 }, Stored::Yes);
         assert!(room >= world.ahead.window() / 10 * 8, "{room}");
         assert!(!world.readers[0].window.flows() && world.readers[0].window.awaits());
         // What comes late is no measure of the line.
@@ -521,18 +545,18 @@ mod tests {
     #[test]
     fn an_inbox_asks_for_no_more_than_it_has_hands() {
         let (mut window, mut ahead) = (PullWindow::single(10_000), ReadAhead::new(1 << 20));
-        assert_eq!(window.due(&ahead), None);
+        assert_eq!(window.due(Duration::ZERO, &ahead), None);
         window.want(3);
-        let request = window.due(&ahead).unwrap();
+        let request = window.due(Duration::ZERO, &ahead).unwrap();
         assert_eq!(request, PullRequest { batch: 1, max_bytes: 10_000 });
         window.asked(Duration::ZERO, request, &mut ahead);
         window.received(Duration::from_millis(1), 1_000, 100, &mut ahead);
-        while let Some(request) = window.due(&ahead) {
+        while let Some(request) = window.due(Duration::ZERO, &ahead) {
             window.asked(Duration::from_millis(1), request, &mut ahead);
         }
         assert!(window.outstanding() <= 3);
         window.want(0);
-        assert_eq!(window.due(&ahead), None);
+        assert_eq!(window.due(Duration::ZERO, &ahead), None);
         assert!(window.awaits());
     }
 
@@ -540,7 +564,7 @@ mod tests {
     fn a_message_larger_than_a_request_is_asked_for_with_more_bytes_then_refused() {
         let (mut window, mut ahead) = (PullWindow::flow(1_024), ReadAhead::new(4_096));
         for doublings in 0..20 {
-            let Some(request @ PullRequest { batch, max_bytes }) = window.due(&ahead) else {
+            let Some(request @ PullRequest { batch, max_bytes }) = window.due(Duration::ZERO, &ahead) else {
                 panic!("it asks no more")
             };
             window.asked(Duration::ZERO, request, &mut ahead);
