@@ -13,6 +13,8 @@ const SAFE: f64 = 0.8;
 /// ended by it.
 const ENOUGH: usize = 2;
 const LONG: u32 = 4;
+/// A connection that ends so soon is not ended by the line.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// A message that was compressed has a part of its size, about so large at least.
 const COMPRESSED: u64 = 8;
 
@@ -78,6 +80,11 @@ impl CutOff {
         self.ended[0] = Some(Ended { took, bytes: bytes.saturating_sub(before.bytes), largest: before.largest });
     }
 
+    /// Whether the last connections ended as soon as something was asked for: more may have been on its way than the server's `max_pending`.
+    pub(crate) fn ends_at_once(&self) -> bool {
+        self.ended.iter().all(|ended| ended.is_some_and(|ended| ended.took < AT_ONCE))
+    }
+
     /// Whether messages of this size, should any have been on their way, are too large; no more once that [was told](CutOff::told).
     pub(crate) fn too_slow_for(&self, message: u64) -> Option<TooSlow> {
         let in_vain = |ended: &Ended| ended.largest < message / COMPRESSED && ended.took <= WRITE_DEADLINE * LONG;
@@ -135,6 +142,15 @@ mod tests {
             let slow = rate > 0 && MESSAGE / rate >= 8 && seconds <= 40;
             prop_assert_eq!(told(rate, seconds, connections, false), usize::from(slow && connections >= 2));
             prop_assert_eq!(told(rate, seconds, connections, true), 0);
+        }
+    }
+
+    #[test]
+    fn only_connections_that_end_one_after_the_other_end_at_once() {
+        let mut cut_off = CutOff::new();
+        for (now, at_once) in [(30_000, false), (30_300, false), (30_900, true), (40_000, false), (40_100, false)] {
+            cut_off.reconnected(Duration::from_millis(now), 0);
+            assert_eq!(cut_off.ends_at_once(), at_once, "after {now} ms");
         }
     }
 

@@ -35,8 +35,9 @@ pub(crate) struct ReadAhead {
     congestion: Congestion,
     /// The first message on its way, while nothing is known of the line.
     arrival: Option<ArrivalRate>,
-    /// The bound on memory, in bytes, and what is asked for at most.
+    /// The bound on memory, in bytes, and what is asked for at most: as was wanted, or less for a while.
     most: u64,
+    wanted: u64,
     reserved: u64,
     /// One message for each transfer that flows, in bytes.
     flowing: u64,
@@ -71,17 +72,32 @@ impl ReadAhead {
     pub(crate) fn new(most: u64) -> Self {
         let (congestion, cut_off) = (Congestion::new(most), CutOff::new());
         let asked_at = Duration::ZERO;
-        Self { congestion, arrival: None, most, reserved: 0, flowing: 0, connection: None, asked_at, cut_off }
+        Self {
+            congestion,
+            arrival: None,
+            most,
+            wanted: most,
+            reserved: 0,
+            flowing: 0,
+            connection: None,
+            asked_at,
+            cut_off,
+        }
     }
 
     /// A reader has found this connection, when so many bytes had come over all of them. Of the line of another one than before, nothing
-    /// is known.
-    pub(crate) fn connected(&mut self, now: Duration, connection: u64, bytes: u64) {
-        if self.connection.replace(connection).is_some_and(|before| before != connection) {
-            self.congestion.restart();
-            self.arrival = None;
-            self.cut_off.reconnected(now, bytes);
+    /// is known. Where connections end as soon as something is asked for, half as much is asked for from then on: the new bound, in bytes.
+    pub(crate) fn connected(&mut self, now: Duration, connection: u64, bytes: u64) -> Option<u64> {
+        if self.connection.replace(connection).is_none_or(|before| before == connection) {
+            return None;
         }
+        self.congestion.restart();
+        self.arrival = None;
+        self.cut_off.reconnected(now, bytes);
+        // What was asked for when the connection ended still counts.
+        let ends_at_once = self.reserved > 0 && self.cut_off.ends_at_once();
+        self.bound_to(if ends_at_once { (self.most / 2).max(1) } else { self.wanted });
+        ends_at_once.then_some(self.most)
     }
 
     /// So many bytes have come over the connection. They are looked at while the first message is on its way over a line of which nothing
@@ -100,6 +116,11 @@ impl ReadAhead {
 
     /// The bound on memory, in bytes, from now on.
     pub(crate) fn set_most(&mut self, most: u64) {
+        self.wanted = most;
+        self.bound_to(most);
+    }
+
+    fn bound_to(&mut self, most: u64) {
         self.most = most;
         self.congestion.set_most(most);
     }
@@ -280,6 +301,25 @@ mod tests {
         }
         let (least, most) = (own.iter().min().unwrap(), own.iter().max().unwrap());
         assert!(most - least <= 30 && own.iter().sum::<u64>() > 900, "{own:?}");
+    }
+
+    #[test]
+    fn less_is_asked_for_where_connections_end_at_once_until_one_stands() {
+        let mut ahead = ReadAhead::new(1_000);
+        let mut connected = |ms, connection, asked| {
+            if asked {
+                ahead.reserve(100);
+            }
+            let bound = ahead.connected(Duration::from_millis(ms), connection, 0);
+            ahead.release(100);
+            bound
+        };
+        assert_eq!([connected(0, 1, true), connected(10_000, 2, true), connected(10_100, 3, true)], [None; 3]);
+        assert_eq!([connected(10_200, 4, true), connected(10_300, 5, true)], [Some(500), Some(250)]);
+        // Nothing was asked for: it was not that.
+        assert_eq!([connected(10_400, 6, false), connected(10_450, 7, true)], [None, Some(500)]);
+        assert_eq!([connected(20_000, 8, true), connected(20_100, 9, true)], [None; 2]);
+        assert_eq!(connected(20_200, 10, true), Some(500));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::Broker;
-use crate::{ChunkSize, MESSAGE_OVERHEAD, Manifest, TransferId, read_ahead::ReadAhead};
+use crate::{ChunkSize, MESSAGE_OVERHEAD, Manifest, TransferId, human_bytes, read_ahead::ReadAhead};
 
 /// Bytes that may be asked for, unless told otherwise: what 1 Gbit/s holds over 100 ms, and some messages more.
 pub(super) const WINDOW: u64 = 16 << 20;
@@ -65,7 +65,13 @@ impl Broker {
     /// A reader looks which connection there is.
     pub(super) fn note_connection(&self) {
         let (connection, bytes) = (self.connects(), self.line.bytes_in());
-        self.inflow.with(|ahead, now| ahead.connected(now, connection, bytes));
+        if let Some(most) = self.inflow.with(|ahead, now| ahead.connected(now, connection, bytes)) {
+            tracing::warn!(
+                "the server ends the connection as soon as something is asked for; asking for {} at a time from now on. Its `max_pending` \
+                 may be small, or the line is down",
+                human_bytes(most),
+            );
+        }
     }
 
     /// Waits until this transfer may flow, in turn with others: as many do as the line carries a message of each within two seconds, one

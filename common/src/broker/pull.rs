@@ -349,10 +349,10 @@ impl Pull {
             None => format!("consumer {}", self.consumer),
         };
         tracing::warn!(
-            "{whose}: no message comes whole before the server ends the connection. One of {} takes {:.0} s at the {}/s that this \
-             line carries; nats-server closes a connection to which it could not write for 10 s. What helps: a longer \
-             `write_deadline` in the server's configuration, `write_timeout: retry` from nats-server 2.12.2 on, or sending in \
-             smaller chunks",
+            "{whose}: no message comes whole before the server ends the connection. One of {} takes {:.0} s at the {}/s that came. \
+             nats-server closes a connection to which it could not write for its `write_deadline` (10 s), or for which more waits than \
+             its `max_pending` (64 MiB). What helps: larger ones in the server's configuration, `write_timeout: retry` from nats-server \
+             2.12.2 on, or sending in smaller chunks",
             human_bytes(message),
             takes.as_secs_f64(),
             human_bytes(rate as u64),
