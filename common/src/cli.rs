@@ -117,8 +117,9 @@ const MOST_SHOWN: usize = 300;
 
 /// The beginning of what a stranger has said, escaped, for a table; `--json` has the whole.
 pub fn in_brief(said: &str) -> String {
-    let mut shown: String = said.escape_debug().take(MOST_SHOWN).collect();
-    if said.escape_debug().nth(MOST_SHOWN).is_some() {
+    let said = harmless(said);
+    let mut shown: String = said.chars().take(MOST_SHOWN).collect();
+    if said.chars().nth(MOST_SHOWN).is_some() {
         shown.push('…');
     }
     shown
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_a_stranger_says_at_length_is_cut() {
-        assert_eq!(in_brief("a\nb"), "a\\nb");
+        assert_eq!(in_brief("a\nb 'c'"), "a\\u000ab 'c'");
         assert_eq!(in_brief(&"ä".repeat(MOST_SHOWN)), "ä".repeat(MOST_SHOWN));
         assert_eq!(in_brief(&"ä".repeat(20_000)), "ä".repeat(MOST_SHOWN) + "…");
     }

@@ -11,8 +11,10 @@ use crate::{
 
 const GIB: u64 = 1 << 30;
 /// A chunk from a sender with a fast line.
-const USUAL_MESSAGE: u64 = 512 << 10;
-/// What is faster is not worth a number: the measure is too short for it.
+const USUAL_MESSAGE: u64 = 508 << 10;
+/// Of what is faster, the measure is too short to say more than this: servers and clients take longer than the line.
+const SHORT: f64 = 10e6;
+/// What is faster is not worth a number.
 const FAST: f64 = 500e6;
 
 pub(super) fn speed(speed: &LineSpeed) -> Vec<Finding> {
@@ -22,6 +24,7 @@ pub(super) fn speed(speed: &LineSpeed) -> Vec<Finding> {
 fn way(check: &str, measured: &Measured, way: &str) -> Finding {
     match *measured {
         Measured::Rate(rate) if rate >= FAST => Finding::ok(check, format!("more than {}/s", human_bytes(FAST as u64))),
+        Measured::Rate(rate) if rate >= SHORT => Finding::ok(check, format!("at least {}/s", human_bytes(rate as u64))),
         Measured::Rate(rate) => {
             let gib = takes(GIB, rate).map_or_else(|| "for ever".into(), in_words);
             Finding::ok(check, format!("about {}/s: 1 GiB takes about {gib} {way}", human_bytes(rate as u64)))
@@ -77,6 +80,7 @@ mod tests {
         assert_eq!(found[0].found, "about 976.6 KiB/s: 1 GiB takes about 18 min up");
         assert!(found[1].found.ends_with("18 min down"), "{}", found[1].found);
         assert!(found.iter().all(|finding| finding.verdict == Verdict::Ok));
+        assert_eq!(judged(50e6)[0].found, "at least 47.7 MiB/s");
         assert!(judged(1e12)[0].found.starts_with("more than"));
     }
 
