@@ -14,6 +14,9 @@ const SETTLING: (Duration, u64) = (Duration::from_millis(100), 8 * 1024);
 /// What is measured: for so long at least, and so many bytes.
 const MEASURED: (Duration, u64) = (Duration::from_millis(100), 8 * 1024);
 
+/// How often it is looked what has come, at most and at least: the client tells nobody of parts of a message.
+const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
 /// A look at a message that was asked for, while nothing else was on its way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ArrivalRate {
@@ -34,6 +37,11 @@ impl ArrivalRate {
     /// It is asked for, when so many bytes have come over the connection.
     pub(crate) fn new(now: Duration, bytes: u64) -> Self {
         Self { asked_at: now, stage: Stage::Awaited, since: (now, bytes) }
+    }
+
+    /// How soon to look again: often enough to see when the bytes begin and how fast they come, and more rarely the longer that takes.
+    pub(crate) fn look_after(&self, now: Duration) -> Duration {
+        (now.saturating_sub(self.since.0) / 32).clamp(LOOK.0, LOOK.1)
     }
 
     /// So many bytes have come by now. Says what that shows, once it shows anything.

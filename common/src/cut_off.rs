@@ -35,6 +35,8 @@ struct Connection {
     bytes: u64,
     /// The largest message that came whole, in bytes.
     largest: u64,
+    /// The largest message that was asked for and is known to be stored, in bytes.
+    asked: u64,
 }
 
 /// A connection that has ended.
@@ -43,6 +45,7 @@ struct Ended {
     took: Duration,
     bytes: u64,
     largest: u64,
+    asked: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +66,13 @@ pub(crate) struct TooSlow {
 impl CutOff {
     /// Begins before anything has come.
     pub(crate) fn new() -> Self {
-        let current = Connection { since: Duration::ZERO, bytes: 0, largest: 0 };
+        let current = Connection { since: Duration::ZERO, bytes: 0, largest: 0, asked: 0 };
         Self { current, ended: [None; ENOUGH], told: Told::NotYet }
+    }
+
+    /// A stored message of so many bytes is asked for.
+    pub(crate) fn asked(&mut self, bytes: u64) {
+        self.current.asked = self.current.asked.max(bytes);
     }
 
     /// A message of so many bytes came whole.
@@ -72,12 +80,18 @@ impl CutOff {
         self.current.largest = self.current.largest.max(bytes);
     }
 
-    /// The connection was made anew, when so many bytes had come over all of them.
-    pub(crate) fn reconnected(&mut self, now: Duration, bytes: u64) {
-        let before = std::mem::replace(&mut self.current, Connection { since: now, bytes, largest: 0 });
+    /// The connection was made anew, when so many bytes had come over all of them. Says whether the one that has ended counts.
+    pub(crate) fn reconnected(&mut self, now: Duration, bytes: u64) -> bool {
+        let before = std::mem::replace(&mut self.current, Connection { since: now, bytes, largest: 0, asked: 0 });
+        // One over which nothing was asked for shows nothing.
+        if before.asked == 0 {
+            return false;
+        }
         let took = now.saturating_sub(before.since);
         self.ended.rotate_right(1);
-        self.ended[0] = Some(Ended { took, bytes: bytes.saturating_sub(before.bytes), largest: before.largest });
+        let bytes = bytes.saturating_sub(before.bytes);
+        self.ended[0] = Some(Ended { took, bytes, largest: before.largest, asked: before.asked });
+        true
     }
 
     /// Whether the last connections ended as soon as something was asked for: more may have been on its way than the server's `max_pending`.
@@ -85,9 +99,11 @@ impl CutOff {
         self.ended.iter().all(|ended| ended.is_some_and(|ended| ended.took < AT_ONCE))
     }
 
-    /// Whether messages of this size, should any have been on their way, are too large; no more once that [was told](CutOff::told).
+    /// Whether messages of this size are too large: some were asked for, and none came. No more once that [was told](CutOff::told).
     pub(crate) fn too_slow_for(&self, message: u64) -> Option<TooSlow> {
-        let in_vain = |ended: &Ended| ended.largest < message / COMPRESSED && ended.took <= WRITE_DEADLINE * LONG;
+        let least = message / COMPRESSED;
+        let in_vain =
+            |ended: &Ended| ended.largest < least && ended.asked >= least && ended.took <= WRITE_DEADLINE * LONG;
         if self.told == Told::Told || !self.ended.iter().all(|ended| ended.as_ref().is_some_and(in_vain)) {
             return None;
         }
@@ -117,7 +133,7 @@ mod tests {
     const MESSAGE: u64 = 1 << 20;
 
     /// Connections of this many seconds over a line of so many bytes per second: how often it is told.
-    fn told(rate: u64, seconds: u64, connections: u64, whole: bool) -> usize {
+    fn told(rate: u64, seconds: u64, connections: u64, whole: bool, asked: u64) -> usize {
         let mut cut_off = CutOff::new();
         let ends = (1..=connections).filter(|end| {
             let (now, bytes) = (end * seconds, end * seconds * rate);
@@ -126,6 +142,7 @@ mod tests {
             }
             // Small ones come.
             cut_off.came(1_000);
+            cut_off.asked(asked);
             cut_off.reconnected(Duration::from_secs(now), bytes);
             cut_off.too_slow_for(MESSAGE).is_some_and(|_| {
                 cut_off.told();
@@ -136,12 +153,13 @@ mod tests {
     }
 
     proptest! {
-        /// Once at most, never where a message came whole, nor where the line would carry one in time.
+        /// Once at most, never where a message came whole, or none was asked for, nor where the line would carry one in time.
         #[test]
         fn it_is_told_once_and_only_for_a_reason(rate in 0u64..1_000_000, seconds in 1u64..100, connections in 0u64..20) {
             let slow = rate > 0 && MESSAGE / rate >= 8 && seconds <= 40;
-            prop_assert_eq!(told(rate, seconds, connections, false), usize::from(slow && connections >= 2));
-            prop_assert_eq!(told(rate, seconds, connections, true), 0);
+            prop_assert_eq!(told(rate, seconds, connections, false, MESSAGE), usize::from(slow && connections >= 2));
+            prop_assert_eq!(told(rate, seconds, connections, true, MESSAGE), 0);
+            prop_assert_eq!(told(rate, seconds, connections, false, 0), 0);
         }
     }
 
@@ -149,6 +167,7 @@ mod tests {
     fn only_connections_that_end_one_after_the_other_end_at_once() {
         let mut cut_off = CutOff::new();
         for (now, at_once) in [(30_000, false), (30_300, false), (30_900, true), (40_000, false), (40_100, false)] {
+            cut_off.asked(1);
             cut_off.reconnected(Duration::from_millis(now), 0);
             assert_eq!(cut_off.ends_at_once(), at_once, "after {now} ms");
         }
@@ -157,8 +176,10 @@ mod tests {
     #[test]
     fn it_says_how_long_a_message_takes() {
         let mut cut_off = CutOff::new();
+        cut_off.asked(MESSAGE);
         cut_off.reconnected(Duration::from_secs(10), 655_360);
         assert_eq!(cut_off.too_slow_for(MESSAGE), None);
+        cut_off.asked(MESSAGE);
         cut_off.reconnected(Duration::from_secs(20), 1_310_720);
         let told = cut_off.too_slow_for(MESSAGE).unwrap();
         assert_eq!((told.rate, told.takes.as_secs()), (65_536.0, 16));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::{
     Congestion, Flight,
     arrival_rate::ArrivalRate,
-    cut_off::{CutOff, WRITE_DEADLINE, takes},
+    cut_off::{CutOff, TooSlow, WRITE_DEADLINE, takes},
 };
 
 /// On a fast line, what comes in this time may be on its way, up to this part of the bound on memory: who reads also writes, and comes
@@ -28,6 +28,10 @@ const IDLE: (u64, u64) = (3, 4);
 /// They may all come at once, and the server sends a heartbeat for each request.
 const WAITING: u64 = 4;
 const WAITING_TIME: Duration = Duration::from_millis(500);
+
+/// The bound is lowered no further than this, in bytes, and raised again each time after so long.
+const LEAST: u64 = 64 * 1024;
+const RAISED_AFTER: Duration = Duration::from_secs(60);
 
 /// What all readers of a connection have asked for.
 #[derive(Debug)]
@@ -45,8 +49,9 @@ pub(crate) struct ReadAhead {
     connection: Option<u64>,
     /// When was last asked for what is stored.
     asked_at: Duration,
-    /// Whether messages are too large for the line.
-    pub(crate) cut_off: CutOff,
+    /// When the bound was lowered or raised again.
+    bound_at: Duration,
+    cut_off: CutOff,
 }
 
 /// What one reader has asked for and not received, in bytes.
@@ -71,7 +76,7 @@ impl ReadAhead {
     /// Never more than `most` bytes are asked for, but for one message of each reader.
     pub(crate) fn new(most: u64) -> Self {
         let (congestion, cut_off) = (Congestion::new(most), CutOff::new());
-        let asked_at = Duration::ZERO;
+        let (asked_at, bound_at) = (Duration::ZERO, Duration::ZERO);
         Self {
             congestion,
             arrival: None,
@@ -81,6 +86,7 @@ impl ReadAhead {
             flowing: 0,
             connection: None,
             asked_at,
+            bound_at,
             cut_off,
         }
     }
@@ -91,13 +97,24 @@ impl ReadAhead {
         if self.connection.replace(connection).is_none_or(|before| before == connection) {
             return None;
         }
+        let counts = self.cut_off.reconnected(now, bytes);
         self.congestion.restart();
         self.arrival = None;
-        self.cut_off.reconnected(now, bytes);
-        // What was asked for when the connection ended still counts.
-        let ends_at_once = self.reserved > 0 && self.cut_off.ends_at_once();
-        self.bound_to(if ends_at_once { (self.most / 2).max(1) } else { self.wanted });
-        ends_at_once.then_some(self.most)
+        if !counts || !self.cut_off.ends_at_once() || self.most <= LEAST {
+            return None;
+        }
+        self.bound_to(now, (self.most / 2).max(LEAST));
+        Some(self.most)
+    }
+
+    /// Whether messages of this size are too large for the line: see [`CutOff`].
+    pub(crate) fn too_slow_for(&self, message: u64) -> Option<TooSlow> {
+        self.cut_off.too_slow_for(message)
+    }
+
+    /// It was told that they are.
+    pub(crate) fn told_too_slow(&mut self) {
+        self.cut_off.told();
     }
 
     /// So many bytes have come over the connection. They are looked at while the first message is on its way over a line of which nothing
@@ -111,17 +128,17 @@ impl ReadAhead {
             self.congestion.probed(probe);
             return Look::Seen;
         }
-        Look::Again
+        Look::Again(self.arrival.map_or(Duration::ZERO, |arrival| arrival.look_after(now)))
     }
 
     /// The bound on memory, in bytes, from now on.
     pub(crate) fn set_most(&mut self, most: u64) {
         self.wanted = most;
-        self.bound_to(most);
+        self.bound_to(self.bound_at, most);
     }
 
-    fn bound_to(&mut self, most: u64) {
-        self.most = most;
+    fn bound_to(&mut self, now: Duration, most: u64) {
+        (self.most, self.bound_at) = (most, now);
         self.congestion.set_most(most);
     }
 
@@ -185,16 +202,22 @@ impl ReadAhead {
     /// A message is on its way from now on.
     pub(crate) fn asked(&mut self, now: Duration, bytes: u64) -> Flight {
         self.asked_at = now;
+        self.cut_off.asked(bytes);
         self.congestion.sent(now, bytes)
     }
 
     /// It came, with so many bytes.
     pub(crate) fn came(&mut self, now: Duration, flight: Flight, bytes: u64) {
+        self.cut_off.came(bytes);
+        if self.most < self.wanted && now.saturating_sub(self.bound_at) >= RAISED_AFTER {
+            self.bound_to(now, self.most.saturating_mul(2).min(self.wanted));
+        }
         self.congestion.acknowledged_as(now, flight, bytes);
     }
 
     /// A message came that was not there yet when it was asked for: it says nothing of the line.
     pub(crate) fn came_later(&mut self, now: Duration, bytes: u64) {
+        self.cut_off.came(bytes);
         self.congestion.carried(now, bytes);
     }
 
@@ -230,8 +253,8 @@ impl ReadAhead {
 /// What a look at the bytes that have come shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// Nothing yet: it is to be looked again soon.
-    Again,
+    /// Nothing yet: it is to be looked again after this time.
+    Again(Duration),
     /// How fast the line is: more may be asked for.
     Seen,
     /// The line is known, or nothing is on its way.
@@ -304,22 +327,34 @@ mod tests {
     }
 
     #[test]
-    fn less_is_asked_for_where_connections_end_at_once_until_one_stands() {
-        let mut ahead = ReadAhead::new(1_000);
-        let mut connected = |ms, connection, asked| {
-            if asked {
-                ahead.reserve(100);
-            }
+    fn less_is_asked_for_where_connections_end_at_once_and_more_again_where_one_stands() {
+        let (mut ahead, mut connection) = (ReadAhead::new(1 << 20), 0);
+        let mut connected = |ahead: &mut ReadAhead, ms: u64, asked: bool| {
+            let flight = asked.then(|| ahead.asked(Duration::from_millis(ms - 10), 1_000));
+            connection += 1;
             let bound = ahead.connected(Duration::from_millis(ms), connection, 0);
-            ahead.release(100);
+            flight.into_iter().for_each(|flight| ahead.forgotten(flight));
             bound
         };
-        assert_eq!([connected(0, 1, true), connected(10_000, 2, true), connected(10_100, 3, true)], [None; 3]);
-        assert_eq!([connected(10_200, 4, true), connected(10_300, 5, true)], [Some(500), Some(250)]);
-        // Nothing was asked for: it was not that.
-        assert_eq!([connected(10_400, 6, false), connected(10_450, 7, true)], [None, Some(500)]);
-        assert_eq!([connected(20_000, 8, true), connected(20_100, 9, true)], [None; 2]);
-        assert_eq!(connected(20_200, 10, true), Some(500));
+        for (ms, asked, bound) in [
+            (10, true, None),
+            (10_000, true, None),
+            (10_100, true, None),
+            (10_200, true, Some(512 << 10)),
+            (10_300, true, Some(256 << 10)),
+            // Nothing was asked for: it was not that.
+            (10_350, false, None),
+            (10_400, true, Some(128 << 10)),
+            (10_500, true, Some(64 << 10)),
+            (10_600, true, None),
+        ] {
+            assert_eq!(connected(&mut ahead, ms, asked), bound, "after {ms} ms");
+        }
+        for (seconds, most) in [(20, 64 << 10), (80, 128 << 10), (100, 128 << 10), (200, 256 << 10), (300, 512 << 10)] {
+            let flight = ahead.asked(Duration::from_secs(seconds - 1), 1_000);
+            ahead.came(Duration::from_secs(seconds), flight, 1_000);
+            assert_eq!(ahead.most, most, "after {seconds} s");
+        }
     }
 
     #[test]

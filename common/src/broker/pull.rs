@@ -25,9 +25,6 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Rest after a refusal that asking again at once would only repeat.
 const REST: Duration = Duration::from_millis(250);
 
-/// How often it is looked what has come of the first message: the client tells nobody.
-const LOOK: Duration = Duration::from_millis(20);
-
 /// Bytes of a header, or of a small file inside its manifest's message, usually at most. One that is larger is asked for again, with
 /// more bytes.
 const SMALL: u64 = 64 * 1024;
@@ -192,6 +189,11 @@ impl Pull {
         Ok(pull)
     }
 
+    /// So many messages are known to be stored for it.
+    pub(super) fn knows_stored(&mut self, stored: u64) {
+        self.window.knows_stored(stored);
+    }
+
     /// How many single messages are wanted from now on, those under way included.
     pub fn want(&mut self, messages: u64) {
         self.window.want(messages);
@@ -272,8 +274,8 @@ impl Pull {
         let bytes = self.broker.line.bytes_in();
         self.broker.inflow.with(|ahead, now| match ahead.look(now, bytes) {
             Look::Seen => Some(Duration::ZERO),
-            Look::Again => Some(LOOK),
-            Look::Enough => self.window.due_at(ahead).map(|at| at.saturating_sub(now).max(LOOK)),
+            Look::Again(after) => Some(after),
+            Look::Enough => self.window.due_after(now, ahead),
         })
     }
 
@@ -282,10 +284,7 @@ impl Pull {
         let bytes = message.length as u64;
         let delivery = Delivery::new(message, &self.broker);
         let stored = delivery.as_ref().map_or(0, |delivery| delivery.pending);
-        self.broker.inflow.with(|ahead, now| {
-            ahead.cut_off.came(bytes);
-            self.window.received(now, bytes, stored, ahead);
-        });
+        self.broker.inflow.with(|ahead, now| self.window.received(now, bytes, stored, ahead));
         self.moved();
         delivery
     }
@@ -325,7 +324,7 @@ impl Pull {
 
     /// What was asked on the last connection is forgotten.
     ///
-    /// Cancel safe, but a warning may come later.
+    /// Cancel safe, but a warning may have to wait for the next reconnection.
     async fn reconnected(&mut self) {
         self.lost();
         self.heartbeats.asked();
@@ -335,15 +334,15 @@ impl Pull {
 
     /// Says, once for all who read, that the server ends connections before a message has come whole.
     ///
-    /// Cancel safe, but a warning may come later.
+    /// Cancel safe, but the warning may have to wait for the next reconnection.
     async fn warn_if_too_slow(&self) {
         let message = self.window.largest();
-        let too_slow = self.broker.inflow.with(|ahead, _| ahead.cut_off.too_slow_for(message));
+        let too_slow = self.broker.inflow.with(|ahead, _| ahead.too_slow_for(message));
         let Some(TooSlow { rate, takes }) = too_slow else { return };
         if !self.has_some().await {
             return;
         }
-        self.broker.inflow.with(|ahead, _| ahead.cut_off.told());
+        self.broker.inflow.with(|ahead, _| ahead.told_too_slow());
         let whose = match &self.place {
             Some(place) => format!("transfer {}", place.transfer()),
             None => format!("consumer {}", self.consumer),
@@ -389,6 +388,7 @@ impl Pull {
         if self.heartbeats.is_stale() {
             self.reconnected().await;
         }
+        let before = self.requests;
         while self.is_due() {
             let Some(PullRequest { batch, max_bytes }) = self.unsent else { break };
             let request = json!({
@@ -405,7 +405,9 @@ impl Pull {
             self.unsent = None;
             self.heartbeats.asked();
         }
-        self.moved();
+        if self.requests != before {
+            self.moved();
+        }
         Ok(())
     }
 

@@ -91,6 +91,11 @@ impl PullWindow {
         Self { stored: Some(stored), size, ..self }
     }
 
+    /// So many messages are known to be stored.
+    pub(super) fn knows_stored(&mut self, stored: u64) {
+        self.stored = Some(stored);
+    }
+
     /// Asks for single messages, usually of this size at most: none yet.
     pub(super) fn single(largest: u64) -> Self {
         Self::new(Amount::Some(0), largest)
@@ -165,9 +170,11 @@ impl PullWindow {
         Some(PullRequest { batch, max_bytes: (batch * largest).min(batch * SPREAD * expected).max(largest) })
     }
 
-    /// When the next request is due, if that is a matter of time and not of what comes.
-    pub(super) fn due_at(&self, ahead: &ReadAhead) -> Option<Duration> {
-        ahead.second_at(self.size.expected).filter(|_| self.unasked() > 0)
+    /// How soon the next request is due, if that is a matter of time and not of what comes.
+    pub(super) fn due_after(&self, now: Duration, ahead: &ReadAhead) -> Option<Duration> {
+        let at = ahead.second_at(self.size.expected).filter(|_| self.unasked() > 0)?;
+        let later = at.checked_sub(now).filter(|later| !later.is_zero());
+        later.or_else(|| self.due(now, ahead).map(|_| Duration::ZERO))
     }
 
     /// A request was made.

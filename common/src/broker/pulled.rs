@@ -41,7 +41,8 @@ impl Broker {
         let (stream, name, kind) = (stream.to_owned(), name.to_owned(), ConsumerKind::Look);
         let mut spec = ConsumerSpec { stream, name, filters, start, headers_only, kind };
         let pending = self.create_consumer(&mut spec).await?.pending;
-        let pull = Pull::new(self, &spec.stream, &spec.name, settings).await?;
+        let mut pull = Pull::new(self, &spec.stream, &spec.name, settings).await?;
+        pull.knows_stored(pending);
         let (broker, stream, consumer) = (self.clone(), spec.stream, spec.name);
         Ok(Pulled { broker, stream, consumer, pull, pending, seen: 0, look_at: None, looks: 0 })
     }
