@@ -289,6 +289,11 @@ impl ReceiveError {
         matches!(self, Self::Stalled { .. } | Self::ChunksMissing { .. })
     }
 
+    /// Whether it says that the server had no consumer left to read the transfer with.
+    pub fn finds_no_consumer(&self) -> bool {
+        matches!(self, Self::Broker(BrokerError::ConsumersUsedUp { .. }))
+    }
+
     /// Whether it says that what came does not belong together.
     pub(crate) fn is_about_bytes(&self) -> bool {
         self.rejection() == Some(RejectionReason::Contradiction)

@@ -1,7 +1,7 @@
 //! A stream that takes few consumers.
 
 use async_nats::jetstream::consumer::pull;
-use natsfer_tests::steps::{consumers, nothing_left_but, receiving, send, sending, text};
+use natsfer_tests::steps::{consumers, drain, nothing_left_but, receiving, send, sending, text};
 use natsfer_tests::{Server, eventually, files};
 use serde_json::Value;
 
@@ -12,11 +12,11 @@ use crate::{GOOD, SOON, start};
 const MOST: i32 = 12;
 
 /// As [`start`], with a data stream that takes few consumers.
-async fn start_with_few() -> (Server, tempfile::TempDir) {
+async fn start_with_few(most: i32) -> (Server, tempfile::TempDir) {
     let (server, home) = start().await;
     let jetstream = server.jetstream().await;
     let mut config = jetstream.get_stream("NATSFER_DATA").await.unwrap().cached_info().config.clone();
-    config.max_consumers = MOST;
+    config.max_consumers = most;
     let _ = jetstream.delete_stream("NATSFER_DATA").await.unwrap();
     let _ = jetstream.create_stream(config).await.unwrap();
     (server, home)
@@ -34,7 +34,7 @@ fn left(number: usize) -> Forgery {
 /// again, and what is finished comes.
 #[tokio::test]
 async fn what_waits_for_its_sender_has_no_consumer() {
-    let (server, home) = start_with_few().await;
+    let (server, home) = start_with_few(MOST).await;
     let forger = Forger::new(&server).await;
     for number in 1..=5 * MOST as usize {
         forger.publish(&left(number)).await;
@@ -81,7 +81,7 @@ async fn what_waits_for_its_sender_has_no_consumer() {
 /// While others have all consumers, what needs none comes past what needs one; that comes, and a sender goes on, once there are some.
 #[tokio::test]
 async fn consumers_are_not_waited_for_with_a_hand() {
-    let (server, home) = start_with_few().await;
+    let (server, home) = start_with_few(MOST).await;
     let forger = Forger::new(&server).await;
     let jetstream = server.jetstream().await;
     let stream = jetstream.get_stream("NATSFER_DATA").await.unwrap();
@@ -114,4 +114,18 @@ async fn consumers_are_not_waited_for_with_a_hand() {
     receiver.terminate();
     let _ = receiver.wait().await.success();
     nothing_left_but(&server, &["r"]).await;
+}
+
+/// A drain has more files at hand than the stream takes consumers: its own are given up one after the other, and it lands them all.
+#[tokio::test]
+async fn a_drain_waits_for_consumers_as_long_as_files_land() {
+    let (server, home) = start_with_few(2).await;
+    let outbox = home.path().join("outbox");
+    for number in 0..12 {
+        files::random_file(outbox.join(number.to_string()), 1 << 20, number);
+    }
+    send(&server, &["--concurrency", "1"], &[outbox.join(".")]).await;
+    let inbox = home.path().join("inbox");
+    drain(&server, "r", &inbox, &[]).await;
+    files::assert_same(&outbox, &inbox);
 }

@@ -21,7 +21,21 @@ pub(super) struct Tally {
     failed: u64,
     /// Put back, to be received later.
     parked: HashMap<TransferId, (FileName, Parked)>,
+    /// For which transfers the server had no consumer left.
+    crowded_out: HashMap<TransferId, CrowdedOut>,
 }
+
+/// A transfer that was tried while the server had no consumer left: others, of this receiver too, give up theirs.
+#[derive(Debug, Clone, Copy, Default)]
+struct CrowdedOut {
+    /// Files that had landed when it was tried last.
+    landed: u64,
+    /// How often in a row it was tried with none landed in between.
+    in_vain: u32,
+}
+
+/// A transfer without a consumer that was tried so often, while no other file landed, is not tried any more by those who end.
+const MOST_IN_VAIN: u32 = 5;
 
 /// Why a transfer was put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +69,18 @@ impl Tally {
                 _ if error.is_unfinished() => self.park(named, Parked::Unfinished),
                 // It is in good hands.
                 ReceiveError::Busy { .. } => {}
+                _ if error.finds_no_consumer() && self.is_worth_another_try(named.transfer) => {}
                 _ => self.park(named, Parked::Failed),
             },
         }
         observer.failed(named, error);
+    }
+
+    fn is_worth_another_try(&mut self, transfer: TransferId) -> bool {
+        let CrowdedOut { landed, in_vain } = self.crowded_out.entry(transfer).or_default();
+        *in_vain = if *landed == self.landed { *in_vain + 1 } else { 1 };
+        *landed = self.landed;
+        *in_vain < MOST_IN_VAIN
     }
 
     fn park(&mut self, Named { transfer, name }: &Named, why: Parked) {
