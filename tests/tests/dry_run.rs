@@ -164,3 +164,35 @@ async fn a_receive_is_foretold() {
     drain(&server, "r", &inbox, &[&options[..], &["--patience", "1s"]].concat()).await;
     nothing_left_but(&server, &["r"]).await;
 }
+
+/// What is in the way of a file, and of one that another one of the run would be in the way of.
+#[tokio::test]
+async fn a_receive_tells_what_is_in_the_way() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outbox, inbox) = (home.path().join("outbox"), home.path().join("inbox"));
+    files::random_file(outbox.join("blocked/file"), 100, 1);
+    files::random_file(outbox.join("twice"), 100, 2);
+    send(&server, &[], &[outbox.join(".")]).await;
+    files::random_file(outbox.join("twice"), 200, 3);
+    send(&server, &[], &[outbox.join("twice")]).await;
+    std::fs::create_dir(&inbox).unwrap();
+    std::fs::write(inbox.join("blocked"), "no directory").unwrap();
+    let dry = |into: &Path| receiving(&server, "r", into, &["--on-conflict", "skip", "--dry-run"]);
+
+    let said = dry(&inbox).run().await.success().json_lines();
+    let plans: Vec<_> = said
+        .iter()
+        .map(|event| json!([event["name"], event["action"], event["taken"], event["on_conflict"]]))
+        .collect();
+    assert_eq!(
+        plans,
+        [
+            json!(["blocked/file", "reject", false, null]),
+            json!(["twice", "land", false, null]),
+            json!(["twice", "land", true, "skip"])
+        ]
+    );
+    let refused = dry(&inbox.join("blocked")).run().await;
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.errors().contains("not a directory"), "{}", refused.errors());
+}

@@ -30,7 +30,7 @@ use natsfer_consumer::{
     hooks::{Counts, Hooks},
 };
 
-use self::{observer::Observer, until::Until, work::Work};
+use self::{observer::Observer, preview::Plan, until::Until, work::Work};
 use super::{
     event::Format,
     exec::ExecArguments,
@@ -166,6 +166,7 @@ impl Receive {
 
     /// Says what would be done with what waits.
     async fn preview(&self, server: &ServerArguments) -> anyhow::Result<Outcome> {
+        let mut plan = Plan::new(self.landing.directory(), self.landing.on_conflict(), self.json)?;
         let broker = server.connect(super::Arguments::command(), Duration::ZERO).await?;
         let (selection, limits) = (self.selection.selection(), self.landing.limits_of_each());
         let previewing = Previewing {
@@ -178,7 +179,7 @@ impl Receive {
         let previews = previewing.look(&broker.without_waiting_for_jetstream()).await?;
         broker.close().await;
         for preview in &previews {
-            preview::print(preview, self.landing.directory(), self.landing.on_conflict(), self.json)?;
+            plan.print(preview)?;
         }
         let files = count(previews.len() as u64, "file");
         note(&format!("a dry run: {files} for receiver '{}', and nothing was received", self.name));

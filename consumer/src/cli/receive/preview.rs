@@ -1,56 +1,136 @@
 //! `receive --dry-run`: what would be done with the files that wait.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
+use anyhow::bail;
 use natsfer_common::cli::{human_bytes, print_line};
 use natsfer_consumer::{ConflictPolicy, FileName, Outlook, Preview};
 use serde_json::json;
 
-/// Says what would be done with one file.
-pub(super) fn print(preview: &Preview, into: &Path, policy: ConflictPolicy, json: bool) -> anyhow::Result<()> {
-    let line = if json { to_json(preview, into) } else { to_text(preview, into, policy) };
-    Ok(print_line(&line)?)
+/// Says what would be done, one file after the other.
+pub(super) struct Plan<'a> {
+    into: &'a Path,
+    policy: ConflictPolicy,
+    json: bool,
+    /// Names at which files would have landed before.
+    planned: HashSet<String>,
 }
 
-fn to_json(Preview { entry, outlook }: &Preview, into: &Path) -> String {
-    let (action, path, reason) = match outlook {
-        Outlook::Lands(name) => ("land", Some(name), None),
-        Outlook::Waits(name) => ("wait", Some(name), None),
-        Outlook::PassedOver(why) => ("pass_over", None, Some(why.as_str().to_owned())),
-        Outlook::SizeUnknown => ("wait", None, Some("its size is not known yet".into())),
-        Outlook::Rejected(why) => ("reject", None, Some(why.in_full())),
-        Outlook::Cancelled => ("drop", None, Some("its sender has taken it back".into())),
-    };
-    let path = path.map(|name| into.join(name.as_str()));
-    json!({
-        "event": "planned",
-        "action": action,
-        "transfer": entry.manifest.transfer,
-        "channel": entry.manifest.channel,
-        "name": entry.manifest.name,
-        "size": entry.size(),
-        "path": path.as_ref().map(|path| path.to_string_lossy()),
-        "taken": path.as_ref().is_some_and(|path| is_taken(path)),
-        "reason": reason,
-    })
-    .to_string()
+/// What is there where a file would land.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    Nothing,
+    /// Something, or a file that would have landed before.
+    Something,
+    /// No directory, where one is needed.
+    Obstacle,
 }
 
-fn to_text(Preview { entry, outlook }: &Preview, into: &Path, policy: ConflictPolicy) -> String {
-    let size = entry.size().map_or_else(|| "size not known".into(), human_bytes);
-    let about = format!("{}  {}", entry.manifest.transfer, entry.manifest.name);
-    let at = |name: &FileName| {
-        let path = into.join(name.as_str());
-        let taken = if is_taken(&path) { in_the_way(policy) } else { "" };
-        format!("{}  {size}{taken}", path.display())
-    };
-    match outlook {
-        Outlook::Lands(name) => format!("would land  {about}  at {}", at(name)),
-        Outlook::Waits(name) => format!("would wait for its sender  {about}  then land at {}", at(name)),
-        Outlook::PassedOver(why) => format!("would be passed over  {about}  {}", why.as_str()),
-        Outlook::SizeUnknown => format!("would wait for its sender  {about}  its size decides whether it is taken"),
-        Outlook::Rejected(why) => format!("would be rejected  {about}  {}", why.in_full()),
-        Outlook::Cancelled => format!("would be left out  {about}  its sender has taken it back"),
+/// Where a file would land, and what is there.
+struct Spot {
+    path: String,
+    there: There,
+}
+
+impl<'a> Plan<'a> {
+    /// Begins, for this target directory.
+    ///
+    /// # Errors
+    /// When it is no directory.
+    pub(super) fn new(into: &'a Path, policy: ConflictPolicy, json: bool) -> anyhow::Result<Self> {
+        if into.symlink_metadata().is_ok() && !into.is_dir() {
+            bail!("cannot land files in {}: not a directory", into.display());
+        }
+        Ok(Self { into, policy, json, planned: HashSet::new() })
+    }
+
+    /// Says what would be done with the next file.
+    pub(super) fn print(&mut self, preview: &Preview) -> anyhow::Result<()> {
+        let spot = match &preview.outlook {
+            Outlook::Lands(name) | Outlook::Waits(name) => Some(self.spot(name)),
+            _ => None,
+        };
+        let line = if self.json { self.to_json(preview, spot) } else { self.to_text(preview, spot) };
+        Ok(print_line(&line)?)
+    }
+
+    fn spot(&mut self, name: &FileName) -> Spot {
+        let path = self.into.join(name.as_str());
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        let mut directories = path.ancestors().skip(1).take_while(|above| *above != self.into);
+        let there = if directories.any(|directory| is_there(directory) && !is_directory(directory)) {
+            There::Obstacle
+        } else if !self.planned.insert(name.as_str().to_owned()) || is_there(&path) {
+            There::Something
+        } else {
+            There::Nothing
+        };
+        Spot { path: path.to_string_lossy().into_owned(), there }
+    }
+
+    fn to_json(&self, Preview { entry, outlook }: &Preview, spot: Option<Spot>) -> String {
+        let there = spot.as_ref().map(|spot| spot.there);
+        let (action, reason) = match outlook {
+            _ if there == Some(There::Obstacle) => ("reject", Some(OBSTACLE.to_owned())),
+            Outlook::Lands(_) => ("land", None),
+            Outlook::Waits(_) => ("wait", None),
+            Outlook::PassedOver(why) => ("pass_over", Some(why.as_str().to_owned())),
+            Outlook::SizeUnknown => ("wait", Some("its size is not known yet".into())),
+            Outlook::Rejected(why) => ("reject", Some(why.in_full())),
+            Outlook::Cancelled => ("drop", Some("its sender has taken it back".into())),
+        };
+        let taken = there == Some(There::Something);
+        json!({
+            "event": "planned",
+            "action": action,
+            "transfer": entry.manifest.transfer,
+            "channel": entry.manifest.channel,
+            "name": entry.manifest.name,
+            "size": entry.size(),
+            "path": spot.map(|spot| spot.path),
+            "taken": taken,
+            "on_conflict": taken.then(|| word(self.policy)),
+            "reason": reason,
+        })
+        .to_string()
+    }
+
+    fn to_text(&self, Preview { entry, outlook }: &Preview, spot: Option<Spot>) -> String {
+        let size = entry.size().map_or_else(|| "size not known".into(), human_bytes);
+        let about = format!("{}  {}", entry.manifest.transfer, entry.manifest.name);
+        let (at, there) = match spot {
+            Some(Spot { path, there: There::Something }) => {
+                (format!("{path}  {size}{}", in_the_way(self.policy)), None)
+            }
+            Some(Spot { path, there }) => (format!("{path}  {size}"), Some(there)),
+            None => (String::new(), None),
+        };
+        match outlook {
+            _ if there == Some(There::Obstacle) => format!("would be rejected  {about}  at {at}: {OBSTACLE}"),
+            Outlook::Lands(_) => format!("would land  {about}  at {at}"),
+            Outlook::Waits(_) => format!("would wait for its sender  {about}  then land at {at}"),
+            Outlook::PassedOver(why) => format!("would be passed over  {about}  {}", why.as_str()),
+            Outlook::SizeUnknown => format!("would wait for its sender  {about}  its size decides whether it is taken"),
+            Outlook::Rejected(why) => format!("would be rejected  {about}  {}", why.in_full()),
+            Outlook::Cancelled => format!("would be left out  {about}  its sender has taken it back"),
+        }
+    }
+}
+
+const OBSTACLE: &str = "what stands in the way of its directory is none";
+
+/// Whether it is a directory itself, and no link to one: files do not land through links.
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// As `--on-conflict` has it.
+fn word(policy: ConflictPolicy) -> &'static str {
+    match policy {
+        ConflictPolicy::Rename => "rename",
+        ConflictPolicy::Overwrite => "overwrite",
+        ConflictPolicy::Skip => "skip",
+        ConflictPolicy::Fail => "fail",
     }
 }
 
@@ -62,9 +142,4 @@ fn in_the_way(policy: ConflictPolicy) -> &'static str {
         ConflictPolicy::Skip => "  (skipped: something is there)",
         ConflictPolicy::Fail => "  (rejected: something is there; unless that is the same)",
     }
-}
-
-/// Whether something is there, whatever it is.
-fn is_taken(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
 }
