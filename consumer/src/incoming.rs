@@ -21,7 +21,7 @@ use crate::{
     cursor::Cursor,
     flow::Flows,
     inline::decode_inline,
-    origin::Origin,
+    origin::{Attempt, Origin},
     presence::{closing, is_there},
     progress::Meter,
     save::{Done, Save},
@@ -163,7 +163,7 @@ impl Incoming {
             options,
             limits,
             flows,
-            delivered: origin.delivered(),
+            attempt: origin.attempt(),
             progress,
             waiting,
             known: OnceCell::new(),
@@ -235,7 +235,7 @@ impl Incoming {
 
     /// An earlier try may have left one.
     async fn forget_cursor(&self) {
-        if self.origin.delivered() > 1 {
+        if self.origin.attempt() != Attempt::First {
             Cursor::forget(&self.broker, &self.origin.owner(), &self.manifest).await;
         }
     }

@@ -44,6 +44,17 @@ impl Hand {
     }
 }
 
+/// Which try to receive a transfer this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// The first one.
+    First,
+    /// The server delivers the transfer again, for this many times in all, and would deliver it once more.
+    Redelivered(u64),
+    /// Somebody asks for a transfer that was rejected: it does not come by itself.
+    Requested,
+}
+
 /// Where a transfer comes from, and what is to be done with it afterwards.
 #[derive(Debug)]
 pub(crate) enum Origin {
@@ -112,12 +123,12 @@ impl Origin {
         Some((Report { broker, receiver, manifest }, sequence))
     }
 
-    /// How many times the transfer was delivered.
-    pub(crate) fn delivered(&self) -> u64 {
+    /// Which try to receive the transfer this is.
+    pub(crate) fn attempt(&self) -> Attempt {
         match self {
-            Self::Inbox { delivered, .. } => *delivered,
-            Self::Rejected { .. } => 2,
-            Self::Replay => 1,
+            Self::Inbox { delivered: ..=1, .. } | Self::Replay => Attempt::First,
+            Self::Inbox { delivered, .. } => Attempt::Redelivered(*delivered),
+            Self::Rejected { .. } => Attempt::Requested,
         }
     }
 
@@ -158,7 +169,6 @@ impl Origin {
         {
             self.record(broker, manifest, RejectionState::Withdrawn).await;
         }
-        let delivered = self.delivered();
         let acknowledgement = match error.map(ReceiveError::failure) {
             None | Some(Failure::Cancelled | Failure::PassedOver) => Acknowledgement::Done,
             Some(Failure::Final) => Acknowledgement::Never,
@@ -168,7 +178,7 @@ impl Origin {
                     true => 0,
                     false => self.waiting(&broker.with_patience(Duration::ZERO)).await.unwrap_or(0),
                 };
-                Acknowledgement::Again(rest(delivered, waiting))
+                Acknowledgement::Again(rest(self.attempt(), waiting))
             }
         };
         self.finish(acknowledgement).await;
@@ -177,7 +187,10 @@ impl Origin {
     /// Whether this receiver has said that it does not want it. One that is delivered again may have been rejected by a process
     /// that died before the server knew.
     async fn was_rejected(&self, broker: &Broker, manifest: &Manifest) -> bool {
-        let Some((report, _)) = self.voice(broker, manifest).filter(|_| self.delivered() > 1) else { return false };
+        if self.attempt() == Attempt::First {
+            return false;
+        }
+        let Some((report, _)) = self.voice(broker, manifest) else { return false };
         // Who may not look, or cannot, leaves it as it is.
         let rejections = broker.rejections_of(&manifest.channel, manifest.transfer).await;
         rejections.is_ok_and(|rejections| rejections.contains_key(report.receiver))
@@ -212,7 +225,9 @@ impl Origin {
 
 /// How long to leave a transfer alone after so many deliveries: 1 s, doubling up to 15 s; and longer where so many wait that looking
 /// at them would be all that is done.
-fn rest(delivered: u64, waiting: u64) -> Duration {
+fn rest(attempt: Attempt, waiting: u64) -> Duration {
+    // What is not delivered is not left alone either.
+    let delivered = if let Attempt::Redelivered(delivered) = attempt { delivered } else { 1 };
     let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
     let rest = Duration::from_secs(1 << doublings).min(LONGEST_REST);
     // Within a u32: the server keeps count of fewer than a million.
@@ -225,7 +240,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_received_is_looked_at_less_often_the_more_there_is_of_it() {
-        assert_eq!([1, 2, 4, 5, 100].map(|delivered| rest(delivered, 1).as_secs()), [1, 2, 8, 15, 15]);
-        assert_eq!([0, 500, 999, 1_000, 1_000_000].map(|waiting| rest(9, waiting).as_secs()), [15, 15, 15, 30, 30_000]);
+        let again = Attempt::Redelivered;
+        assert_eq!(rest(Attempt::First, 1).as_secs(), 1);
+        assert_eq!([2, 4, 5, 100].map(|delivered| rest(again(delivered), 1).as_secs()), [2, 8, 15, 15]);
+        let rests = [0, 500, 999, 1_000, 1_000_000].map(|waiting| rest(again(9), waiting).as_secs());
+        assert_eq!(rests, [15, 15, 15, 30, 30_000]);
     }
 }

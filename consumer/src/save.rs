@@ -18,6 +18,7 @@ use crate::{
     inline::{SmallFile, decode_inline},
     intake::{Extra, Intake},
     landing::{Forecast, forecast},
+    origin::Attempt,
     part_files::PartFiles,
     presence::{closing, is_opened_anew},
     progress::Meter,
@@ -84,8 +85,8 @@ pub(crate) struct Save<'a> {
     pub(crate) options: &'a SaveOptions,
     pub(crate) limits: &'a Limits,
     pub(crate) flows: &'a Flows,
-    /// How many times the transfer was delivered.
-    pub(crate) delivered: u64,
+    /// Which try this is.
+    pub(crate) attempt: Attempt,
     pub(crate) progress: &'a Meter,
     pub(crate) waiting: &'a Waiting,
     /// How it was closed, if it was, once that is looked up.
@@ -162,7 +163,7 @@ impl Save<'_> {
 
     async fn try_chunks(&self) -> Result<Done, ReceiveError> {
         // Where nothing stands in its place, it is needed, however it ends: that is looked up beside its first chunks.
-        let is_needed = self.delivered == 1 && matches!(self.forecast(None).await?, Forecast::Free);
+        let is_needed = self.attempt == Attempt::First && matches!(self.forecast(None).await?, Forecast::Free);
         if !is_needed {
             let content = self.known().await?.map(|Totals { size, digest, .. }| (size, digest));
             if let Forecast::Settled(landing, path) = self.forecast(content).await?
@@ -173,8 +174,9 @@ impl Save<'_> {
             }
         }
         let mut extra = Extra::default();
-        if self.delivered > 1
-            && !self.delivered.is_multiple_of(LOOK_INTO)
+        // What somebody asks for is read, and its sender waited for.
+        if let Attempt::Redelivered(delivered) = self.attempt
+            && !delivered.is_multiple_of(LOOK_INTO)
             && let Some(report) = self.report()
         {
             self.anything_new(report, self.known().await?, &mut extra).await?;

@@ -1,12 +1,13 @@
 //! A stream that takes few consumers.
 
 use async_nats::jetstream::consumer::pull;
+use natsfer_consumer::{Broker, ConnectOptions, Rejections, SaveOptions, TargetDirectory};
 use natsfer_tests::steps::{consumers, drain, nothing_left_but, receiving, send, sending, text};
 use natsfer_tests::{Server, eventually, files};
 use serde_json::Value;
 
 use crate::forger::{CHUNK, Forger, Forgery};
-use crate::{GOOD, SOON, start};
+use crate::{GOOD, SOON, rejected, start};
 
 /// Consumers that the data stream takes.
 const MOST: i32 = 12;
@@ -128,4 +129,38 @@ async fn a_drain_waits_for_consumers_as_long_as_files_land() {
     let inbox = home.path().join("inbox");
     drain(&server, "r", &inbox, &[]).await;
     files::assert_same(&outbox, &inbox);
+}
+
+/// What somebody asks for is read, although nothing new is stored of it: its sender may be at work.
+#[tokio::test]
+async fn who_retries_what_was_abandoned_waits_for_its_sender() {
+    let (server, home) = start().await;
+    let (forger, inbox) = (Forger::new(&server).await, home.path().join("inbox"));
+    let unfinished = left(1);
+    forger.publish(&unfinished).await;
+    let options = ["--patience", "100ms", "--max-open", "0"];
+    let daemon = receiving(&server, "r", &inbox, &options).spawn().await;
+    let abandoned = || async { (rejected(&server, "r").await.len() == 1).then_some(()) };
+    eventually("it is rejected", SOON, abandoned).await;
+    daemon.terminate();
+    let _ = daemon.wait().await.success();
+    assert!(consumers(&server, "NATSFER_DATA").await.is_empty());
+
+    let broker = Broker::connect(&ConnectOptions::default().with_server(server.url())).await.unwrap();
+    let rejections = Rejections::new(broker.clone(), "r".parse().unwrap());
+    let listed = rejections.list(&">".parse().unwrap()).await.unwrap();
+    let incoming = rejections.open(&listed[0]).await.unwrap();
+    let (target, options) = (TargetDirectory::open(&inbox).unwrap(), SaveOptions::default().with_patience(10 * SOON));
+    let finish = async {
+        let reads = || async { (!consumers(&server, "NATSFER_DATA").await.is_empty()).then_some(()) };
+        eventually("it is read", SOON, reads).await;
+        let mut rest = Forgery::new(1, "", &[1; 3 * CHUNK]);
+        rest.chunks.drain(..unfinished.chunks.len());
+        forger.finish(&rest).await;
+        Ok(())
+    };
+    let _ = tokio::try_join!(incoming.save_into(&target, &options), finish).unwrap();
+    broker.close().await;
+    assert_eq!(std::fs::read(inbox.join("left-1")).unwrap(), [1; 3 * CHUNK]);
+    nothing_left_but(&server, &["r"]).await;
 }
