@@ -71,13 +71,16 @@ impl Landed {
         result.map(|()| saved)
     }
 
-    /// Does not tell: puts it back for this, to be tried again. Gives the error back.
+    /// Does not tell: deletes its cursor, and puts it back for this, to be tried again. Gives the error back.
     ///
     /// # Cancel safety
     /// Dropped half-way, the transfer goes back to the server all the same, and may come again at once. Once the inbox is being
     /// told, that goes on.
     pub async fn put_back(self, error: ReceiveError) -> ReceiveError {
-        self.origin.settle(&self.broker, &self.manifest, Some(&error)).await;
+        let Self { broker, manifest, origin, cursor, .. } = self;
+        // Before the inbox: what comes again makes a cursor of the same name.
+        OptionFuture::from(cursor.map(LeftCursor::delete)).await;
+        origin.settle(&broker, &manifest, Some(&error)).await;
         error
     }
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use natsfer_consumer::{Incoming, Receiver, ReceiverOptions, SaveOptions, TargetDirectory};
+use natsfer_consumer::{Incoming, Landing, ReceiveError, Receiver, ReceiverOptions, SaveOptions, TargetDirectory};
 use natsfer_producer::{ConnectOptions, Producer, SendOptions, SentStatus};
 use natsfer_tests::steps::{consumers, nothing_left_but, stream};
 use natsfer_tests::{Server, files};
@@ -177,6 +177,28 @@ async fn a_transfer_ends_in_one_call() {
     assert!(consumers(&server, "NATSFER_DATA").await.is_empty());
     assert!(!home.path().join("inbox/skipped").exists());
     nothing_left_but(&server, &["service"]).await;
+}
+
+/// A file that has landed, but could not be noted, waits without a consumer, and is recognised when it comes again.
+#[tokio::test]
+async fn what_is_put_back_has_no_consumer() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let producer = Producer::connect(&connect_to(&server)).await.unwrap();
+    let bytes = random(2_000_000);
+    producer.send_bytes(bytes.clone(), named("unnoted")).await.unwrap();
+    let (inbox, options) = (TargetDirectory::open(home.path()).unwrap(), SaveOptions::default());
+    let mut receiver = receiver(&server, "clerk").await;
+    let landed = next(&mut receiver).await.land_into(&inbox, &options).await.unwrap();
+    assert_eq!(consumers(&server, "NATSFER_DATA").await.len(), 1);
+    let (transfer, source) = (landed.manifest().transfer, std::io::Error::other("read-only"));
+    let _ = landed.put_back(ReceiveError::NotNoted { transfer, source }).await;
+    assert!(consumers(&server, "NATSFER_DATA").await.is_empty());
+    let saved = next(&mut receiver).await.save_into(&inbox, &options).await.unwrap();
+    assert_eq!((saved.landing, saved.refetched_bytes), (Landing::Identical, 0));
+    assert!(std::fs::read(saved.path).unwrap() == bytes);
+    receiver.close().await;
+    producer.close().await;
+    nothing_left_but(&server, &["clerk"]).await;
 }
 
 #[tokio::test]
