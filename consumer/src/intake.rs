@@ -110,8 +110,10 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Ends the reading of a file that has landed. Its cursor is to be deleted.
-    pub(crate) async fn end(self) -> LeftCursor {
+    /// Ends the reading of a file that has landed. Its cursor is to be deleted; where the server is away, that is not waited for
+    /// for long, since the receipt and the inbox do not need it.
+    pub(crate) async fn end(mut self) -> LeftCursor {
+        self.cursor.hurry();
         self.cursor.leave().await
     }
 
