@@ -55,7 +55,7 @@ mod together;
 mod transfer_id;
 
 pub use assembler::{Assembler, Contradiction, Placement, Progress};
-pub use blocking::blocking;
+pub use blocking::{blocking, joined};
 pub use channel::{Channel, ChannelError, ChannelFilter};
 pub use chunk::{ChunkError, ChunkHeader};
 pub use chunk_set::{ChunkSet, ChunkSetError};

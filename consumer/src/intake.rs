@@ -16,6 +16,7 @@ use futures_util::FutureExt as _;
 use natsfer_common::{
     ChunkHeader, ChunkSet, Closing, ClosingRecord, Event, Fate, Next, Progress, Reception, Totals,
     broker::{AckPlace, Copies, Fetch},
+    joined,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -121,7 +122,7 @@ impl<'a> Intake<'a> {
     /// before what they are of, and the answer takes no time of its own.
     pub(crate) async fn ensure_same(&mut self) -> Result<(), ReceiveError> {
         let asked = self.same.take().unwrap_or_else(|| self.ask_whether_same());
-        asked.await.map_err(|error| self.bench.disk(error.into()))?
+        joined(asked).await
     }
 
     fn ask_whether_same(&self) -> AbortOnDropHandle<Result<(), ReceiveError>> {
