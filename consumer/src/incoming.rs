@@ -129,7 +129,6 @@ impl Incoming {
             saved => saved,
         };
         count(&result, started, self.opened_at);
-        let owner = self.origin.owner();
         let Self { broker, manifest, opened_at: published_at, origin, .. } = self;
         let mut error = match result {
             Ok(Done { saved, cursor }) => return Ok(Landed { broker, manifest, published_at, origin, saved, cursor }),
@@ -138,8 +137,7 @@ impl Incoming {
         if error.is_unfinished()
             && let Err(few) = origin.ensure_few_wait(&broker, &manifest, &limits).await
         {
-            // The server's consumers are few. What is on disk stays, for those who try it again.
-            Cursor::forget(&broker, &owner, &manifest).await;
+            // What is on disk stays, for those who try it again.
             error = few;
         }
         origin.settle(&broker, &manifest, Some(&error)).await;

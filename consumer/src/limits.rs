@@ -23,9 +23,9 @@ pub struct Limits {
     /// Unfinished files kept on disk: 1,000 by default. Beyond them, the one that was left alone for longest is removed, and
     /// fetched again when its turn comes.
     pub max_parts: usize,
-    /// Transfers that wait for their senders, as the server counts them for all processes of the name: 500 by default, since each
-    /// has a consumer on the data stream, which takes 1,000 from nats-server 2.15 on unless it is configured otherwise. Beyond
-    /// them, one whose sender is silent is rejected; of those that are received at once, perhaps several.
+    /// Transfers that were given to this receiver and are not done, as the server counts them for all processes of the name: 500 by
+    /// default. Beyond them, one that waits for its sender is rejected; of those that are received at once, perhaps several. Each is
+    /// looked into again and again.
     pub max_open: u64,
     /// Kinds of files that are rejected; none by default.
     pub unwanted: BTreeSet<Unwanted>,
