@@ -94,16 +94,18 @@ impl<'a> Intake<'a> {
     }
 
     /// Ends the reading, which has failed with this error. No cursor is left, unless the server is away; what waits for its
-    /// sender is remembered. The part's files are nobody's then.
+    /// sender is remembered. No task holds the part files afterwards.
     pub(crate) async fn fail(mut self, error: &ReceiveError) {
         // It has failed already, if this does.
         let _ = self.checkpoint.finish(self.bench, self.save.broker).await;
         let Save { broker, manifest, waiting, .. } = self.save;
         self.cursor.hurry();
-        if error.awaits_sender()
-            && let Some(mark) = self.cursor.mark(broker).await
-        {
-            waiting.leave(manifest, mark);
+        if error.awaits_sender() {
+            match self.cursor.mark(broker).await {
+                Some(mark) => waiting.leave(manifest, mark),
+                // What an earlier try had read to is not where this one was.
+                None => waiting.forget(manifest),
+            }
         }
         match error.failure() {
             Failure::Passing if !broker.is_connected() => self.cursor.pause().await,

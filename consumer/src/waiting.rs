@@ -2,17 +2,25 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use natsfer_common::{Channel, Manifest, TransferId, broker::StartAt};
 
-/// Transfers that are remembered at most; what is said of others is found out again.
+/// Transfers that are remembered at most: beyond them, the oldest are forgotten. What is said of them is found out again.
 const MOST: usize = 100_000;
 
 /// How far transfers had been read when they were left. Shared by all transfers of a receiver.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Waiting(Arc<Mutex<HashMap<(Channel, TransferId), Mark>>>);
+pub(crate) struct Waiting(Arc<Mutex<Marks>>);
+
+#[derive(Debug, Default)]
+struct Marks {
+    /// With the number of the call that left each.
+    by_transfer: HashMap<(Channel, TransferId), (u64, Mark)>,
+    /// Calls so far.
+    calls: u64,
+}
 
 /// How far a transfer had been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,22 +36,46 @@ pub(crate) struct Mark {
 impl Waiting {
     /// Remembers a transfer that is left.
     pub(crate) fn leave(&self, manifest: &Manifest, mark: Mark) {
-        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = key(manifest);
-        if marks.len() < MOST || marks.contains_key(&key) {
-            marks.insert(key, mark);
-        }
+        self.lock().leave(key(manifest), mark, MOST);
     }
 
     /// How far it had been read, if it was left in this epoch.
     pub(crate) fn mark(&self, manifest: &Manifest, epoch: u64) -> Option<Mark> {
-        let marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        marks.get(&key(manifest)).copied().filter(|mark| mark.epoch == epoch)
+        let marks = self.lock();
+        marks.by_transfer.get(&key(manifest)).map(|(_, mark)| *mark).filter(|mark| mark.epoch == epoch)
     }
 
     /// Forgets a transfer, if it is remembered.
     pub(crate) fn forget(&self, manifest: &Manifest) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(manifest));
+        self.lock().by_transfer.remove(&key(manifest));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Marks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Marks {
+    /// Remembers a transfer, and so many at most.
+    fn leave(&mut self, key: (Channel, TransferId), mark: Mark, most: usize) {
+        if self.by_transfer.len() >= most && !self.by_transfer.contains_key(&key) {
+            self.make_room(mark.epoch, most);
+        }
+        self.by_transfer.insert(key, (self.calls, mark));
+        self.calls += 1;
+    }
+
+    /// Forgets what was left in other epochs, which is good for nothing; if that is not enough, the oldest too. Those are the
+    /// likeliest not to come again: removed from the stream, or received by another process.
+    fn make_room(&mut self, epoch: u64, most: usize) {
+        self.by_transfer.retain(|_, (_, mark)| mark.epoch == epoch);
+        if self.by_transfer.len() >= most {
+            // A tenth at once: finding the oldest looks at all.
+            let mut calls: Vec<_> = self.by_transfer.values().map(|(call, _)| *call).collect();
+            let (_, oldest, _) = calls.select_nth_unstable(most / 10);
+            let oldest = *oldest;
+            self.by_transfer.retain(|_, (call, _)| *call > oldest);
+        }
     }
 }
 
@@ -76,5 +108,23 @@ mod tests {
         );
         waiting.forget(&one);
         assert_eq!(waiting.mark(&one, 1), None);
+    }
+
+    #[test]
+    fn those_of_other_epochs_are_forgotten_first_and_then_the_oldest() {
+        const MOST: usize = 20;
+        let key = |number: usize| ("c".parse().unwrap(), format!("{number:032x}").parse().unwrap());
+        let (mut marks, mark) = (Marks::default(), |epoch| Mark { messages: None, behind: None, epoch });
+        let kept = |marks: &Marks| (0..60).filter(|n| marks.by_transfer.contains_key(&key(*n))).collect::<Vec<_>>();
+        (0..5).for_each(|number| marks.leave(key(number), mark(1), MOST));
+        (5..MOST).for_each(|number| marks.leave(key(number), mark(2), MOST));
+        assert_eq!(kept(&marks), (0..MOST).collect::<Vec<_>>());
+        marks.leave(key(20), mark(2), MOST);
+        assert_eq!(kept(&marks), (5..=20).collect::<Vec<_>>());
+        // Left again, it is not among the oldest.
+        (21..25).chain([5]).for_each(|number| marks.leave(key(number), mark(2), MOST));
+        assert_eq!(marks.by_transfer.len(), MOST);
+        marks.leave(key(25), mark(2), MOST);
+        assert_eq!(kept(&marks), [5].into_iter().chain(9..=25).collect::<Vec<_>>());
     }
 }
