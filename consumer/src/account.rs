@@ -1,4 +1,7 @@
-//! What is known of an inbox without asking the server: a decision without a network.
+//! Whether an inbox is done, as far as this process can tell without asking the server.
+//!
+//! Owns the count of messages that this process has taken and not done. `Receiver` tells it of each message that comes, and
+//! `Hold` of each that is done. It starts no task, and ends with its receiver.
 
 use std::sync::{
     Arc,

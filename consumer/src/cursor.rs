@@ -15,7 +15,7 @@ use natsfer_common::{
 };
 use tokio::time::Instant;
 
-use crate::{ReceiveError, flow::Flow, staging::Owner, waiting::Mark};
+use crate::{ReceiveError, flow::Flow, read_marks::Mark, staging::Owner};
 
 /// The server begins to deliver in less what it says that it holds, once it is asked for. How long that takes to come is the line's, and
 /// is not counted.
@@ -85,7 +85,7 @@ impl Cursor {
         let filters = vec![broker.subjects().data(&manifest.channel, manifest.transfer)];
         let start = StartAt::First;
         let mut spec = ConsumerSpec { stream, name, filters, start, headers_only: false, kind: kind.clone() };
-        let (state, earlier) = place(broker, &mut spec, manifest, held).await?;
+        let (state, earlier) = create_or_take_over(broker, &mut spec, manifest, held).await?;
         let from_first = earlier == 0 && spec.start == StartAt::First;
         let follow = Follow::standing(broker, spec, &state, flow.place.clone()).await?;
         let pacer = flow.pacer.clone();
@@ -246,7 +246,7 @@ fn durable_name(receiver: &ReceiverName, manifest: &Manifest) -> String {
 
 /// Creates the consumer behind the chunks that are held, or takes the one that stands. Says where it stands, and up to where in the
 /// stream an earlier run was given everything.
-async fn place(
+async fn create_or_take_over(
     broker: &Broker, spec: &mut ConsumerSpec, manifest: &Manifest, held: Held<'_>,
 ) -> Result<(ConsumerState, u64), ReceiveError> {
     if spec.kind != ConsumerKind::Cursor {

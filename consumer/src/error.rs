@@ -279,13 +279,15 @@ impl ReceiveError {
         }
     }
 
-    /// Whether it says that the transfer waits for its sender.
+    /// Whether it counts the transfer as one that its sender has not finished: `Limits::max_open` bounds those, and a receiver that
+    /// drains does not wait for them. One whose chunks are missing was finished.
     pub fn is_unfinished(&self) -> bool {
         matches!(self, Self::Stalled { .. } | Self::SizeUnknown { .. })
     }
 
-    /// Whether it says that all that is stored has been read, and that more has to be sent.
-    pub(crate) fn awaits_sender(&self) -> bool {
+    /// Whether it says that everything stored has been read: how far that was is remembered, and nothing is read again before more
+    /// is stored. Where only the size is unknown, nothing was read.
+    pub(crate) fn has_read_all_stored(&self) -> bool {
         matches!(self, Self::Stalled { .. } | Self::ChunksMissing { .. })
     }
 

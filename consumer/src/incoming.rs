@@ -24,10 +24,10 @@ use crate::{
     origin::{Attempt, Origin},
     presence::{closing, is_there},
     progress::Meter,
+    read_marks::ReadMarks,
     save::{Done, Save},
     staging::Owner,
     target::Names,
-    waiting::Waiting,
 };
 
 /// A transfer, known by its manifest. It ends in one consuming call; dropped without one, it goes back to the server at once.
@@ -47,7 +47,7 @@ pub struct Incoming {
     /// Which files are taken.
     pub(crate) selection: Arc<Selection>,
     /// What is remembered of those that wait.
-    pub(crate) waiting: Waiting,
+    pub(crate) read_marks: ReadMarks,
 }
 
 impl Incoming {
@@ -150,7 +150,7 @@ impl Incoming {
         self.ensure_taken().await?;
         let name = self.place(&options.layout)?;
         let names = if limits.unwanted.contains(&Unwanted::Unportable) { Names::Folded } else { Names::AsStored };
-        let Self { broker, manifest, opened_at, payload, crc32, origin, flows, progress, waiting, .. } = self;
+        let Self { broker, manifest, opened_at, payload, crc32, origin, flows, progress, read_marks, .. } = self;
         let save = Save {
             broker,
             owner: &origin.owner(),
@@ -163,7 +163,7 @@ impl Incoming {
             flows,
             attempt: origin.attempt(),
             progress,
-            waiting,
+            read_marks,
             known: OnceCell::new(),
         };
         save.run(payload.clone(), crc32.clone()).await

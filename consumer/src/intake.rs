@@ -86,7 +86,7 @@ impl<'a> Intake<'a> {
     ) -> Result<Self, ReceiveError> {
         let held = bench.part()?.held().clone();
         save.progress.begin(save.manifest, &held);
-        let behind = save.waiting.mark(save.manifest, save.broker.epoch()).and_then(|mark| mark.behind);
+        let behind = save.read_marks.mark(save.manifest, save.broker.epoch()).and_then(|mark| mark.behind);
         let held = Held { chunks: &held, behind };
         let cursor = Cursor::open(save.broker, save.owner, save.manifest, save.opened_at, held, flow).await?;
         let (batch, most_batched) = (Batch::default(), flow.batch);
@@ -98,13 +98,13 @@ impl<'a> Intake<'a> {
     pub(crate) async fn fail(mut self, error: &ReceiveError) {
         // It has failed already, if this does.
         let _ = self.checkpoint.finish(self.bench, self.save.broker).await;
-        let Save { broker, manifest, waiting, .. } = self.save;
+        let Save { broker, manifest, read_marks, .. } = self.save;
         self.cursor.hurry();
-        if error.awaits_sender() {
+        if error.has_read_all_stored() {
             match self.cursor.mark(broker).await {
-                Some(mark) => waiting.leave(manifest, mark),
+                Some(mark) => read_marks.leave(manifest, mark),
                 // What an earlier try had read to is not where this one was.
-                None => waiting.forget(manifest),
+                None => read_marks.forget(manifest),
             }
         }
         match error.failure() {

@@ -55,6 +55,7 @@ mod progress;
 mod pump;
 mod quota;
 mod range;
+mod read_marks;
 mod reader;
 mod receiver;
 mod rejections;
@@ -69,7 +70,6 @@ mod shortfall;
 mod staging;
 mod sweep;
 mod target;
-mod waiting;
 
 pub use disk_error::Ability;
 pub use error::{Failure, ReceiveError};

@@ -1,4 +1,7 @@
-//! What a receiver would do with the transfers that wait for it.
+//! What a receiver would do with the transfers that wait for it, for `receive --dry-run`.
+//!
+//! Owns nothing: `Previewing` borrows a receiver's settings, asks the server once, and decides as the receiver would. It ends with
+//! the list, and leaves nothing at the server or on disk.
 
 use natsfer_common::{
     ChannelFilter, FileName, Kind, ReceiverName,

@@ -1,4 +1,7 @@
-//! What a process remembers of transfers that wait for their senders. A consumer is for bytes that flow: what waits has none.
+//! How far transfers had been read when they were put back to wait for their senders, which have no consumer meanwhile.
+//!
+//! Owns one mark for each such transfer, in memory. `Intake` and `Save` leave a mark when a reading ends, compare it when the transfer
+//! comes again, and forget it when it is received. It ends with the process; another one compares with the journal instead.
 
 use std::{
     collections::HashMap,
@@ -12,7 +15,7 @@ const MOST: usize = 100_000;
 
 /// How far transfers had been read when they were left. Shared by all transfers of a receiver.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Waiting(Arc<Mutex<Marks>>);
+pub(crate) struct ReadMarks(Arc<Mutex<Marks>>);
 
 #[derive(Debug, Default)]
 struct Marks {
@@ -33,7 +36,7 @@ pub(crate) struct Mark {
     pub(crate) epoch: u64,
 }
 
-impl Waiting {
+impl ReadMarks {
     /// Remembers a transfer that is left.
     pub(crate) fn leave(&self, manifest: &Manifest, mark: Mark) {
         self.lock().leave(key(manifest), mark, MOST);
@@ -99,15 +102,15 @@ mod tests {
                 ChunkSize::new(65_536).unwrap(),
             )
         };
-        let (waiting, one) = (Waiting::default(), manifest("one"));
+        let (marks, one) = (ReadMarks::default(), manifest("one"));
         let mark = Mark { messages: Some(3), behind: Some(StartAt::Sequence(4)), epoch: 1 };
-        waiting.leave(&one, mark);
+        marks.leave(&one, mark);
         assert_eq!(
-            [waiting.mark(&one, 1), waiting.mark(&one, 2), waiting.mark(&manifest("two"), 1)],
+            [marks.mark(&one, 1), marks.mark(&one, 2), marks.mark(&manifest("two"), 1)],
             [Some(mark), None, None]
         );
-        waiting.forget(&one);
-        assert_eq!(waiting.mark(&one, 1), None);
+        marks.forget(&one);
+        assert_eq!(marks.mark(&one, 1), None);
     }
 
     #[test]

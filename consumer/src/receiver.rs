@@ -29,10 +29,10 @@ use crate::{
     origin::{Hand, Origin},
     preview::ensure_same_channels,
     progress::Meter,
+    read_marks::ReadMarks,
     report::reject,
     staging::{Owner, StagingDirectory},
     sweep::sweep,
-    waiting::Waiting,
 };
 
 /// Rest before an inbox that went away is made anew.
@@ -59,7 +59,7 @@ pub struct Receiver {
     /// Places of those that have landed and wait for room to say so.
     waiting: Arc<Semaphore>,
     /// What is remembered of those that wait for their senders.
-    waiting_for_senders: Waiting,
+    read_marks: ReadMarks,
     flows: Flows,
     tasks: TaskTracker,
     ledger: Option<Arc<Ledger>>,
@@ -157,7 +157,7 @@ impl Receiver {
             queue: VecDeque::new(),
             passing: Arc::new(Semaphore::new(MOST_PASSING)),
             waiting: Arc::new(Semaphore::new(MOST_WAITING)),
-            waiting_for_senders: Waiting::default(),
+            read_marks: ReadMarks::default(),
             flows,
             tasks: TaskTracker::new(),
             ledger,
@@ -368,7 +368,7 @@ impl Receiver {
             limits: self.options.limits.clone(),
             progress,
             selection: self.selection.clone(),
-            waiting: self.waiting_for_senders.clone(),
+            read_marks: self.read_marks.clone(),
         }
     }
 

@@ -9,8 +9,8 @@ use natsfer_common::{
 };
 
 use crate::{
-    Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter, report::reject,
-    staging::Owner, waiting::Waiting,
+    Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter, read_marks::ReadMarks,
+    report::reject, staging::Owner,
 };
 
 /// Bytes asked for ahead of what is written.
@@ -119,7 +119,7 @@ impl Rejections {
             limits: self.limits.clone(),
             progress,
             selection: self.selection.clone(),
-            waiting: Waiting::default(),
+            read_marks: ReadMarks::default(),
         })
     }
 

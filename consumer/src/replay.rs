@@ -10,7 +10,8 @@ use natsfer_common::{
 };
 
 use crate::{
-    Choice, Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter, waiting::Waiting,
+    Choice, Incoming, Limits, ReceiveError, Selection, flow::Flows, origin::Origin, progress::Meter,
+    read_marks::ReadMarks,
 };
 
 /// Bytes of which a part is kept while others are written.
@@ -124,7 +125,7 @@ impl Replays {
             limits: self.limits.clone(),
             progress,
             selection: Arc::default(),
-            waiting: Waiting::default(),
+            read_marks: ReadMarks::default(),
         })
     }
 }

@@ -22,10 +22,10 @@ use crate::{
     part_files::PartFiles,
     presence::{closing, is_opened_anew},
     progress::Meter,
+    read_marks::{Mark, ReadMarks},
     report::Report,
     room::Room,
     staging::{Discarded, Owner, StagingDirectory},
-    waiting::{Mark, Waiting},
 };
 
 /// Every so many deliveries, a transfer that was put back is looked into, whatever seems to have happened to it.
@@ -88,7 +88,7 @@ pub(crate) struct Save<'a> {
     /// Which try this is.
     pub(crate) attempt: Attempt,
     pub(crate) progress: &'a Meter,
-    pub(crate) waiting: &'a Waiting,
+    pub(crate) read_marks: &'a ReadMarks,
     /// How it was closed, if it was, once that is looked up.
     pub(crate) known: OnceCell<Option<Totals>>,
 }
@@ -155,8 +155,8 @@ impl Save<'_> {
         if result.as_ref().is_err_and(|error| error.failure() != Failure::Passing) {
             self.forget().await;
         }
-        if !result.as_ref().is_err_and(ReceiveError::awaits_sender) {
-            self.waiting.forget(self.manifest);
+        if !result.as_ref().is_err_and(ReceiveError::has_read_all_stored) {
+            self.read_marks.forget(self.manifest);
         }
         result
     }
@@ -247,7 +247,7 @@ impl Save<'_> {
     /// Whether all that is stored has been read, as far as that shows without reading it.
     async fn is_all_read(&self, known: Option<Totals>) -> Result<bool, ReceiveError> {
         let epoch = self.broker.epoch();
-        let mark = self.waiting.mark(self.manifest, epoch);
+        let mark = self.read_marks.mark(self.manifest, epoch);
         let stored = self.broker.stored_messages(self.manifest).await?;
         match (mark, stored) {
             (Some(Mark { messages: Some(read), .. }), Some(stored)) => Ok(read == stored),
@@ -258,7 +258,7 @@ impl Save<'_> {
                 if all_read {
                     // It may have died before it could delete its cursor.
                     Cursor::forget(self.broker, self.owner, self.manifest).await;
-                    self.waiting.leave(self.manifest, Mark { messages: Some(stored), behind: None, epoch });
+                    self.read_marks.leave(self.manifest, Mark { messages: Some(stored), behind: None, epoch });
                 }
                 Ok(all_read)
             }
