@@ -169,8 +169,7 @@ pub enum ReceiveError {
     },
     /// Its sender has not finished it, and more transfers wait like that than are allowed.
     #[error(
-        "transfer {transfer} is not finished by its sender, and {} of this receiver are not done; at most {limit} may \
-         wait",
+        "transfer {transfer} is not finished by its sender, and this receiver has {} in work; at most {limit} may be",
         count(*waiting, "transfer")
     )]
     Abandoned {

@@ -63,7 +63,7 @@ pub(crate) struct Receive {
     landing: LandingArguments,
     #[command(flatten)]
     exec: ExecArguments,
-    /// Reject files whose senders are silent when more than so many wait like that
+    /// Reject files whose senders are silent when more than so many were taken and are not done
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_open, value_parser = number::<u64>(0..=u64::MAX), help_heading = LIMITS)]
     max_open: u64,
     /// Exit once everything published before the start has landed, and its commands have ended
