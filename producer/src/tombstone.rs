@@ -20,11 +20,14 @@ pub(crate) struct Tombstone<'a> {
 }
 
 /// What stands on the close subject.
+#[derive(Default)]
 struct Standing {
     /// Its sequence; 0 if there is nothing.
     last: u64,
     /// The record, if the transfer is cancelled.
     cancelled: Option<String>,
+    /// Tells which run has published it.
+    message_id: Option<String>,
 }
 
 impl Tombstone<'_> {
@@ -50,6 +53,19 @@ impl Tombstone<'_> {
             true => self.say_behind_chunks(&record).await.map(drop),
             false => Ok(()),
         }
+    }
+
+    /// Places it where the run itself has listed the transfer as complete, and says whether it has. What another run has listed stays
+    /// what it is.
+    pub(crate) async fn place_over(&self, attempt: &Attempt, reason: String) -> Result<bool, ProducerError> {
+        let record = self.record(reason)?;
+        let Standing { last, message_id, .. } = self.standing().await?;
+        let own = message_id.is_some_and(|id| attempt.has(&id));
+        if !own || !self.publish_behind(&record, last).await? {
+            return Ok(false);
+        }
+        self.say_behind_chunks(&record).await?;
+        Ok(true)
     }
 
     /// Says once more, on the data subject, what stands on the close subject. A transfer that is removed meanwhile is not
@@ -93,11 +109,12 @@ impl Tombstone<'_> {
         let close = broker.subjects().close(channel, transfer);
         // A replica that lags is found out when the server compares.
         let message = broker.latest_message(broker.stream().control(), &close).await?;
-        let Some(message) = message else { return Ok(Standing { last: 0, cancelled: None }) };
+        let Some(message) = message else { return Ok(Standing::default()) };
         let record = message.closing_record(transfer);
         let is_cancelled = record.is_some_and(|record| matches!(record.closing, Closing::Cancelled { .. }));
         let cancelled = message.header(header::CLOSING).filter(|_| is_cancelled);
-        Ok(Standing { last: message.sequence, cancelled: cancelled.map(str::to_owned) })
+        let message_id = message.header(header::MESSAGE_ID).map(str::to_owned);
+        Ok(Standing { last: message.sequence, cancelled: cancelled.map(str::to_owned), message_id })
     }
 
     /// `false` if another record stands there.

@@ -296,9 +296,32 @@ impl Upload {
             if let Some(Closing::Cancelled { reason }) = stored.closing() {
                 return Err(ProducerError::Cancelled { transfer, reason: reason.clone() });
             }
-            input = again.ok_or(ProducerError::Lost { transfer })?;
+            input = match again {
+                Some(again) => again,
+                None => return Err(self.lose(&stored, &attempt).await),
+            };
         }
         Err(ProducerError::Lost { transfer })
+    }
+
+    /// Says that what is stored is not what was sent, where the source can be read only once. If this run has listed the transfer as
+    /// complete, it is taken back: receivers would wait for a sender that nobody can be.
+    async fn lose(&self, stored: &StoredTransfer, attempt: &Attempt) -> ProducerError {
+        let Manifest { transfer, ref channel, .. } = stored.manifest;
+        let lost = ProducerError::Lost { transfer };
+        if matches!(stored.verdict(), Verdict::Whole { .. }) {
+            return lost;
+        }
+        let reason = "the stream does not hold what was sent of it, and its source can be read only once".to_owned();
+        match (Tombstone { broker: &self.broker, channel, transfer }).place_over(attempt, reason.clone()).await {
+            Ok(true) => ProducerError::Cancelled { transfer, reason },
+            Ok(false) => lost,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%transfer, error, "it may be listed as complete: `natsfer-producer cancel` takes it back");
+                lost
+            }
+        }
     }
 
     /// Whether the data stream removes what is old to take what is new.

@@ -5,8 +5,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
+use async_nats::{HeaderMap, HeaderValue};
+use futures_util::StreamExt;
 use natsfer_tests::steps::{drain, list, nothing_left_but, receiving, send, sending, staged_files, stream, text};
-use natsfer_tests::{Proxy, Server, eventually, files, producer};
+use natsfer_tests::{Command, Proxy, Running, Server, eventually, files, producer};
 
 const SOON: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
@@ -345,6 +348,54 @@ async fn a_cancellation_that_stands_only_among_the_chunks_takes_nothing_back() {
     }
 }
 
+/// Publishes the first chunk that is stored once more, as another run would: with this CRC, or its own.
+async fn again_by_another(context: &Context, crc32: Option<&str>) {
+    let chunk = context.get_stream("NATSFER_DATA").await.unwrap().get_raw_message(1).await.unwrap();
+    let mut headers = HeaderMap::new();
+    for (name, values) in chunk.headers.iter().filter(|(name, _)| !name.to_string().starts_with("Nats-")) {
+        let crc32 = crc32.filter(|_| name.to_string() == "Natsfer-Crc32");
+        headers.insert(name.clone(), crc32.map_or_else(|| values[0].clone(), HeaderValue::from));
+    }
+    context.publish_with_headers(chunk.subject, headers, chunk.payload).await.unwrap().await.unwrap();
+}
+
+/// Starts sending over a long line, and returns when the sender's look before the close is answered: what the sender does about
+/// it comes a round trip later.
+async fn about_to_close(server: &Server, line: &Proxy, sender: Command) -> Running {
+    line.latency(Duration::from_millis(400));
+    let mut answers = server.client().await.subscribe("_INBOX.>").await.unwrap();
+    let sender = sender.spawn().await;
+    let looked = async {
+        while let Some(answer) = answers.next().await {
+            // The last token is how many are yet to come.
+            let reply = answer.reply.map(|reply| reply.to_string()).unwrap_or_default();
+            if reply.starts_with("$JS.ACK.NATSFER_DATA.") && reply.ends_with(".0") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, looked).await.unwrap();
+    sender
+}
+
+/// Listed as complete, it would be waited for, and nobody could send what it lacks.
+#[tokio::test]
+async fn what_is_contradicted_while_it_is_closed_is_taken_back_if_it_was_read_once() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let _ = producer(["init"]).server(&server).run().await.success();
+    let (context, line) = (server.jetstream().await, Proxy::to(&server.url()).await);
+    let options = ["--name", "piped", "--transfer-id", "00000000000000000000000000000001", "--chunk-size", "256KiB"];
+    let piped = sending(&line, &options, &["-"]).stdin_bytes(vec![7; MIB as usize]);
+    let sender = about_to_close(&server, &line, piped).await;
+    again_by_another(&context, Some("00000000")).await;
+    let errors = sender.wait().await.exited(1).errors();
+    assert!(errors.contains("its source can be read only once"), "{errors}");
+    assert_eq!(list(&server, &[]).await[0]["state"], "cancelled");
+    drain(&server, "r", home.path().join("inbox"), &[]).await;
+    assert!(!home.path().join("inbox/piped").exists());
+    assert_eq!(messages(&server, "NATSFER_DATA").await, 1, "nothing but its mark");
+}
+
 /// A late second run's chunks, of other bytes, lie behind its end: it is whole, and stays.
 #[tokio::test]
 async fn what_comes_behind_the_end_of_a_complete_transfer_does_not_take_it_back() {
@@ -353,13 +404,7 @@ async fn what_comes_behind_the_end_of_a_complete_transfer_does_not_take_it_back(
     files::random_file(&source, 3 * MIB, 9);
     let first = send(&server, &[], &[&source]).await.remove(0);
     let context = server.jetstream().await;
-    let chunk = context.get_stream("NATSFER_DATA").await.unwrap().get_raw_message(1).await.unwrap();
-    let mut headers = async_nats::HeaderMap::new();
-    for (name, values) in chunk.headers.iter().filter(|(name, _)| !name.to_string().starts_with("Nats-")) {
-        let value = if name.to_string() == "Natsfer-Crc32" { "00000000".into() } else { values[0].clone() };
-        headers.insert(name.clone(), value);
-    }
-    context.publish_with_headers(chunk.subject, headers, chunk.payload).await.unwrap().await.unwrap();
+    again_by_another(&context, Some("00000000")).await;
     let second = send(&server, &[], &[&source]).await.remove(0);
     assert_eq!((text(&second, "transfer"), text(&second, "status")), (text(&first, "transfer"), "unchanged"));
     assert_eq!(list(&server, &[]).await[0]["state"], "complete");
