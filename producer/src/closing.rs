@@ -18,17 +18,6 @@ pub(crate) const MOST_LOOKS: u32 = 10;
 /// Rests before each further look at a stream that shows less than it has acknowledged: the replica that showed it may lag.
 const LAG: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(2)];
 
-/// What stands on the close subject, as far as a run knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Listed {
-    /// Nothing of this run.
-    No,
-    /// Its closing record, which has this sequence.
-    At(u64),
-    /// Another run's, of the same file.
-    ByAnother,
-}
-
 /// The end of a transfer, to be.
 pub(crate) struct End<'a> {
     pub(crate) broker: &'a Broker,
@@ -40,7 +29,8 @@ pub(crate) struct End<'a> {
 impl End<'_> {
     /// Publishes the closing record, behind the chunks and again for lists, after a look at what is stored: the transfer may
     /// have been removed or cancelled meanwhile, which its last message does not show. `seen` is such a look, if there was one
-    /// already. `false` if the stream does not hold what this run knows of, up to the sequence `acknowledged`: chunks are gone.
+    /// already. `false` if the stream does not hold what this run knows of, up to the sequence `acknowledged`: chunks are gone, or others
+    /// contradict them. This run's record may be listed by then.
     ///
     /// Both records go together, and so does the question whether the manifest still stands: each on its own would take a round trip.
     ///
@@ -51,7 +41,8 @@ impl End<'_> {
     ) -> Result<bool, ProducerError> {
         let Manifest { transfer, .. } = self.manifest;
         let mut seen = seen.filter(|seen| seen.can_close(&totals));
-        let mut listed = Listed::No;
+        // The sequence of this run's record for lists.
+        let mut listed = None;
         for _ in 0..MOST_LOOKS {
             let stored = match seen.take() {
                 Some(seen) => seen,
@@ -63,27 +54,24 @@ impl End<'_> {
                     }
                 },
             };
-            match (listed, stored.closing()) {
-                // Another run was faster.
-                (Listed::No, Some(Closing::Complete(standing))) if standing.same_file(&totals) => {
-                    self.ensure_listed(*standing).await?;
-                    return Ok(true);
+            if stored.is_closed_as(&totals) {
+                // By this run, or by one that was faster.
+                if listed.is_some() {
+                    // For who reads there now. Refused once more, it is found where lists find it, when nothing more comes.
+                    self.say(totals, stored.last_sequence()).await?;
                 }
-                (Listed::No, _) if stored.can_close(&totals) => {}
-                (Listed::At(_) | Listed::ByAnother, _) if stored.is_closed_as(&totals) => {}
-                _ => return Ok(false),
+                self.ensure_listed(totals).await?;
+                return Ok(true);
+            }
+            if !stored.can_close(&totals) {
+                return Ok(false);
             }
             let (said, lists, stands) = tokio::join!(
                 self.say(totals, stored.last_sequence()),
-                async {
-                    match listed {
-                        Listed::No => self.list(totals).await,
-                        listed => Ok(listed),
-                    }
-                },
+                self.list(totals),
                 self.broker.stands(self.manifest),
             );
-            listed = lists?;
+            listed = lists?.or(listed);
             // Who may not ask believes that it is still there.
             if matches!(stands, Ok(false)) {
                 self.unlist(listed).await;
@@ -105,8 +93,8 @@ impl End<'_> {
     }
 
     /// Removes this run's closing record of a transfer that was removed before it. Best effort: this user may not be allowed to.
-    async fn unlist(&self, listed: Listed) {
-        let (Listed::At(sequence), Manifest { transfer, channel, .. }) = (listed, self.manifest) else { return };
+    async fn unlist(&self, listed: Option<u64>) {
+        let (Some(sequence), Manifest { transfer, channel, .. }) = (listed, self.manifest) else { return };
         let close = self.broker.subjects().close(channel, *transfer);
         if let Err(error) = self.broker.purge_to(self.broker.stream().control(), &close, sequence).await {
             let error = &error as &dyn std::error::Error;
@@ -139,19 +127,20 @@ impl End<'_> {
         }
     }
 
-    async fn list(&self, totals: Totals) -> Result<Listed, ProducerError> {
+    /// Publishes the closing record for lists, and says which sequence it has; `None` if one of the same file stands there.
+    async fn list(&self, totals: Totals) -> Result<Option<u64>, ProducerError> {
         let Manifest { transfer, channel, .. } = self.manifest;
         let subject = self.broker.subjects().close(channel, *transfer);
         let headers = self.headers(totals)?;
         // A transfer ends once: the first record stands.
         let publish = || self.broker.publish_once(subject.clone(), &headers, Bytes::new());
         if let Some(Stored { sequence, .. }) = self.patience.until(publish).await? {
-            return Ok(Listed::At(sequence));
+            return Ok(Some(sequence));
         }
         // The server has just said that there is one.
         let standing = self.broker.known_message(self.broker.stream().control(), &subject).await?;
         match standing.and_then(|message| message.closing_record(*transfer)).map(|record| record.closing) {
-            Some(Closing::Complete(standing)) if standing.same_file(&totals) => Ok(Listed::ByAnother),
+            Some(Closing::Complete(standing)) if standing.same_file(&totals) => Ok(None),
             Some(Closing::Cancelled { reason }) => Err(ProducerError::Cancelled { transfer: *transfer, reason }),
             _ => Err(ProducerError::IdTaken { transfer: *transfer }),
         }

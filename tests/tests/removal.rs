@@ -396,6 +396,31 @@ async fn what_is_contradicted_while_it_is_closed_is_taken_back_if_it_was_read_on
     assert_eq!(messages(&server, "NATSFER_DATA").await, 1, "nothing but its mark");
 }
 
+/// Whole, and listed: that another run never ceases to publish behind its chunks is no failure.
+#[tokio::test]
+async fn a_transfer_is_sent_though_another_run_publishes_behind_it_all_the_time() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    let _ = producer(["init"]).server(&server).run().await.success();
+    let (context, line) = (server.jetstream().await, Proxy::to(&server.url()).await);
+    let source = home.path().join("big.bin");
+    files::random_file(&source, MIB, 3);
+    let sender = about_to_close(&server, &line, sending(&line, &["--chunk-size", "256KiB"], &[&source])).await;
+    let mut often = tokio::time::interval(Duration::from_millis(20));
+    let publishing = async {
+        loop {
+            often.tick().await;
+            again_by_another(&context, None).await;
+        }
+    };
+    let output = tokio::select! {
+        output = sender.wait() => output.success(),
+        () = publishing => unreachable!("it does not end"),
+    };
+    assert_eq!(text(&output.json_lines()[0], "status"), "sent");
+    drain(&server, "r", home.path().join("inbox"), &[]).await;
+    files::assert_same(&source, home.path().join("inbox/big.bin"));
+}
+
 /// A late second run's chunks, of other bytes, lie behind its end: it is whole, and stays.
 #[tokio::test]
 async fn what_comes_behind_the_end_of_a_complete_transfer_does_not_take_it_back() {
