@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use natsfer_tests::steps::{drain, list, nothing_left_but, number, receiving, send, sending, stream, text};
-use natsfer_tests::{Output, Server, eventually, files, producer};
+use natsfer_tests::{Output, Proxy, Server, eventually, files, producer};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -99,6 +99,21 @@ async fn a_watch_is_foretold() {
     let said = watching(&["--match", "**/*.csv", "--dry-run"]).run().await.success();
     assert_eq!(planned(&said), pairs(&[("a.csv", "nothing"), ("deeper/c.csv", "send")]));
     nothing_left_but(&server, &[]).await;
+}
+
+/// Whatever it waits for.
+#[tokio::test]
+async fn a_dry_run_of_a_watch_can_be_stopped() {
+    let (server, home) = (Server::start().await, tempfile::tempdir().unwrap());
+    files::random_file(home.path().join("a.csv"), 100, 1);
+    let silent = Proxy::to(&server.url()).await;
+    silent.black_hole(true);
+    let dry = producer(["watch", "--dry-run"]).arg(home.path()).server(&silent).spawn().await;
+    eventually("it connects", SOON, || async { (silent.connections_made() > 0).then_some(()) }).await;
+    dry.terminate();
+    // By itself it ends once the server has been silent for long, and says so.
+    let errors = dry.wait().await.exited(1).errors();
+    assert!(!errors.contains("error:"), "{errors}");
 }
 
 #[tokio::test]

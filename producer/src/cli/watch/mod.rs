@@ -151,7 +151,10 @@ impl Watch {
         let mut stop = std::pin::pin!(stop_signal().context("cannot listen for signals")?);
         let setting = self.setting()?;
         if self.dry_run {
-            return preview::preview(&self, &setting, server).await;
+            return tokio::select! {
+                () = &mut stop => Ok(Outcome::Failed),
+                outcome = preview::preview(&self, &setting, server) => outcome,
+            };
         }
         if let Disposal::Move(to) = &setting.disposal {
             std::fs::create_dir_all(to).with_context(|| cannot_move(to))?;

@@ -1,16 +1,19 @@
 //! `watch --dry-run`: what would be done with the files that are there.
 
-use std::{path::Path, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use natsfer_common::{
     blocking,
     cli::{Outcome, ServerArguments, note, report},
 };
 use natsfer_producer::{Before, Producer};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
-use super::{Setting, Watch, disposal::Disposal, shipment::name_of, state::State, state_file, version::Version};
+use super::{
+    Setting, Watch, disposal::Disposal, home::Home, selection::Selection, shipment::name_of, state::State, state_file,
+    version::Version,
+};
 use crate::cli::preview::Planned;
 
 /// Says what would be done with each file.
@@ -21,8 +24,9 @@ pub(super) async fn preview(watch: &Watch, setting: &Setting, server: &ServerArg
     let producer = Producer::new(broker.without_waiting_for_jetstream());
     let then = then(watch, &setting.disposal);
     let mut outcome = Outcome::Done;
-    for path in files(setting) {
-        let previewed = async { preview_one(watch, setting, &producer, &state, then.as_deref(), &path?).await };
+    let (home, selection) = (setting.home.clone(), setting.selection.clone());
+    for file in blocking(move || files(&home, &selection)).await {
+        let previewed = async { preview_one(watch, setting, &producer, &state, then.as_deref(), file?).await };
         if let Err(error) = previewed.await {
             report(&error);
             outcome = Outcome::Failed;
@@ -50,39 +54,43 @@ fn then(watch: &Watch, disposal: &Disposal) -> Option<String> {
     })
 }
 
-/// The files that are selected, by their paths below the outbox.
-fn files(setting: &Setting) -> impl Iterator<Item = anyhow::Result<std::path::PathBuf>> {
-    let root = setting.home.path().clone();
-    let (selection, top) = (setting.selection.clone(), root.clone());
-    let below = move |path: &Path| path.strip_prefix(&top).unwrap_or(path).to_owned();
-    let looked_into = {
-        let (below, selection) = (below.clone(), selection.clone());
-        move |entry: &walkdir::DirEntry| {
-            entry.depth() == 0 || !entry.file_type().is_dir() || selection.looks_into(&below(entry.path()))
-        }
-    };
+/// A file that is selected.
+struct File {
+    /// Its path below the outbox.
+    path: PathBuf,
+    version: Version,
+}
+
+/// The files that are selected, and why others could not be looked at.
+fn files(home: &Home, selection: &Selection) -> Vec<anyhow::Result<File>> {
+    let root = home.path();
+    let below = |entry: &DirEntry| entry.path().strip_prefix(&**root).unwrap_or(entry.path()).to_owned();
+    let looked_into =
+        |entry: &DirEntry| entry.depth() == 0 || !entry.file_type().is_dir() || selection.looks_into(&below(entry));
     let entries = WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(looked_into);
-    entries.filter_map(move |entry| match entry {
+    let look = |entry: walkdir::Result<DirEntry>| match entry {
         Ok(entry) => {
-            let path = below(entry.path());
-            (entry.file_type().is_file() && selection.takes_file(&path)).then_some(Ok(path))
+            let path = below(&entry);
+            let taken = entry.file_type().is_file() && selection.takes_file(&path);
+            taken.then(|| Ok(File { path, version: Version::from(&entry.metadata()?) }))
         }
-        Err(error) => Some(Err(anyhow!(error))),
-    })
+        Err(error) => Some(Err(error.into())),
+    };
+    entries.filter_map(look).collect()
 }
 
 async fn preview_one(
-    watch: &Watch, setting: &Setting, producer: &Producer, state: &State, then: Option<&str>, path: &Path,
+    watch: &Watch, setting: &Setting, producer: &Producer, state: &State, then: Option<&str>, file: File,
 ) -> anyhow::Result<()> {
-    let (name, whole) = (name_of(path)?, setting.home.path().join(path));
-    let what = || format!("cannot send {}", whole.display());
+    let File { path, version: now } = file;
+    let (name, whole) = (name_of(&path)?, setting.home.path().join(&path));
     let (json, channel) = (watch.sending.json, &watch.sending.channel);
-    let now = Version::from(&std::fs::symlink_metadata(&whole).with_context(what)?);
     // Also what has been pruned since is not sent again.
     if let Some(sent) = state.sent.get(&name).filter(|sent| sent.version.is_still(&now)) {
         let (transfer, size) = (Some(sent.transfer), Some(now.size));
         return Planned { channel, name: &name, transfer, size, before: Before::All, then }.print(json);
     }
-    let preview = producer.preview_file(&whole, watch.sending.options(name)).await.with_context(what)?;
+    let preview = producer.preview_file(&whole, watch.sending.options(name)).await;
+    let preview = preview.with_context(|| format!("cannot send {}", whole.display()))?;
     Planned::of(&preview, then).print(json)
 }
