@@ -97,7 +97,7 @@ async fn a_watch_is_foretold() {
     let _ = producer(["prune", "--older-than", "0s"]).server(&server).run().await.success();
     // It remembers what the stream does not have any more.
     let said = watching(&["--match", "**/*.csv", "--dry-run"]).run().await.success();
-    assert_eq!(planned(&said), pairs(&[("a.csv", "nothing"), ("deeper/c.csv", "send")]));
+    assert_eq!(planned(&said), pairs(&[("a.csv", "sent_before"), ("deeper/c.csv", "send")]));
     nothing_left_but(&server, &[]).await;
 }
 

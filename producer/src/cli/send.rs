@@ -19,7 +19,7 @@ use natsfer_producer::{Before, FileName, Producer, ProducerError, ReceiverName, 
 use super::{
     awaited,
     delivery::Delivery,
-    preview::Planned,
+    preview::{Known, Planned},
     send_options::{SendArguments, followed},
     sources::{Item, walk},
 };
@@ -171,8 +171,8 @@ impl Send {
                 let name = self.name.as_ref().ok_or(ProducerError::NoName)?;
                 let (channel, transfer) = (&self.sending.channel, self.transfer_id);
                 // What is stored under an id that was given shows once its bytes are read.
-                let before = if transfer.is_some() { Before::Unknown } else { Before::Nothing };
-                Planned { channel, name, transfer, size: None, before, then: None }.print(self.sending.json)
+                let known = Known::Stream(if transfer.is_some() { Before::Unknown } else { Before::Nothing });
+                Planned { channel, name, transfer, size: None, known, then: None }.print(self.sending.json)
             }
             Item::File(path, name) => {
                 let preview = producer.preview_file(&path, self.options(name, None)).await;

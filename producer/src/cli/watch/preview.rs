@@ -7,14 +7,14 @@ use natsfer_common::{
     blocking,
     cli::{Outcome, ServerArguments, note, report},
 };
-use natsfer_producer::{Before, Producer};
+use natsfer_producer::Producer;
 use walkdir::{DirEntry, WalkDir};
 
 use super::{
     Setting, Watch, disposal::Disposal, home::Home, selection::Selection, shipment::name_of, state::State, state_file,
     version::Version,
 };
-use crate::cli::preview::Planned;
+use crate::cli::preview::{Known, Planned};
 
 /// Says what would be done with each file.
 pub(super) async fn preview(watch: &Watch, setting: &Setting, server: &ServerArguments) -> anyhow::Result<Outcome> {
@@ -88,7 +88,7 @@ async fn preview_one(
     // Also what has been pruned since is not sent again.
     if let Some(sent) = state.sent.get(&name).filter(|sent| sent.version.is_still(&now)) {
         let (transfer, size) = (Some(sent.transfer), Some(now.size));
-        return Planned { channel, name: &name, transfer, size, before: Before::All, then }.print(json);
+        return Planned { channel, name: &name, transfer, size, known: Known::Sent, then }.print(json);
     }
     let preview = producer.preview_file(&whole, watch.sending.options(name)).await;
     let preview = preview.with_context(|| format!("cannot send {}", whole.display()))?;
