@@ -239,21 +239,31 @@ fn cannot_move(to: &Path) -> String {
 fn target(to: &Path, root: &Path, device: u64) -> anyhow::Result<PathBuf> {
     let shown = to.display();
     let what = || cannot_move(to);
-    ensure!(to.is_dir() || !to.exists(), "cannot move files to {shown}: it is not a directory");
-    let there = device_of(&std::path::absolute(to).with_context(what)?).with_context(what)?;
-    ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
     let path = resolved(&std::path::absolute(to).with_context(what)?).with_context(what)?;
+    ensure!(path.is_dir() || !path.exists(), "cannot move files to {shown}: it is not a directory");
+    let there = device_of(&path).with_context(what)?;
+    ensure!(there == device, "cannot move files to {shown}: it is on another file system than the outbox");
     ensure!(path != root, "cannot move files to {shown}: it is the directory that is watched");
     Ok(path)
 }
 
-/// An absolute path without the symbolic links in what is there of it.
+/// An absolute path without the symbolic links in what is there of it, and without `..` behind what is not there.
 fn resolved(path: &Path) -> io::Result<PathBuf> {
-    match (path.canonicalize(), path.parent(), path.file_name()) {
-        (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(resolved(parent)?.join(name))
+    match (path.canonicalize(), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            let mut resolved = resolved(parent)?;
+            let Some(name) = path.file_name() else {
+                resolved.pop();
+                return Ok(resolved);
+            };
+            resolved.push(name);
+            // Behind a `..` that is left out now, it may be there.
+            match resolved.canonicalize() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(resolved),
+                there => there,
+            }
         }
-        (resolved, ..) => resolved,
+        (resolved, _) => resolved,
     }
 }
 
@@ -279,5 +289,16 @@ mod tests {
         let elsewhere = |path: &str| target(&root.join(path), &root, device + 1).unwrap_err().to_string();
         assert!(elsewhere("a").contains("another file system") && elsewhere("b/c").contains("another file system"));
         assert!(!root.join("b").exists());
+
+        std::fs::create_dir(root.join("outbox")).unwrap();
+        std::os::unix::fs::symlink("outbox", root.join("link")).unwrap();
+        let outbox = root.join("outbox");
+        let from = |path: &str| target(&root.join(path), &outbox, device);
+        assert_eq!(from("new/../sent").unwrap(), root.join("sent"));
+        assert_eq!(from("new/deeper/../../outbox/sent").unwrap(), outbox.join("sent"));
+        assert!(from("new/../link").unwrap_err().to_string().contains("is watched"));
+        std::fs::write(root.join("file"), "").unwrap();
+        assert!(from("new/../file").unwrap_err().to_string().contains("not a directory"));
+        assert!(!root.join("new").exists());
     }
 }
