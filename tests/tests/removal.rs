@@ -405,7 +405,7 @@ async fn a_transfer_is_sent_though_another_run_publishes_behind_it_all_the_time(
     let source = home.path().join("big.bin");
     files::random_file(&source, MIB, 3);
     let sender = about_to_close(&server, &line, sending(&line, &["--chunk-size", "256KiB"], &[&source])).await;
-    let mut often = tokio::time::interval(Duration::from_millis(20));
+    let mut often = tokio::time::interval(Duration::from_millis(200));
     let publishing = async {
         loop {
             often.tick().await;
