@@ -271,6 +271,10 @@ impl Pull {
     /// a transfer's are too short for it.
     fn look(&self) -> Option<Duration> {
         self.place.as_ref()?;
+        // Nothing is asked for before it is over.
+        if self.rest_until.is_some() {
+            return None;
+        }
         let bytes = self.broker.line.bytes_in();
         self.broker.inflow.with(|ahead, now| match ahead.look(now, bytes) {
             Look::Seen => Some(Duration::ZERO),
