@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 use natsfer_common::{
-    Closing, ClosingRecord, Contradiction, Manifest, Subject, Totals,
+    Closing, ClosingRecord, Contradiction, Manifest, Totals,
     broker::{Broker, BrokerError, StoredMessage},
-    header,
 };
 
 use crate::ReceiveError;
@@ -38,9 +37,8 @@ pub(crate) async fn closed(
 /// lags may show the one before: the leader is asked before that is believed. Who may not look takes it for the same.
 pub(crate) async fn is_the_same(broker: &Broker, manifest: &Manifest) -> Result<(), ReceiveError> {
     let Manifest { transfer, channel, .. } = manifest;
-    let subject = Subject { channel: channel.clone(), transfer: *transfer };
     let is_another = |message: Option<&StoredMessage>| {
-        let now = message.and_then(|message| Manifest::from_header(message.header(header::MANIFEST)?, &subject).ok());
+        let now = message.and_then(|message| message.manifest(channel, *transfer));
         now.is_some_and(|now| now != *manifest)
     };
     let open = broker.subjects().open(channel, *transfer);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use natsfer_common::{
-    ChannelFilter, Manifest, Rate, Subject, TransferId,
+    ChannelFilter, Rate, TransferId,
     broker::{Broker, CatalogEntry, StoredMessage, TransferState},
     header,
 };
@@ -102,11 +102,8 @@ impl Replays {
                 let subject = self.broker.subjects().open(&manifest.channel, transfer);
                 let message = self.broker.known_message(self.broker.stream().control(), &subject).await?;
                 // Published again, it is newer than the list. Removed and sent again, it is another one.
-                let of = Subject { channel: manifest.channel.clone(), transfer };
-                let is_this = |message: &StoredMessage| {
-                    message.header(header::MANIFEST).and_then(|text| Manifest::from_header(text, &of).ok()).as_ref()
-                        == Some(&manifest)
-                };
+                let is_this =
+                    |message: &StoredMessage| message.manifest(&manifest.channel, transfer).as_ref() == Some(&manifest);
                 let message = message.filter(is_this);
                 let message = message.ok_or(ReceiveError::NoSuchTransfer { transfer })?;
                 let crc32 = message.header(header::CRC32).map(str::to_owned);

@@ -1,9 +1,8 @@
 //! What sending a file would do.
 
 use natsfer_common::{
-    Channel, Closing, FileName, Manifest, Subject, TransferId,
+    Channel, Closing, FileName, TransferId,
     broker::{Broker, BrokerError, code},
-    header,
 };
 
 use crate::{ProducerError, SendOptions, source::Source, upload::MOST_REVISIONS};
@@ -53,7 +52,7 @@ pub(crate) async fn preview(broker: &Broker, source: &Source, options: &SendOpti
     for revision in 0..MOST_REVISIONS {
         let Some(transfer) = source.transfer_id(&channel, &name, revision) else { break };
         last = Some(transfer);
-        if let Found::This(before) = look(broker, Subject { channel: channel.clone(), transfer }, &name).await? {
+        if let Found::This(before) = look(broker, &channel, transfer, &name).await? {
             return Ok(Preview { transfer, channel, name, size, before });
         }
     }
@@ -63,9 +62,8 @@ pub(crate) async fn preview(broker: &Broker, source: &Source, options: &SendOpti
     }
 }
 
-async fn look(broker: &Broker, subject: Subject, name: &FileName) -> Result<Found, BrokerError> {
-    let Subject { channel, transfer } = &subject;
-    let open = broker.subjects().open(channel, *transfer);
+async fn look(broker: &Broker, channel: &Channel, transfer: TransferId, name: &FileName) -> Result<Found, BrokerError> {
+    let open = broker.subjects().open(channel, transfer);
     let opened = match broker.last_message(broker.stream().control(), &open).await {
         Ok(Some(opened)) => opened,
         Ok(None) | Err(BrokerError::NoStream { .. }) => return Ok(Found::This(Before::Nothing)),
@@ -73,9 +71,9 @@ async fn look(broker: &Broker, subject: Subject, name: &FileName) -> Result<Foun
         Err(BrokerError::Denied { .. }) => return Ok(Found::This(Before::Unknown)),
         Err(error) => return Err(error),
     };
-    let manifest = opened.header(header::MANIFEST).and_then(|text| Manifest::from_header(text, &subject).ok());
-    let Some(manifest) = manifest.filter(|manifest| manifest.name == *name) else { return Ok(Found::InTheWay) };
-    let closing = match broker.closing_record(channel, *transfer).await {
+    let manifest = opened.manifest(channel, transfer).filter(|manifest| manifest.name == *name);
+    let Some(manifest) = manifest else { return Ok(Found::InTheWay) };
+    let closing = match broker.closing_record(channel, transfer).await {
         Err(BrokerError::Denied { .. }) => return Ok(Found::This(Before::Unknown)),
         record => record?.map(|record| record.closing),
     };

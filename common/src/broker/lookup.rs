@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Broker, BrokerError, StartAt, StoredMessage};
 use crate::{
-    Channel, ChunkHeader, Closing, ClosingRecord, Manifest, StoredChunk, StoredTransfer, Subject, Totals, TransferId,
+    Channel, ChunkHeader, Closing, ClosingRecord, Manifest, StoredChunk, StoredTransfer, Totals, TransferId,
     header as name,
 };
 
@@ -32,9 +32,8 @@ impl Broker {
     /// # Errors
     /// As for [`Broker::opened`].
     pub async fn stands(&self, manifest: &Manifest) -> Result<bool, BrokerError> {
-        let subject = Subject { channel: manifest.channel.clone(), transfer: manifest.transfer };
-        let opened = self.opened(&subject.channel, subject.transfer).await?;
-        let found = opened.and_then(|open| Manifest::from_header(open.header(name::MANIFEST)?, &subject).ok());
+        let Manifest { transfer, channel, .. } = manifest;
+        let found = self.opened(channel, *transfer).await?.and_then(|opened| opened.manifest(channel, *transfer));
         Ok(found.as_ref() == Some(manifest))
     }
 
@@ -132,11 +131,7 @@ impl Broker {
             None => self.last_message_of_leader(control, &subject).await?,
             open => open,
         };
-        let subject = Subject { channel: channel.clone(), transfer };
-        Ok(open.and_then(|open| {
-            let manifest = Manifest::from_header(open.header(name::MANIFEST)?, &subject).ok()?;
-            Some((manifest, open.sequence))
-        }))
+        Ok(open.and_then(|open| Some((open.manifest(channel, transfer)?, open.sequence))))
     }
 
     /// What is stored of a transfer in chunks besides its manifest, which has this sequence. Looked up together: over a long line each

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Broker, BrokerError, code, pull::header};
-use crate::{ClosingRecord, TransferId, header as name};
+use crate::{Channel, ClosingRecord, Manifest, Subject, TransferId, header as name};
 
 /// What an answer has beside the message, in bytes: field names, time, and a subject of ordinary length.
 const ANSWER_AROUND_MESSAGE: usize = 1024;
@@ -55,6 +55,11 @@ impl StoredMessage {
             values.iter().map(|value| AsRef::<str>::as_ref(name).len() + value.as_str().len() + 4)
         });
         (self.payload.len() + lines.sum::<usize>()).div_ceil(3) * 4 + ANSWER_AROUND_MESSAGE
+    }
+
+    /// The manifest with which it opens a transfer; `None` if that cannot be read.
+    pub fn manifest(&self, channel: &Channel, transfer: TransferId) -> Option<Manifest> {
+        Manifest::from_header(self.header(name::MANIFEST)?, &Subject { channel: channel.clone(), transfer }).ok()
     }
 
     /// What it says of a transfer's end; `None` if that cannot be read.
