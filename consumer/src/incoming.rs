@@ -85,9 +85,7 @@ impl Incoming {
     pub fn place(&self, layout: &Layout) -> Result<FileName, ReceiveError> {
         let owner = self.origin.owner();
         let receiver = if let Owner::Receiver(receiver) = &owner { Some(receiver) } else { None };
-        let placed = layout.place(Placed { manifest: &self.manifest, published_at: self.opened_at, receiver });
-        let Manifest { transfer, name, .. } = &self.manifest;
-        placed.map_err(|source| ReceiveError::NoPlace { transfer: *transfer, name: name.to_string(), source })
+        Placed { manifest: &self.manifest, published_at: self.opened_at, receiver }.name(layout)
     }
 
     /// Lands the file in a directory, under the name it was sent with or where the layout has it: whole and verified, or not at

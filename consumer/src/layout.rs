@@ -8,6 +8,7 @@ use jiff::{Timestamp, tz::Offset};
 use natsfer_common::{FileName, Manifest, ReceiverName};
 
 use self::template::{Field, Part};
+use crate::ReceiveError;
 
 /// Where a file stands: `{channel}/{date}/{name}`. `{name}` by default.
 ///
@@ -27,6 +28,15 @@ pub struct Placed<'a> {
     pub published_at: Timestamp,
     /// Who receives it; nobody in a replay.
     pub receiver: Option<&'a ReceiverName>,
+}
+
+impl Placed<'_> {
+    /// What the layout makes of it.
+    pub(crate) fn name(self, layout: &Layout) -> Result<FileName, ReceiveError> {
+        let Manifest { transfer, name, .. } = self.manifest;
+        let no_place = |source| ReceiveError::NoPlace { transfer: *transfer, name: name.to_string(), source };
+        layout.place(self).map_err(no_place)
+    }
 }
 
 /// Why a text is no layout.

@@ -100,7 +100,8 @@ impl Limits {
     }
 
     /// With no larger files than this, either.
-    pub(crate) fn also_within(self, bytes: Option<u64>) -> Self {
+    #[must_use]
+    pub fn also_within(self, bytes: Option<u64>) -> Self {
         let max_size = self.max_size.into_iter().chain(bytes).min();
         Self { max_size, ..self }
     }

@@ -159,16 +159,25 @@ pub enum ConflictPolicy {
     Fail,
 }
 
+impl ConflictPolicy {
+    const ALL: [Self; 4] = [Self::Rename, Self::Overwrite, Self::Skip, Self::Fail];
+
+    /// As `--on-conflict` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rename => "rename",
+            Self::Overwrite => "overwrite",
+            Self::Skip => "skip",
+            Self::Fail => "fail",
+        }
+    }
+}
+
 impl FromStr for ConflictPolicy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "rename" => Ok(Self::Rename),
-            "overwrite" => Ok(Self::Overwrite),
-            "skip" => Ok(Self::Skip),
-            "fail" => Ok(Self::Fail),
-            _ => Err("the policy is one of rename, overwrite, skip, fail".into()),
-        }
+        let named = Self::ALL.into_iter().find(|policy| policy.as_str() == text);
+        named.ok_or_else(|| format!("the policy is one of {}", Self::ALL.map(Self::as_str).join(", ")))
     }
 }

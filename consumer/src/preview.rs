@@ -80,12 +80,7 @@ impl Previewing<'_> {
         let mut manifest = entry.manifest.clone();
         manifest.size = entry.size();
         let placed = Placed { manifest: &manifest, published_at: entry.published_at, receiver: Some(self.receiver) };
-        let named = self.layout.place(placed).map_err(|source| ReceiveError::NoPlace {
-            transfer: manifest.transfer,
-            name: manifest.name.to_string(),
-            source,
-        });
-        match named.and_then(|name| self.limits.admit(&manifest, &name).map(|()| name)) {
+        match placed.name(self.layout).and_then(|name| self.limits.admit(&manifest, &name).map(|()| name)) {
             Err(why) => Outlook::Rejected(why),
             Ok(name) if entry.state == TransferState::Open => Outlook::Waits(name),
             Ok(name) => Outlook::Lands(name),

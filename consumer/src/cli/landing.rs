@@ -97,8 +97,7 @@ impl LandingArguments {
 
     /// What no file may exceed, the limit on the whole directory included.
     pub(crate) fn limits_of_each(&self) -> Limits {
-        let bytes = [self.max_size, self.max_disk].into_iter().flatten().map(|ByteCount(bytes)| bytes).min();
-        self.limits().with_max_size(bytes)
+        self.limits().also_within(self.max_disk.map(|ByteCount(bytes)| bytes))
     }
 
     pub(crate) fn limits(&self) -> Limits {

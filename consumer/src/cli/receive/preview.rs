@@ -56,11 +56,10 @@ impl<'a> Plan<'a> {
 
     fn spot(&mut self, name: &FileName) -> Spot {
         let path = self.into.join(name.as_str());
-        let is_there = |path: &Path| path.symlink_metadata().is_ok();
         let mut directories = path.ancestors().skip(1).take_while(|above| *above != self.into);
-        let there = if directories.any(|directory| is_there(directory) && !is_directory(directory)) {
+        let there = if directories.any(|directory| is_no_directory(directory)) {
             There::Obstacle
-        } else if !self.planned.insert(name.as_str().to_owned()) || is_there(&path) {
+        } else if !self.planned.insert(name.as_str().to_owned()) || path.symlink_metadata().is_ok() {
             There::Something
         } else {
             There::Nothing
@@ -89,7 +88,7 @@ impl<'a> Plan<'a> {
             "size": entry.size(),
             "path": spot.map(|spot| spot.path),
             "taken": taken,
-            "on_conflict": taken.then(|| word(self.policy)),
+            "on_conflict": taken.then(|| self.policy.as_str()),
             "reason": reason,
         })
         .to_string()
@@ -98,13 +97,9 @@ impl<'a> Plan<'a> {
     fn to_text(&self, Preview { entry, outlook }: &Preview, spot: Option<Spot>) -> String {
         let size = entry.size().map_or_else(|| "size not known".into(), human_bytes);
         let about = format!("{}  {}", entry.manifest.transfer, entry.manifest.name);
-        let (at, there) = match spot {
-            Some(Spot { path, there: There::Something }) => {
-                (format!("{path}  {size}{}", in_the_way(self.policy)), None)
-            }
-            Some(Spot { path, there }) => (format!("{path}  {size}"), Some(there)),
-            None => (String::new(), None),
-        };
+        let there = spot.as_ref().map(|spot| spot.there);
+        let taken = if there == Some(There::Something) { in_the_way(self.policy) } else { "" };
+        let at = spot.map_or_else(String::new, |spot| format!("{}  {size}{taken}", spot.path));
         match outlook {
             _ if there == Some(There::Obstacle) => format!("would be rejected  {about}  at {at}: {OBSTACLE}"),
             Outlook::Lands(_) => format!("would land  {about}  at {at}"),
@@ -117,21 +112,12 @@ impl<'a> Plan<'a> {
     }
 }
 
-const OBSTACLE: &str = "what stands in the way of its directory is none";
+/// Why a file would be rejected that has no directory to land in.
+const OBSTACLE: &str = "something that is no directory stands where its directory would";
 
-/// Whether it is a directory itself, and no link to one: files do not land through links.
-fn is_directory(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
-}
-
-/// As `--on-conflict` has it.
-fn word(policy: ConflictPolicy) -> &'static str {
-    match policy {
-        ConflictPolicy::Rename => "rename",
-        ConflictPolicy::Overwrite => "overwrite",
-        ConflictPolicy::Skip => "skip",
-        ConflictPolicy::Fail => "fail",
-    }
+/// Whether something else than a directory is there, such as a link to one: files do not land through links.
+fn is_no_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| !metadata.is_dir())
 }
 
 /// What would be done about another file of the name.
