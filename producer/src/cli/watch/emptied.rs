@@ -1,51 +1,38 @@
-//! Which directories with nothing in them were emptied, and which may be where a mount is missing.
+//! Directories with nothing in them: whether they were emptied, or may be where a mount is missing. `Scanner` notes what it sees, and asks.
 
 use std::{
     collections::HashMap,
-    fs::Metadata,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-/// What tells a directory from the one that is mounted on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    device: u64,
-    inode: u64,
-}
-
-impl From<&Metadata> for Place {
-    fn from(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
+use super::home::Root;
 
 /// Directories in which this run has seen something. Those that were not met in the last scan of everything are forgotten.
 #[derive(Debug, Default)]
-pub(super) struct Peopled {
-    now: HashMap<PathBuf, Place>,
+pub(super) struct SeenNonEmpty {
+    now: HashMap<PathBuf, Root>,
     /// What the scan of everything that is under way has not come to yet.
-    before: HashMap<PathBuf, Place>,
+    before: HashMap<PathBuf, Root>,
 }
 
-impl Peopled {
+impl SeenNonEmpty {
     /// Everything is about to be looked at.
     pub(super) fn begin_everything(&mut self) {
         self.before = std::mem::take(&mut self.now);
     }
 
     /// Something is in this directory.
-    pub(super) fn note(&mut self, directory: &Path, place: Place) {
-        self.now.insert(directory.to_owned(), place);
+    pub(super) fn note(&mut self, directory: &Path, root: Root) {
+        self.now.insert(directory.to_owned(), root);
     }
 
     /// Nothing is in this directory: whether it is the one that something was in, and was emptied since.
-    pub(super) fn is_emptied(&mut self, directory: &Path, place: Place) -> bool {
+    pub(super) fn is_emptied(&mut self, directory: &Path, root: Root) -> bool {
         let known = self.now.get(directory).copied().or_else(|| self.before.remove(directory));
         if let Some(known) = known {
             self.now.insert(directory.to_owned(), known);
         }
-        known == Some(place)
+        known == Some(root)
     }
 }
 
@@ -55,18 +42,19 @@ mod tests {
 
     #[test]
     fn a_directory_was_emptied_if_it_is_the_one_that_something_was_in() {
-        let (mounted, below) = (Place { device: 2, inode: 1 }, Place { device: 1, inode: 9 });
-        let (mut peopled, d, never) = (Peopled::default(), Path::new("d"), Path::new("never"));
-        peopled.note(d, mounted);
+        let root = |device, inode| Root { device, inode, born: None };
+        let (mounted, below) = (root(2, 1), root(1, 9));
+        let (mut seen, d, never) = (SeenNonEmpty::default(), Path::new("d"), Path::new("never"));
+        seen.note(d, mounted);
         for scan in 0..3 {
-            peopled.begin_everything();
-            assert!(!peopled.is_emptied(d, below), "its mount is missing in scan {scan}");
-            assert!(!peopled.is_emptied(never, below));
+            seen.begin_everything();
+            assert!(!seen.is_emptied(d, below), "its mount is missing in scan {scan}");
+            assert!(!seen.is_emptied(never, below));
         }
-        assert!(peopled.is_emptied(d, mounted));
+        assert!(seen.is_emptied(d, mounted));
         // Neither seen empty nor otherwise.
-        peopled.begin_everything();
-        peopled.begin_everything();
-        assert!(!peopled.is_emptied(d, mounted));
+        seen.begin_everything();
+        seen.begin_everything();
+        assert!(!seen.is_emptied(d, mounted));
     }
 }

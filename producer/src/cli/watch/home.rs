@@ -27,10 +27,10 @@ pub(super) struct Home {
 
 /// What tells a directory from any other that stands in its place: inodes are used again, but not with the time of birth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Root {
-    device: u64,
-    inode: u64,
-    born: Option<SystemTime>,
+pub(super) struct Root {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) born: Option<SystemTime>,
 }
 
 /// What tells a directory from others also after it was mounted anew, as far as the system knows.
@@ -142,7 +142,7 @@ fn leads_to(path: &Path) -> Result<Leads, Astray> {
 }
 
 impl Root {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino(), born: metadata.created().ok() }
     }
 }

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 use super::{
     changes::Watches,
-    emptied::{Peopled, Place},
+    emptied::SeenNonEmpty,
+    home::Root,
     leaving,
     outbox::{Extent, ScanOutcome},
     selection::Selection,
@@ -52,7 +53,7 @@ pub(super) struct Scanner {
     watches: Arc<Mutex<Watches>>,
     /// What could not be looked at, which was said.
     said: Arc<Mutex<BTreeSet<PathBuf>>>,
-    peopled: Arc<Mutex<Peopled>>,
+    seen_non_empty: Arc<Mutex<SeenNonEmpty>>,
     reports: mpsc::Sender<Report>,
     wanted: Wanted,
     progress: Progress,
@@ -84,7 +85,7 @@ impl Scanner {
                 selection,
                 watches,
                 said: Arc::default(),
-                peopled: Arc::default(),
+                seen_non_empty: Arc::default(),
                 reports,
                 wanted,
                 progress,
@@ -125,14 +126,14 @@ impl Scanner {
         };
         self.progress = Progress::UnderWay;
         if extent == Extent::Everything {
-            self.peopled.lock().unwrap_or_else(PoisonError::into_inner).begin_everything();
+            self.seen_non_empty.lock().unwrap_or_else(PoisonError::into_inner).begin_everything();
         }
         let scan = Scan {
             root: self.root.clone(),
             selection: self.selection.clone(),
             watches: self.watches.clone(),
             said: self.said.clone(),
-            peopled: self.peopled.clone(),
+            seen_non_empty: self.seen_non_empty.clone(),
             reports: self.reports.clone(),
             // Later, what looks like that is under way.
             remains: std::mem::replace(&mut self.remains, Remains::LeftAlone),
@@ -157,7 +158,7 @@ struct Scan {
     root: Arc<Path>,
     selection: Arc<Selection>,
     watches: Arc<Mutex<Watches>>,
-    peopled: Arc<Mutex<Peopled>>,
+    seen_non_empty: Arc<Mutex<SeenNonEmpty>>,
     said: Arc<Mutex<BTreeSet<PathBuf>>>,
     reports: mpsc::Sender<Report>,
     remains: Remains,
@@ -169,8 +170,8 @@ struct Scan {
 struct Deserted;
 
 /// What tells the directory at a path from others; `None` where nobody can look.
-fn place(path: &Path) -> Option<Place> {
-    std::fs::metadata(path).ok().map(|metadata| Place::from(&metadata))
+fn root_of(path: &Path) -> Option<Root> {
+    std::fs::metadata(path).ok().map(|metadata| Root::of(&metadata))
 }
 
 impl Scan {
@@ -186,7 +187,7 @@ impl Scan {
             // Before the look: what comes in between is told twice, and not missed.
             self.watches.lock().unwrap_or_else(PoisonError::into_inner).watch(&directory);
             let path = self.root.join(&directory);
-            let place = place(&path);
+            let before = root_of(&path);
             let entries = match std::fs::read_dir(&path) {
                 Ok(entries) => {
                     self.said().remove(&path);
@@ -227,20 +228,20 @@ impl Scan {
                     Err(error) => self.note(&entry.path(), &error, false),
                 }
             }
-            self.note_content(directory, place, empty);
+            self.note_content(directory, before, empty);
         }
         Ok(())
     }
 
-    /// Notes whether something was in a directory, which was at this place before it was looked into. Of the outbox itself, a place proves
-    /// little: what is behind a FUSE file system may be gone, and its root stays.
-    fn note_content(&mut self, directory: PathBuf, before: Option<Place>, empty: bool) {
+    /// Notes whether something was in a directory, which was this one before it was looked into. Of the outbox itself, that it is the same
+    /// proves little: what is behind a FUSE file system may be gone, and its root stays.
+    fn note_content(&mut self, directory: PathBuf, before: Option<Root>, empty: bool) {
         // Nothing was mounted meanwhile.
-        let place = before.filter(|before| place(&self.root.join(&directory)) == Some(*before));
-        let mut peopled = self.peopled.lock().unwrap_or_else(PoisonError::into_inner);
-        match (empty, place) {
-            (false, Some(place)) => peopled.note(&directory, place),
-            (true, Some(place)) if !directory.as_os_str().is_empty() && peopled.is_emptied(&directory, place) => {}
+        let root = before.filter(|before| root_of(&self.root.join(&directory)) == Some(*before));
+        let mut seen = self.seen_non_empty.lock().unwrap_or_else(PoisonError::into_inner);
+        match (empty, root) {
+            (false, Some(root)) => seen.note(&directory, root),
+            (true, Some(root)) if !directory.as_os_str().is_empty() && seen.is_emptied(&directory, root) => {}
             (true, _) => _ = self.end.hollow.insert(directory),
             (false, None) => {}
         }
