@@ -34,7 +34,7 @@ enum Stage {
 }
 
 impl ArrivalRate {
-    /// It is asked for, when so many bytes have come over the connection.
+    /// The message is asked for now. So many bytes have come over the connection before.
     pub(crate) fn new(now: Duration, bytes: u64) -> Self {
         Self { asked_at: now, stage: Stage::Awaited, since: (now, bytes) }
     }

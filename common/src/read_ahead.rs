@@ -47,7 +47,7 @@ pub(crate) struct ReadAhead {
     flowing: u64,
     /// Which connection this is, if that is known.
     connection: Option<u64>,
-    /// When was last asked for what is stored.
+    /// When a stored message was asked for last.
     asked_at: Duration,
     /// When the bound was lowered or raised again.
     bound_at: Duration,
@@ -124,11 +124,14 @@ impl ReadAhead {
             self.arrival = None;
             return Look::Enough;
         }
-        if let Some(probe) = self.arrival.get_or_insert_with(|| ArrivalRate::new(now, bytes)).look(now, bytes) {
-            self.congestion.probed(probe);
-            return Look::Seen;
+        let arrival = self.arrival.get_or_insert_with(|| ArrivalRate::new(now, bytes));
+        match arrival.look(now, bytes) {
+            Some(probe) => {
+                self.congestion.probed(probe);
+                Look::Seen
+            }
+            None => Look::Again(arrival.look_after(now)),
         }
-        Look::Again(self.arrival.map_or(Duration::ZERO, |arrival| arrival.look_after(now)))
     }
 
     /// The bound on memory, in bytes, from now on.

@@ -30,7 +30,7 @@ enum Delivered {
     ToOthers,
 }
 
-/// A message that is not done. Dropped, it never will be, as far as this process can tell.
+/// A message that is not done. If it is dropped before [`Open::done`], the account never counts as done.
 #[derive(Debug)]
 pub(crate) struct Open(Arc<AtomicU64>);
 

@@ -8,6 +8,7 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::{self, IoSlice},
+    ops::Deref,
     os::unix::fs::FileExt as _,
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
@@ -90,7 +91,7 @@ impl Direct {
             self.under_way.push_back(self.runtime.spawn_blocking(write));
             (at, left) = (at + length as u64, left - length);
         }
-        bytes.iter().try_fold(at, |at, bytes| write_behind(&self.files.cached, bytes, at)).map(drop)
+        write_cached(&self.files.cached, bytes, at)
     }
 
     /// Waits until everything is written that was begun.
@@ -159,10 +160,13 @@ fn gather(from: &mut &mut [IoSlice<'_>], mut room: &mut [u8]) {
     }
 }
 
-/// Writes them through the page cache; where they end.
-pub(crate) fn write_behind(file: &File, bytes: &[u8], offset: u64) -> io::Result<u64> {
-    file.write_all_at(bytes, offset)?;
-    Ok(offset + bytes.len() as u64)
+/// Writes these bytes, one behind the other, through the page cache.
+pub(crate) fn write_cached(file: &File, bytes: &[impl Deref<Target = [u8]>], mut offset: u64) -> io::Result<()> {
+    for bytes in bytes {
+        file.write_all_at(bytes, offset)?;
+        offset += bytes.len() as u64;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use natsfer_common::{ChunkSet, Journal, Manifest, PartStore};
 
 use crate::{
     Ability, Limits, ReceiveError, TargetDirectory,
-    direct::{Direct, write_behind},
+    direct::{Direct, write_cached},
     lock::Locked,
     quota::Reservation,
     rights::Inheritance,
@@ -126,7 +126,7 @@ impl PartStore for PartFiles {
         }
         match &mut self.direct {
             Some(direct) => direct.write_at(bytes, offset),
-            None => bytes.iter().try_fold(offset, |offset, bytes| write_behind(&self.part, bytes, offset)).map(drop),
+            None => write_cached(&self.part, bytes, offset),
         }
     }
 

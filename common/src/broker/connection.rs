@@ -387,7 +387,7 @@ impl Broker {
     pub async fn estimate_beside<T>(&self, to_be_sent: u64, beside: impl Future<Output = T>) -> (LinkEstimate, T) {
         let (on_its_way, is_on_its_way) = oneshot::channel();
         let beside = async {
-            // Fails by being dropped, which is how it is told.
+            // The other half is dropped, and nothing sent: that is the sign.
             let _ = is_on_its_way.await;
             beside.await
         };

@@ -236,7 +236,7 @@ pub mod code {
 impl BrokerError {
     /// Why no connection could be made.
     pub(super) fn connect(server: String, source: ConnectError) -> Self {
-        let takes = Door::of(&server);
+        let transport = Transport::of(&server);
         match source.kind() {
             // The client's own error says this twice.
             kind @ ConnectErrorKind::AuthorizationViolation => Self::LoginRefused { server, said: kind.to_string() },
@@ -245,8 +245,8 @@ impl BrokerError {
                 Self::Untrusted { server, advice: "are certificates and keys as they should be?", source }
             }
             _ => match tls_error(&source) {
-                Some(error) => Self::Untrusted { server, advice: advice(error, takes), source },
-                None => Self::Connect { advice: where_to_look(source.kind(), takes), server, source },
+                Some(error) => Self::Untrusted { server, advice: advice(error, transport), source },
+                None => Self::Connect { advice: where_to_look(source.kind(), transport), server, source },
             },
         }
     }
@@ -302,14 +302,14 @@ fn tls_error(error: &ConnectError) -> Option<&rustls::Error> {
     None
 }
 
-/// What the server has to take at the port that a URL names.
+/// What a URL says that the server speaks at its port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Door {
+enum Transport {
     Nats,
     WebSocket,
 }
 
-impl Door {
+impl Transport {
     /// Of one URL, or of several, the first.
     fn of(server: &str) -> Self {
         if server.starts_with("ws://") || server.starts_with("wss://") { Self::WebSocket } else { Self::Nats }
@@ -317,25 +317,25 @@ impl Door {
 }
 
 /// Where to look when no connection comes about.
-fn where_to_look(kind: ConnectErrorKind, door: Door) -> &'static str {
+fn where_to_look(kind: ConnectErrorKind, transport: Transport) -> &'static str {
     match kind {
         ConnectErrorKind::Dns => "is the host's name right?",
         ConnectErrorKind::TimedOut => "is it running, and does no firewall stand between?",
         ConnectErrorKind::ServerParse => "is the URL right? One is nats://HOST:PORT",
-        _ if door == Door::WebSocket => {
+        _ if transport == Transport::WebSocket => {
             "is it running, and does it take WebSockets at this port (`websocket` in its configuration)?"
         }
         _ => "is it running, and are host and port right?",
     }
 }
 
-fn advice(error: &rustls::Error, door: Door) -> &'static str {
+fn advice(error: &rustls::Error, transport: Transport) -> &'static str {
     match error {
         rustls::Error::InvalidCertificate(_) => {
             "is the authority behind its certificate trusted here, and the URL its name?"
         }
         rustls::Error::AlertReceived(_) => "does it ask for a client certificate, and trust the authority behind it?",
-        rustls::Error::InvalidMessage(_) if door == Door::WebSocket => {
+        rustls::Error::InvalidMessage(_) if transport == Transport::WebSocket => {
             "does it take WebSockets with TLS at this port (`websocket` in its configuration)?"
         }
         rustls::Error::InvalidMessage(_) => "does it speak TLS there, and from the first byte on (handshake first)?",

@@ -44,9 +44,16 @@ impl<'a> Planned<'a> {
             Known::Stream(Before::Unknown) => "unknown",
             Known::Sent => "sent_before",
         };
-        let event = "planned";
-        json!({ "event": event, "action": action, "transfer": transfer, "channel": channel, "name": name, "size": size, "then": then })
-            .to_string()
+        json!({
+            "event": "planned",
+            "action": action,
+            "transfer": transfer,
+            "channel": channel,
+            "name": name,
+            "size": size,
+            "then": then,
+        })
+        .to_string()
     }
 
     fn to_text(&self) -> String {

@@ -57,7 +57,7 @@ impl<'a> Plan<'a> {
     fn spot(&mut self, name: &FileName) -> Spot {
         let path = self.into.join(name.as_str());
         let mut directories = path.ancestors().skip(1).take_while(|above| *above != self.into);
-        let there = if directories.any(|directory| is_no_directory(directory)) {
+        let there = if directories.any(is_no_directory) {
             There::Obstacle
         } else if !self.planned.insert(name.as_str().to_owned()) || path.symlink_metadata().is_ok() {
             There::Something
